@@ -1,0 +1,1 @@
+"""Quality remarks about volumes and results."""
