@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-MODULE = Path(__file__).parent.parent / "PancreasSeg"
+MODULE = Path(__file__).parents[2] / "PancreasSeg"
 SLICER = {"slicer", "qt", "ctk", "vtk", "vtkmodules", "PythonQt"}
 
 

@@ -1,0 +1,15 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real CTs and public weights; tests that need it are skipped, visibly, without it."""
+    folder = os.environ.get("PANCREASSEG_TEST_DATA")
+    if not folder or not (Path(folder) / "data").is_dir():
+        pytest.skip("PANCREASSEG_TEST_DATA names no folder with real CTs")
+    return Path(folder)
