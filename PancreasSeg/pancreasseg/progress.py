@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pancreasseg.errors import Cancelled
+from pancreasseg.findings.finding import Finding
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Progress:
     Args:
         report: called with every `Update`.
         cancelled: asked between patches; true means stop now.
+        notify: called with what the person must know while the run goes on, such as running out of memory.
         clock: seconds, monotonic; replaced in tests.
     """
 
@@ -40,10 +42,12 @@ class Progress:
         self,
         report: Callable[[Update], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
+        notify: Callable[[Finding], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._report = report
         self._cancelled = cancelled
+        self._notify = notify
         self._clock = clock
         self._started = clock()
         self._ahead: dict[str, float] = {}  # relative cost of the stages not finished yet
@@ -52,6 +56,7 @@ class Progress:
         self._done = 0
         self._total = 1
         self.timings: dict[str, float] = {}
+        self.notices: list[Finding] = []
 
     def plan(self, stages: Sequence[tuple[str, float]]) -> None:
         """Announce stages that are to come as (name, relative cost)."""
@@ -75,6 +80,12 @@ class Progress:
             self.timings[name] = self.timings.get(name, 0.0) + self._clock() - started
         self._behind += self._ahead.pop(name, 0.0)
         self.check()
+
+    def notice(self, finding: Finding) -> None:
+        """Tell the person at once, and keep the finding for the result."""
+        self.notices.append(finding)
+        if self._notify is not None:
+            self._notify(finding)
 
     def extend(self, steps: int) -> None:
         """Add steps to the present stage: tiles that became smaller, a box that grew."""

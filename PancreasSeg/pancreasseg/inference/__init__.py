@@ -1,0 +1,1 @@
+"""Running networks: device and precision, tiles, and what happens when memory runs out."""

@@ -1,0 +1,225 @@
+"""From a prepared array to class probabilities, on whatever memory there is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from pancreasseg.errors import RunError
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.inference.hardware import DTYPES, Hardware
+from pancreasseg.progress import Progress
+
+Shape = tuple[int, int, int]
+
+#: Tile edges (voxels) tried in turn when the whole input does not fit into memory.
+TILE_EDGES = (160, 112, 80)
+#: Neighbouring tiles share this part of their edge; a Gaussian weight hides the seams.
+OVERLAP = 0.5
+#: Gaussian sigma as a part of the tile's edge (nnU-Net's and MONAI's value).
+SIGMA = 0.125
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to run: where, how precisely, and in tiles of which edge (None: in one piece)."""
+
+    hardware: Hardware
+    tile: int | None
+
+    def sentence(self) -> str:
+        """What the person reads when a run falls back to this."""
+        where = {"cpu": "the CPU", "cuda": "the GPU"}[self.hardware.device]
+        how = "in one piece" if self.tile is None else f"in tiles of {self.tile} voxels"
+        return f"Memory ran out; the computation went on {how} on {where} in {self.hardware.precision}."
+
+
+class Predictor:
+    """Runs one network, or the members of an ensemble, over prepared arrays.
+
+    When memory runs out it goes down a ladder (smaller tiles, then half precision, then the CPU), tells the person by
+    ``progress.notice`` and stays on the lower rung, so that the next box does not fail the same way first.
+
+    Args:
+        networks: the members; their softmax outputs are averaged.
+        hardware: device and precision to begin with.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], hardware: Hardware) -> None:
+        if not networks:
+            raise ValueError("a predictor needs at least one network")
+        self._networks = [network.eval().requires_grad_(False) for network in networks]
+        self._ladder = list(_ladder(hardware))
+        self._placed: str | None = None
+
+    @property
+    def hardware(self) -> Hardware:
+        """Device and precision of the present rung."""
+        return self._ladder[0].hardware
+
+    @property
+    def members(self) -> int:
+        """Networks in the ensemble."""
+        return len(self._networks)
+
+    def probabilities(
+        self,
+        array: np.ndarray,
+        progress: Progress | None = None,
+        *,
+        patch: Shape | None = None,
+        members: Sequence[int] | None = None,
+    ) -> np.ndarray:
+        """Class probabilities of a prepared array.
+
+        Args:
+            array: float32 of shape (A, B, C) in the axis order the network wants, or (channels, A, B, C).
+            progress: advanced after every forward pass; cancel takes effect there.
+            patch: slide a window of this shape instead of one pass over the whole array.
+            members: indices of the members to use; all by default.
+
+        Returns:
+            float32 of shape (classes, A, B, C): the mean softmax of the members.
+
+        Raises:
+            RunError: memory runs out even on the last rung of the ladder.
+            Cancelled: the person cancelled.
+        """
+        progress = progress or Progress()
+        channels = array[None] if array.ndim == 3 else array
+        chosen = [self._networks[index] for index in (range(self.members) if members is None else members)]
+        while True:
+            attempt = self._ladder[0]
+            tile = _smaller(patch, attempt.tile, channels.shape[1:])
+            try:
+                return self._run(chosen, channels, attempt.hardware, tile, progress)
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+            self._fall_back(channels.shape[1:], patch, progress)
+
+    def _fall_back(self, shape: Sequence[int], patch: Shape | None, progress: Progress) -> None:
+        """Go to the next rung that differs for this input, or give up."""
+        failed = _smaller(patch, self._ladder[0].tile, shape), self._ladder[0].hardware
+        while len(self._ladder) > 1:
+            self._ladder.pop(0)
+            attempt = self._ladder[0]
+            if (_smaller(patch, attempt.tile, shape), attempt.hardware) != failed:
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                progress.notice(Finding("out-of-memory", Severity.WARNING, attempt.sentence()))
+                return
+        raise RunError(
+            "out-of-memory",
+            "There is not enough memory for this volume, even in small tiles on the CPU.",
+            "Close other programs, or choose a smaller box.",
+        )
+
+    def _run(
+        self,
+        networks: Sequence[nn.Module],
+        channels: np.ndarray,
+        hardware: Hardware,
+        tile: Shape | None,
+        progress: Progress,
+    ) -> np.ndarray:
+        if self._placed != hardware.device:
+            for network in self._networks:
+                # Channels-last convolutions run up to twice as fast on CPUs and on tensor cores.
+                network.to(device=hardware.device, memory_format=torch.channels_last_3d)
+            self._placed = hardware.device
+        image = torch.from_numpy(np.ascontiguousarray(channels, dtype=np.float32))[None]
+        with torch.inference_mode():
+            if tile is None:
+                total = sum(self._forward(network, image, hardware, progress) for network in networks)
+                assert isinstance(total, torch.Tensor)  # noqa: S101  (sum() of at least one tensor, for the type checker)
+                return (total / len(networks)).cpu().numpy()
+            return self._tiled(networks, image, hardware, tile, progress)
+
+    def _forward(self, network: nn.Module, image: torch.Tensor, hardware: Hardware, progress: Progress) -> torch.Tensor:
+        """Softmax of one network over one piece: (1, channels, A, B, C) -> (classes, A, B, C) float32."""
+        placed = image.to(device=hardware.device, memory_format=torch.channels_last_3d)
+        dtype = DTYPES[hardware.precision]
+        with torch.autocast(hardware.device, dtype=dtype, enabled=dtype != torch.float32):
+            logits = network(placed)
+        result = logits.float().softmax(dim=1)[0]
+        progress.advance()
+        return result
+
+    def _tiled(
+        self,
+        networks: Sequence[nn.Module],
+        image: torch.Tensor,
+        hardware: Hardware,
+        tile: Shape,
+        progress: Progress,
+    ) -> np.ndarray:
+        shape = tuple(int(n) for n in image.shape[2:])
+        window = [min(t, n) for t, n in zip(tile, shape, strict=True)]
+        weight = torch.from_numpy(gaussian_weight(window))
+        corners = list(itertools.product(*(starts(n, t) for n, t in zip(shape, window, strict=True))))
+        progress.extend(max(len(corners) - 1, 0) * len(networks))
+        total: torch.Tensor | None = None
+        weights = torch.zeros(shape)
+        for corner in corners:
+            region = tuple(slice(c, c + t) for c, t in zip(corner, window, strict=True))
+            piece = image[(slice(None), slice(None), *region)]
+            for network in networks:
+                output = self._forward(network, piece, hardware, progress).cpu()
+                if total is None:
+                    total = torch.zeros((output.shape[0], *shape))
+                total[(slice(None), *region)] += output * weight / len(networks)
+            weights[region] += weight
+        assert total is not None  # noqa: S101  (there is at least one tile)
+        return (total / weights).numpy()
+
+
+def starts(length: int, window: int) -> list[int]:
+    """First voxels of the windows along one axis: evenly spread, overlapping by at least `OVERLAP`."""
+    if window >= length:
+        return [0]
+    steps = int(np.ceil((length - window) / (window * (1 - OVERLAP)))) + 1
+    return [round(index * (length - window) / (steps - 1)) for index in range(steps)]
+
+
+def gaussian_weight(shape: Sequence[int]) -> np.ndarray:
+    """Separable Gaussian of peak 1 in the middle of a tile, float32 of ``shape``, nowhere below 1e-3."""
+    profiles = []
+    for length in shape:
+        x = np.arange(length, dtype=np.float32) - (length - 1) / 2
+        profiles.append(np.exp(-0.5 * (x / (SIGMA * length)) ** 2))
+    weight = profiles[0][:, None, None] * profiles[1][None, :, None] * profiles[2][None, None, :]
+    return np.maximum(weight, 1e-3).astype(np.float32)
+
+
+def _ladder(hardware: Hardware) -> Iterator[Attempt]:
+    """As asked; smaller tiles; half precision; the CPU."""
+    yield Attempt(hardware, None)
+    for edge in TILE_EDGES:
+        yield Attempt(hardware, edge)
+    if hardware.half != hardware:
+        yield Attempt(hardware.half, TILE_EDGES[-1])
+    if hardware.device != "cpu":
+        for tile in (None, *TILE_EDGES):
+            yield Attempt(Hardware("cpu", "f32"), tile)
+
+
+def _smaller(patch: Shape | None, edge: int | None, shape: Sequence[int]) -> Shape | None:
+    """The tile to use: the patch the model wants, cut down to ``edge``; None when one piece covers the input."""
+    if edge is None and patch is None:
+        return None
+    wanted = patch or (10**9,) * 3
+    a, b, c = (min(w, edge or w, n) for w, n in zip(wanted, shape, strict=True))
+    return None if (a, b, c) == tuple(shape) else (a, b, c)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()  # the CPU allocator and cuDNN raise a plain RuntimeError
+    return "out of memory" in text or "can't allocate memory" in text or "cudnn_status_alloc_failed" in text
