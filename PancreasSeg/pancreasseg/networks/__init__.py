@@ -1,0 +1,54 @@
+"""Networks by name, as model cards name them."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+from pancreasseg.errors import ModelError
+from pancreasseg.networks.unet3d import UNet3d
+
+_NETWORKS: dict[str, type[nn.Module]] = {
+    "unet3d": UNet3d,
+}
+
+NAMES = tuple(_NETWORKS)
+
+
+def build(name: str, **arguments: Any) -> nn.Module:
+    """A network with fresh weights, in training mode.
+
+    Args:
+        name: one of `NAMES`.
+        arguments: of its class, as in the card's ``arguments``.
+
+    Raises:
+        ModelError: unknown network, or arguments that it does not have or cannot be built with.
+    """
+    if name not in _NETWORKS:
+        raise ModelError(
+            "unknown-network",
+            f'There is no network "{name}" in this version; it has {", ".join(NAMES)}.',
+            "Update PancreasSeg, or use another model package.",
+        )
+    network = _NETWORKS[name]
+    unknown = sorted(set(arguments) - set(inspect.signature(network).parameters))
+    if unknown:
+        raise ModelError(
+            "bad-network-arguments",
+            f'The network "{name}" has no argument {", ".join(unknown)}.',
+            "The model card was written for another version; update PancreasSeg.",
+        )
+    try:
+        return network(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            "bad-network-arguments",
+            f'The network "{name}" cannot be built from the arguments in the card: {error}.',
+            "Correct the card, or install the model package again.",
+        ) from error
+
+
+__all__ = ["NAMES", "UNet3d", "build"]
