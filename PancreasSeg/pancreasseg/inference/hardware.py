@@ -30,8 +30,8 @@ class Hardware:
 def choose(device: str = "auto", precision: str = "auto") -> Hardware:
     """The device and precision to use.
 
-    "auto" takes a CUDA GPU where there is one, half precision on it, and bf16 on CPUs with bf16 instructions; plain CPUs
-    get f32, because emulated bf16 is slower than f32.
+    "auto" takes a CUDA GPU where there is one, half precision on it, and bf16 on CPUs with bf16 instructions; plain
+    CPUs get f32, because emulated bf16 is slower than f32.
 
     Raises:
         RunError: a GPU is asked for and there is none, or a precision that the device does not have.

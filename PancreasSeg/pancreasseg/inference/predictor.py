@@ -131,7 +131,8 @@ class Predictor:
         if self._placed != hardware.device:
             for network in self._networks:
                 # Channels-last convolutions run up to twice as fast on CPUs and on tensor cores.
-                network.to(device=hardware.device, memory_format=torch.channels_last_3d)
+                network.to(hardware.device)
+                network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
             self._placed = hardware.device
         image = torch.from_numpy(np.ascontiguousarray(channels, dtype=np.float32))[None]
         with torch.inference_mode():

@@ -138,3 +138,9 @@ class Box:
         i0, j0, k0 = (a - o for a, o in zip(self.start, outer.start, strict=True))
         i1, j1, k1 = (b - o for b, o in zip(self.stop, outer.start, strict=True))
         return Box((i0, j0, k0), (i1, j1, k1))
+
+    def out_of(self, outer: Box) -> Box:
+        """The inverse of `relative_to`: a box given in the index frame of ``outer``'s crop, in the volume's frame."""
+        i0, j0, k0 = (a + o for a, o in zip(self.start, outer.start, strict=True))
+        i1, j1, k1 = (b + o for b, o in zip(self.stop, outer.start, strict=True))
+        return Box((i0, j0, k0), (i1, j1, k1))

@@ -92,6 +92,10 @@ def to_grid(array: np.ndarray, geometry: Geometry, grid: Geometry, outside: floa
         step = grid.spacing[int(along.argmax())]
         factors.append(int(np.clip(step / geometry.spacing[axis] + 1e-6, 1, geometry.size[axis])))
     if max(factors) > 1:
+        # BinShrink drops an incomplete last block, so the border is repeated to complete it.
+        missing = [-n % f for n, f in zip(image.GetSize(), factors, strict=True)]
+        if any(missing):
+            image = sitk.ZeroFluxNeumannPad(image, [0, 0, 0], missing)
         image = sitk.BinShrink(image, factors)
     target = sitk.Resample(
         image,

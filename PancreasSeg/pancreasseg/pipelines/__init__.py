@@ -1,0 +1,102 @@
+"""Pipelines by name: localizer, segmenter, fusion and post-processing put together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pancreasseg.errors import ModelError
+from pancreasseg.models.card import NetworkCard
+from pancreasseg.models.package import ModelPackage
+from pancreasseg.models.store import Store
+
+if TYPE_CHECKING:
+    from pancreasseg.pipelines.base import Pipeline
+
+#: Each pipeline and the networks it is made of.
+ROLES: dict[str, tuple[str, ...]] = {
+    "two-stage": ("localizer", "segmenter"),
+    "fast": ("localizer", "segmenter"),
+    "whole-volume": ("whole-volume",),
+    "single-stage": ("segmenter",),
+}
+NAMES = tuple(ROLES)
+
+
+def create(
+    name: str | None = None,
+    *,
+    model: str | None = None,
+    store: Store | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    **options: Any,
+) -> Pipeline:
+    """Put a pipeline together from installed model packages.
+
+    Args:
+        name: one of `NAMES`; by default the one that the model's card names.
+        model: an installed package, or two joined by "+" (localizer, segmenter); by default the best installed one
+            that the pipeline can use.
+        store: where packages are looked up; the user's own by default.
+        device: "auto", "cpu" or "cuda".
+        precision: "auto", "f32", "bf16" or "fp16".
+        options: settings of the pipeline, e.g. those of `TwoStageOptions`.
+
+    Raises:
+        ModelError: unknown pipeline or model, a model without the networks that the pipeline needs, or a damaged one.
+        RunError: the device or precision is not there.
+    """
+    packages = choose(name, model, store or Store())
+    name = name or packages[0].card.pipeline
+    parts = [_part(packages, role, name) for role in ROLES[name]]
+
+    # torch is loaded only now, when a network is really going to run
+    from pancreasseg.inference.hardware import choose as choose_hardware
+    from pancreasseg.pipelines.base import Stage
+
+    hardware = choose_hardware(device, precision)
+    stages = [Stage(package, card, hardware) for package, card in parts]
+    if name in ("two-stage", "fast"):
+        from pancreasseg.pipelines.two_stage import TwoStageOptions, TwoStagePipeline
+
+        settings = TwoStageOptions(**{"boxes": 1 if name == "fast" else 2, **options})
+        return TwoStagePipeline(stages[0], stages[1], settings)
+    if name == "whole-volume":
+        from pancreasseg.pipelines.whole_volume import WholeVolumePipeline
+
+        return WholeVolumePipeline(stages[0], **options)
+    from pancreasseg.pipelines.single_stage import SingleStagePipeline
+
+    return SingleStagePipeline(stages[0], **options)
+
+
+def choose(name: str | None, model: str | None, store: Store) -> list[ModelPackage]:
+    """The packages that `create` would use; loads no weights and no torch.
+
+    Raises:
+        ModelError: unknown pipeline or model, or nothing installed that fits.
+    """
+    if name is not None and name not in ROLES:
+        raise ModelError(
+            "unknown-pipeline", f"There is no pipeline called {name!r}.", f"Choose one of {', '.join(NAMES)}."
+        )
+    if model is not None:
+        packages = [store.get(part) for part in model.split("+")]
+    else:
+        packages = [store.best(None if name is None else ROLES[name])]
+    for role in ROLES[name or packages[0].card.pipeline]:
+        _part(packages, role, name or packages[0].card.pipeline)
+    return packages
+
+
+def _part(packages: list[ModelPackage], role: str, pipeline: str) -> tuple[ModelPackage, NetworkCard]:
+    for package in packages:
+        for card in package.card.networks:
+            if card.role == role:
+                return package, card
+    names = " + ".join(package.card.name for package in packages)
+    raise ModelError(
+        "model-does-not-fit",
+        f"The model {names} has no {role} network, which the pipeline {pipeline} needs.",
+        "Choose another model or another pipeline; 'pancreasseg models list' shows what fits what.",
+    )

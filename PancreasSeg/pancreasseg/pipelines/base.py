@@ -1,0 +1,153 @@
+"""What every pipeline is: two calls, and the parts they are made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from pancreasseg import __version__
+from pancreasseg.inference.hardware import Hardware
+from pancreasseg.inference.predictor import Predictor
+from pancreasseg.models.card import NetworkCard
+from pancreasseg.models.package import ModelPackage
+from pancreasseg.networks.load import load_networks
+from pancreasseg.progress import Progress
+from pancreasseg.results import Localization, Provenance, Segmentation
+from pancreasseg.volume import Box, Geometry, Volume
+from pancreasseg.volume.resample import AIR_HU, from_grid, network_grid, to_grid
+
+
+class Stage:
+    """One network of a model package, ready to run on boxes of a volume.
+
+    Args:
+        package: where the weights come from.
+        card: the network in it.
+        hardware: device and precision to begin with.
+    """
+
+    def __init__(self, package: ModelPackage, card: NetworkCard, hardware: Hardware) -> None:
+        self.package = package
+        self.card = card
+        self.predictor = Predictor(load_networks(package, card), hardware)
+
+    def grid(self, geometry: Geometry, box: Box) -> Geometry:
+        """The network's input grid over ``box``."""
+        preprocessing = self.card.preprocessing
+        return network_grid(
+            geometry,
+            box,
+            spacing=preprocessing.spacing_mm,
+            size=preprocessing.size,
+            orientation=preprocessing.orientation,
+        )
+
+    def probabilities(
+        self,
+        volume: Volume,
+        box: Box,
+        progress: Progress,
+        *,
+        members: Sequence[int] | None = None,
+        sliding: bool = False,
+    ) -> tuple[np.ndarray, Geometry]:
+        """Class probabilities over ``box`` on the network's own grid.
+
+        Args:
+            volume: the CT.
+            box: region to look at.
+            progress: advanced after every forward pass.
+            members: members of an ensemble to use; all by default.
+            sliding: slide the card's patch over the region instead of one pass.
+
+        Returns:
+            float32 of shape (classes, K, J, I) on the grid, and the grid.
+        """
+        grid = self.grid(volume.geometry, box)
+        # Only the box and a rim for interpolation are resampled: a small box of a large CT costs little.
+        rim = box.grow(2 * max(grid.spacing), volume.geometry)
+        hu = to_grid(volume.array[rim.slices], volume.geometry.crop(rim), grid, AIR_HU)
+        preprocessing = self.card.preprocessing
+        array = preprocessing.normalise(hu)
+        turned = preprocessing.array_axes == "ijk"
+        if turned:
+            array = array.transpose(2, 1, 0)
+        patch = None
+        if sliding and preprocessing.patch is not None:
+            i, j, k = preprocessing.patch
+            patch = (i, j, k) if turned else (k, j, i)
+        output = self.predictor.probabilities(array, progress, patch=patch, members=members)
+        return (output.transpose(0, 3, 2, 1) if turned else output), grid
+
+    def pancreas(
+        self, volume: Volume, box: Box, progress: Progress, *, sliding: bool = False
+    ) -> tuple[np.ndarray, Geometry]:
+        """Pancreas probability over ``box`` on the network's own grid (K, J, I), and the grid."""
+        output, grid = self.probabilities(volume, box, progress, sliding=sliding)
+        return np.ascontiguousarray(output[self.card.pancreas]), grid
+
+    def pancreas_on_box(self, volume: Volume, box: Box, progress: Progress) -> np.ndarray:
+        """Pancreas probability in the volume's own voxels inside ``box``, float32 of ``box.shape``."""
+        probability, grid = self.pancreas(volume, box, progress)
+        return from_grid(probability, grid, volume.geometry, box)
+
+
+class Pipeline(ABC):
+    """Localizer, segmenter, fusion and post-processing under one name.
+
+    `localize` finds the box, `segment` the pancreas inside it; one click is both.
+    """
+
+    name: str
+
+    def __init__(self, *stages: Stage) -> None:
+        self.stages = stages
+
+    @property
+    def models(self) -> tuple[ModelPackage, ...]:
+        """The packages in use, each once."""
+        return tuple({stage.package.card.name: stage.package for stage in self.stages}.values())
+
+    @property
+    def device(self) -> str:
+        """The device in use now; it can change when memory runs out."""
+        return self.stages[-1].predictor.hardware.device
+
+    @property
+    def precision(self) -> str:
+        """The precision in use now."""
+        return self.stages[-1].predictor.hardware.precision
+
+    @abstractmethod
+    def localize(self, volume: Volume, progress: Progress | None = None) -> Localization:
+        """Find the box around the pancreas.
+
+        Raises:
+            RunError: out of memory on every rung of the ladder.
+            Cancelled: the person cancelled.
+        """
+
+    @abstractmethod
+    def segment(self, volume: Volume, region: Localization | Box, progress: Progress | None = None) -> Segmentation:
+        """Segment the pancreas.
+
+        Args:
+            volume: the CT.
+            region: what `localize` returned, with all its candidate boxes; or a box placed by a person, which is
+                obeyed as it stands: the segmenter runs inside it alone and the box does not grow.
+            progress: receives progress and cancels.
+
+        Raises:
+            InputError: the box does not meet the volume.
+            RunError: out of memory on every rung of the ladder.
+            Cancelled: the person cancelled.
+        """
+
+    def provenance(self, box: Box) -> Provenance:
+        """How a result over ``box`` came about."""
+        models = tuple(
+            {"name": p.card.name, "version": p.card.version, "sha256": p.card.weights.sha256} for p in self.models
+        )
+        return Provenance(self.name, models, self.device, self.precision, box.bounds(), __version__)

@@ -1,0 +1,216 @@
+"""Zhao 2019: a coarse network finds the pancreas, a fine one segments it in two boxes, and three masks vote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.pipelines.base import Pipeline, Stage
+from pancreasseg.pipelines.body import body_box, map_box
+from pancreasseg.pipelines.fusion import METHODS, fuse
+from pancreasseg.pipelines.postprocess import clean, touched_faces
+from pancreasseg.progress import Progress
+from pancreasseg.results import Localization, Segmentation
+from pancreasseg.volume import Box, Volume
+from pancreasseg.volume.resample import from_grid, nearest_axes, paste
+
+
+@dataclass(frozen=True)
+class TwoStageOptions:
+    """Settings of the two-stage pipeline.
+
+    Attributes:
+        coarse_margin_voxels: margin of box 1 around the coarse mask, in coarse voxels (Zhao 2019: 2).
+        margin_mm: margin of box 2 around the up-sampled coarse mask (Zhao 2019: 10 voxels, about 8 mm on NIH scans).
+        threshold: probability above which a voxel is pancreas, on the native grid.
+        fusion: "majority" (Zhao 2019) or "soft".
+        growth_mm: how far a face of the box grows, once, when the fine mask touches it.
+        boxes: 2 for Zhao's vote of three, 1 for the fast variant.
+        faint_threshold: a coarse map that nowhere reaches ``threshold`` is read again at this one before giving up.
+    """
+
+    coarse_margin_voxels: int = 2
+    margin_mm: float = 10.0
+    threshold: float = 0.5
+    fusion: str = "majority"
+    growth_mm: float = 20.0
+    boxes: int = 2
+    faint_threshold: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.fusion not in METHODS:
+            raise ValueError(f"unknown fusion method {self.fusion!r}")
+        if self.boxes not in (1, 2):
+            raise ValueError("the two-stage pipeline segments one or two boxes")
+
+
+class TwoStagePipeline(Pipeline):
+    """Localizer on the down-sampled volume, segmenter on one or two boxes, vote.
+
+    Args:
+        localizer: the coarse network.
+        segmenter: the fine network.
+        options: margins, thresholds and fusion.
+    """
+
+    def __init__(self, localizer: Stage, segmenter: Stage, options: TwoStageOptions | None = None) -> None:
+        super().__init__(localizer, segmenter)
+        self.localizer = localizer
+        self.segmenter = segmenter
+        self.options = options or TwoStageOptions()
+        self.name = "two-stage" if self.options.boxes == 2 else "fast"
+
+    def localize(self, volume: Volume, progress: Progress | None = None) -> Localization:
+        """Box 1 from the coarse mask, box 2 from the up-sampled coarse mask (Zhao 2019, section 2.2.2)."""
+        progress = progress or Progress()
+        progress.plan([("coarse", 1.0)])
+        geometry = volume.geometry
+        with progress.stage("coarse", self.localizer.predictor.members):
+            coarse, grid = self.localizer.pancreas(volume, body_box(volume), progress)
+            threshold = self.options.threshold
+            findings: list[Finding] = []
+            if not (coarse >= threshold).any() and (coarse >= self.options.faint_threshold).any():
+                threshold = self.options.faint_threshold
+                findings.append(
+                    Finding(
+                        "faint-localization",
+                        Severity.WARNING,
+                        "The localizer is unsure where the pancreas is; check the box before you trust the mask.",
+                        round(float(coarse.max()), 3),
+                    )
+                )
+            mask = clean(coarse >= threshold).mask
+            found = Box.of_mask(mask)
+            if found is None:
+                box = _middle(volume)
+                return Localization(
+                    box,
+                    float(coarse.max()),
+                    (),
+                    coarse,
+                    grid,
+                    (
+                        Finding(
+                            "no-pancreas",
+                            Severity.SERIOUS,
+                            "No pancreas was found in this volume; drag the box over the pancreas and segment again.",
+                            round(float(coarse.max()), 3),
+                        ),
+                    ),
+                    dict(progress.timings),
+                )
+            score = float(coarse[mask].mean())
+            margin = (self.options.coarse_margin_voxels,) * 3
+            near = found.pad(margin, margin).clip(grid)
+            # Isolated false positives far away must not vote.
+            coarse = paste(coarse[near.slices], near, grid, np.float32)
+            first = map_box(near, grid, geometry)
+            upsampled = from_grid(coarse, grid, geometry, first) >= threshold
+            fine_box = Box.of_mask(upsampled)
+            second = first if fine_box is None else fine_box.out_of(first).grow(self.options.margin_mm, geometry)
+        candidates = (first, second) if self.options.boxes == 2 else (second,)
+        return Localization(
+            box=first.union(second) if self.options.boxes == 2 else second,
+            score=score,
+            candidates=candidates,
+            coarse=coarse,
+            coarse_grid=grid,
+            findings=tuple(findings),
+            timings=dict(progress.timings),
+        )
+
+    def segment(self, volume: Volume, region: Localization | Box, progress: Progress | None = None) -> Segmentation:
+        """The segmenter in every candidate box; majority vote with the up-sampled coarse mask (Zhao 2019)."""
+        progress = progress or Progress()
+        progress.plan([("fine", 3.0), ("fusion", 0.5)])
+        if isinstance(region, Box):
+            return self._inside(volume, region.clip(volume.geometry), progress)
+        if not region.candidates:
+            return self._nothing(volume, region, progress)
+        findings = list(region.findings)
+        maps: list[tuple[Box, np.ndarray]] = []
+        with progress.stage("fine", len(region.candidates) * self.segmenter.predictor.members):
+            for box in region.candidates:
+                maps.append(self._grown(volume, box, progress, findings))
+        with progress.stage("fusion"):
+            union = maps[0][0]
+            for box, _ in maps[1:]:
+                union = union.union(box)
+            voters = [paste_map(probability, box.relative_to(union), union) for box, probability in maps]
+            if len(region.candidates) > 1 and region.coarse is not None and region.coarse_grid is not None:
+                voters.append(from_grid(region.coarse, region.coarse_grid, volume.geometry, union))
+            result = self._finish(volume, union, voters, findings, progress)
+        return replace(result, timings={**region.timings, **progress.timings})
+
+    def _inside(self, volume: Volume, box: Box, progress: Progress) -> Segmentation:
+        """The segmenter alone, in a box that a person placed."""
+        with progress.stage("fine", self.segmenter.predictor.members):
+            probability = self.segmenter.pancreas_on_box(volume, box, progress)
+        with progress.stage("fusion"):
+            result = self._finish(volume, box, [probability], [], progress)
+        return replace(result, timings=dict(progress.timings))
+
+    def _nothing(self, volume: Volume, region: Localization, progress: Progress) -> Segmentation:
+        """An empty mask, when the localizer found no pancreas."""
+        empty = np.zeros(region.box.shape, dtype=np.float32)
+        return self._finish(volume, region.box, [empty], list(region.findings), progress)
+
+    def _grown(self, volume: Volume, box: Box, progress: Progress, findings: list[Finding]) -> tuple[Box, np.ndarray]:
+        """Segment; when the mask touches a face of the box, grow that face once and segment again."""
+        probability = self.segmenter.pancreas_on_box(volume, box, progress)
+        organ = clean(probability >= self.options.threshold)
+        low, high = touched_faces(organ.mask, box, volume.geometry)
+        if not any(low + high):
+            return box, probability
+        steps = [int(np.ceil(self.options.growth_mm / s)) for s in volume.geometry.spacing]
+        grown = box.pad(
+            [n * face for n, face in zip(steps, low, strict=True)],
+            [n * face for n, face in zip(steps, high, strict=True)],
+        ).clip(volume.geometry)
+        progress.extend(self.segmenter.predictor.members)
+        if not any(finding.code == "box-grown" for finding in findings):
+            findings.append(
+                Finding(
+                    "box-grown",
+                    Severity.INFO,
+                    "The pancreas reached the edge of the box, so the box was enlarged there and segmented again.",
+                    self.options.growth_mm,
+                )
+            )
+        return grown, self.segmenter.pancreas_on_box(volume, grown, progress)
+
+    def _finish(
+        self, volume: Volume, box: Box, voters: list[np.ndarray], findings: list[Finding], progress: Progress
+    ) -> Segmentation:
+        fused = fuse(voters, self.options.fusion, self.options.threshold)
+        organ = clean(fused.mask)
+        return Segmentation(
+            mask=paste(organ.mask, box, volume.geometry),
+            box=box,
+            probability=fused.probability,
+            agreement=fused.agreement,
+            findings=(*findings, *progress.notices),
+            timings={},
+            provenance=self.provenance(box),
+        )
+
+
+def paste_map(values: np.ndarray, inner: Box, outer: Box) -> np.ndarray:
+    """``values`` of ``inner`` (in the index frame of ``outer``) as float32 on ``outer``; 0 elsewhere."""
+    result = np.zeros(outer.shape, dtype=np.float32)
+    result[inner.slices] = values
+    return result
+
+
+def _middle(volume: Volume) -> Box:
+    """A box of the size of a large pancreas in the middle of the body, for the person to drag."""
+    body = body_box(volume)
+    geometry = volume.geometry
+    start, stop = list(body.start), list(body.stop)
+    for (axis, _), reach_mm in zip(nearest_axes(geometry), (90.0, 60.0, 60.0), strict=True):
+        centre = (body.start[axis] + body.stop[axis]) / 2
+        start[axis] = int(centre - reach_mm / geometry.spacing[axis])
+        stop[axis] = int(centre + reach_mm / geometry.spacing[axis]) + 1
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])).clip(geometry)
