@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pancreasseg.pipelines.base import Pipeline, Stage
 from pancreasseg.pipelines.body import body_box, map_box
 from pancreasseg.pipelines.fusion import fuse
