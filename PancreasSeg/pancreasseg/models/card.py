@@ -1,0 +1,345 @@
+"""What a model package says about itself: ``model.json``, read and checked."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pancreasseg.errors import ModelError
+
+FORMAT = 1
+ROLES = ("localizer", "segmenter", "whole-volume")
+PHASES = ("portal-venous", "arterial", "unenhanced", "any")
+AXES = ("kji", "ijk")
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_AXIS_PAIRS = ({"L", "R"}, {"P", "A"}, {"S", "I"})
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a CT becomes the network's input.
+
+    Attributes:
+        orientation: three letters, the directions that the input's axes point to ("LPS", or "LAI" for OBELISK-Net).
+        array_axes: "kji" when the tensor's spatial axes are (z, y, x) of ``orientation``, "ijk" when (x, y, z).
+        spacing_mm: voxel size along the axes of ``orientation``, or None. Exactly one of this and ``size`` is given.
+        size: voxels that the region is resampled to along the axes of ``orientation``, or None.
+        window_hu: HU are clipped to this, or None.
+        scale, shift: value = HU * scale + shift.
+        patch: sliding window along the axes of ``orientation``, or None.
+    """
+
+    orientation: str
+    array_axes: str
+    spacing_mm: tuple[float, float, float] | None
+    size: tuple[int, int, int] | None
+    window_hu: tuple[float, float] | None
+    scale: float
+    shift: float
+    patch: tuple[int, int, int] | None
+
+    def normalise(self, hu: np.ndarray) -> np.ndarray:
+        """HU of any shape to network values, float32."""
+        values = hu if self.window_hu is None else np.clip(hu, *self.window_hu)
+        return np.asarray(values * np.float32(self.scale) + np.float32(self.shift), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class NetworkCard:
+    """One network of a package.
+
+    Attributes:
+        role: "localizer", "segmenter" or "whole-volume".
+        network: name for `pancreasseg.networks.build`.
+        arguments: for it.
+        members: tensor prefixes in the weights file; several are an ensemble (mean of their softmax).
+        classes: names of the output channels, background first.
+        pancreas: index of the pancreas in ``classes``.
+        preprocessing: from CT to input.
+    """
+
+    role: str
+    network: str
+    arguments: dict[str, Any]
+    members: tuple[str, ...]
+    classes: tuple[str, ...]
+    pancreas: int
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure, with the data it was measured on; ``sd`` and ``cases`` are None where not published."""
+
+    metric: str
+    value: float
+    sd: float | None
+    data: str
+    cases: int | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights file beside the card: its name, SHA256 (hexadecimal) and size in bytes."""
+
+    file: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """A checked ``model.json``. ``training`` has the keys data, licence, cases and recipe, as far as known."""
+
+    name: str
+    version: str
+    title: str
+    description: str
+    pipeline: str
+    networks: tuple[NetworkCard, ...]
+    contrast_phase: str
+    intended_use: str
+    not_for: tuple[str, ...]
+    training: dict[str, Any]
+    figures: tuple[Figure, ...]
+    licence: str
+    citation: str
+    weights: Weights
+
+    def network(self, role: str) -> NetworkCard:
+        """The network with this role.
+
+        Raises:
+            ModelError: the package has none.
+        """
+        for card in self.networks:
+            if card.role == role:
+                return card
+        raise ModelError(
+            "role-missing",
+            f'The model "{self.name}" has no {role}; it has {", ".join(card.role for card in self.networks)}.',
+            f'Use it with the pipeline "{self.pipeline}", or choose another model.',
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Card:
+        """Read and check a card.
+
+        Raises:
+            ModelError: not JSON, or not a card of this format; the sentence names the entry that is wrong.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise _bad("the file is not JSON", str(error)) from error
+        return cls.from_dict(data)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Card:
+        """Check a card that was parsed already; raises like `from_json`."""
+        entry = _Entry(data, "")
+        if entry.integer("format") != FORMAT:
+            raise ModelError(
+                "card-format",
+                f"The model card has format {data['format']}; this version of PancreasSeg reads format {FORMAT}.",
+                "Update PancreasSeg, or install a version of the model made for this one.",
+            )
+        networks = tuple(_network(part) for part in entry.entries("networks"))
+        prefixes = [prefix for card in networks for prefix in card.members]
+        if len(set(prefixes)) != len(prefixes):
+            raise _bad("networks", "two networks or members share a name")
+        if len({card.role for card in networks}) != len(networks):
+            raise _bad("networks", "two networks share a role")
+        training = entry.get("training", dict, optional=True) or {}
+        return cls(
+            name=checked_name(entry.text("name")),
+            version=entry.text("version"),
+            title=entry.text("title"),
+            description=entry.text("description", empty=True),
+            pipeline=entry.text("pipeline"),
+            networks=networks,
+            contrast_phase=entry.choice("contrast_phase", PHASES),
+            intended_use=entry.text("intended_use"),
+            not_for=entry.texts("not_for", empty=True),
+            training=dict(training),
+            figures=tuple(_figure(part) for part in entry.entries("figures", empty=True)),
+            licence=entry.text("licence"),
+            citation=entry.text("citation", empty=True),
+            weights=_weights(entry.entry("weights")),
+        )
+
+
+def checked_name(name: str) -> str:
+    """The name of a package, which is also the name of its folder.
+
+    Raises:
+        ModelError: not 2 to 64 small letters, digits, dots, dashes and underscores.
+    """
+    if not _NAME.fullmatch(name):
+        raise _bad("name", f"{name!r} is not 2 to 64 small letters, digits, '.', '-' or '_'")
+    return name
+
+
+def _bad(where: str, what: str) -> ModelError:
+    return ModelError(
+        "bad-card",
+        f"The model card cannot be used: {where}: {what}.",
+        "Install the model again, or ask the people who made it.",
+    )
+
+
+class _Entry:
+    """A JSON object together with where it stands in the card, for sentences that name the place."""
+
+    def __init__(self, data: Any, where: str) -> None:
+        if not isinstance(data, Mapping):
+            raise _bad(where or "model.json", "an object {...} is expected")
+        self._data = data
+        self._where = where
+
+    def place(self, key: str) -> str:
+        return f"{self._where}.{key}" if self._where else key
+
+    def get(self, key: str, kind: type | tuple[type, ...], *, optional: bool = False) -> Any:
+        value = self._data.get(key)
+        if value is None and optional:
+            return None
+        if key not in self._data:
+            raise _bad(self.place(key), "it is missing")
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise _bad(self.place(key), f"{json.dumps(value)[:60]} is not what belongs here")
+        return value
+
+    def text(self, key: str, *, empty: bool = False) -> str:
+        value = str(self.get(key, str))
+        if not value.strip() and not empty:
+            raise _bad(self.place(key), "it is empty")
+        return value
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        value = self.text(key)
+        if value not in allowed:
+            raise _bad(self.place(key), f'"{value}" is none of {", ".join(allowed)}')
+        return value
+
+    def integer(self, key: str, low: int = 0) -> int:
+        value = int(self.get(key, int))
+        if value < low:
+            raise _bad(self.place(key), f"{value} is below {low}")
+        return value
+
+    def number(self, key: str) -> float:
+        value = float(self.get(key, (int, float)))
+        if not math.isfinite(value):
+            raise _bad(self.place(key), "it is not a finite number")
+        return value
+
+    def numbers(self, key: str, count: int, *, positive: bool = False) -> tuple[float, ...] | None:
+        values = self.get(key, list, optional=True)
+        if values is None:
+            return None
+        good = len(values) == count and all(
+            isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) and (v > 0 or not positive)
+            for v in values
+        )
+        if not good:
+            raise _bad(self.place(key), f"{count} {'positive ' if positive else ''}numbers are expected")
+        return tuple(float(v) for v in values)
+
+    def sizes(self, key: str) -> tuple[int, int, int] | None:
+        values = self.numbers(key, 3, positive=True)
+        if values is None:
+            return None
+        if any(v != int(v) for v in values):
+            raise _bad(self.place(key), "whole numbers are expected")
+        i, j, k = (int(v) for v in values)
+        return (i, j, k)
+
+    def texts(self, key: str, *, empty: bool = False) -> tuple[str, ...]:
+        values = self.get(key, list)
+        if not all(isinstance(v, str) and v for v in values) or not (values or empty):
+            raise _bad(self.place(key), "a list of texts is expected")
+        return tuple(values)
+
+    def entry(self, key: str) -> _Entry:
+        return _Entry(self.get(key, Mapping), self.place(key))
+
+    def entries(self, key: str, *, empty: bool = False) -> Iterator[_Entry]:
+        values = self.get(key, list)
+        if not values and not empty:
+            raise _bad(self.place(key), "it is empty")
+        for index, value in enumerate(values):
+            yield _Entry(value, f"{self.place(key)}[{index}]")
+
+
+def _network(entry: _Entry) -> NetworkCard:
+    classes = entry.texts("classes")
+    pancreas = entry.integer("pancreas", low=1)
+    if pancreas >= len(classes):
+        raise _bad(entry.place("pancreas"), f"there is no class {pancreas}, only 0 to {len(classes) - 1}")
+    members = entry.texts("members")
+    for prefix in members:
+        if "." in prefix:
+            raise _bad(entry.place("members"), f'"{prefix}" has a dot in it')
+    return NetworkCard(
+        role=entry.choice("role", ROLES),
+        network=entry.text("network"),
+        arguments=dict(entry.get("arguments", Mapping)),
+        members=members,
+        classes=classes,
+        pancreas=pancreas,
+        preprocessing=_preprocessing(entry.entry("preprocessing")),
+    )
+
+
+def _preprocessing(entry: _Entry) -> Preprocessing:
+    orientation = entry.text("orientation")
+    if [next((n for n, pair in enumerate(_AXIS_PAIRS) if c in pair), None) for c in orientation] != [0, 1, 2]:
+        raise _bad(entry.place("orientation"), f'"{orientation}" is not like LPS: one of L R, one of P A, one of S I')
+    spacing = entry.numbers("spacing_mm", 3, positive=True)
+    size = entry.sizes("size")
+    if (spacing is None) == (size is None):
+        raise _bad(entry.place("size"), "exactly one of spacing_mm and size must be given")
+    window = entry.numbers("window_hu", 2)
+    if window is not None and window[0] >= window[1]:
+        raise _bad(entry.place("window_hu"), "the first number must be below the second")
+    return Preprocessing(
+        orientation=orientation,
+        array_axes=entry.choice("array_axes", AXES),
+        spacing_mm=None if spacing is None else (spacing[0], spacing[1], spacing[2]),
+        size=size,
+        window_hu=None if window is None else (window[0], window[1]),
+        scale=entry.number("scale"),
+        shift=entry.number("shift"),
+        patch=entry.sizes("patch"),
+    )
+
+
+def _figure(entry: _Entry) -> Figure:
+    return Figure(
+        metric=entry.text("metric"),
+        value=entry.number("value"),
+        sd=entry.get("sd", (int, float), optional=True),
+        data=entry.text("data"),
+        cases=entry.get("cases", int, optional=True),
+        note=entry.get("note", str, optional=True) or "",
+    )
+
+
+def _weights(entry: _Entry) -> Weights:
+    file = entry.text("file")
+    if file in (".", "..") or re.search(r"[/\\:\0]", file):
+        raise _bad(entry.place("file"), f"{file!r} is not the name of a file beside the card")
+    digest = entry.text("sha256")
+    if not _SHA256.fullmatch(digest):
+        raise _bad(entry.place("sha256"), "64 hexadecimal digits are expected")
+    return Weights(file=file, sha256=digest, size=entry.integer("size", low=1))
