@@ -1,5 +1,7 @@
 """Tiles blend without seams, memory failures go down the ladder, cancel takes effect between patches."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -85,7 +87,7 @@ def test_tiles_cover_every_voxel_and_overlap() -> None:
             covered[corner : corner + 16] += 1
         assert covered.min() >= 1
         assert corners[-1] + 16 >= length
-        assert all(b - a <= 8 for a, b in zip(corners, corners[1:], strict=False))
+        assert all(b - a <= 8 for a, b in itertools.pairwise(corners))
 
 
 def test_running_out_of_memory_goes_on_in_tiles_and_says_so() -> None:
@@ -147,7 +149,7 @@ def test_bf16_agrees_with_f32_but_for_rounding() -> None:
 
 def test_a_gpu_that_is_not_there_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(RunError, match="no-gpu|finds none"):
+    with pytest.raises(RunError, match="finds none"):
         choose("cuda")
     assert choose("auto").device == "cpu"
 

@@ -1,0 +1,284 @@
+"""The pipelines' geometry, with a network that can be reasoned about: it calls every bright voxel pancreas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pancreasseg.errors import Cancelled
+from pancreasseg.inference.hardware import Hardware
+from pancreasseg.models.card import Card, NetworkCard
+from pancreasseg.models.package import ModelPackage
+from pancreasseg.pipelines import base
+from pancreasseg.pipelines.base import Stage
+from pancreasseg.pipelines.body import body_box, map_box
+from pancreasseg.pipelines.single_stage import SingleStagePipeline
+from pancreasseg.pipelines.two_stage import TwoStageOptions, TwoStagePipeline
+from pancreasseg.progress import Progress
+from pancreasseg.volume import Box, Geometry, Volume
+
+COARSE_MM, FINE_MM = 6.0, 2.0
+OBLIQUE = (0.966, 0.0, 0.259, 0.0, -1.0, 0.0, 0.259, 0.0, -0.966)
+
+
+class Bright(nn.Module):
+    """Pancreas where the normalised value is above 0.5; remembers the shapes it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.shapes.append(tuple(image.shape[2:]))
+        logit = (image - 0.5) * 20
+        return torch.cat([torch.zeros_like(logit), logit], dim=1)
+
+
+def card(role: str, spacing_mm: float) -> NetworkCard:
+    data = {
+        "format": 1,
+        "name": f"bright-{role}",
+        "version": "1",
+        "title": "Bright voxels",
+        "description": "",
+        "pipeline": "two-stage",
+        "networks": [
+            {
+                "role": role,
+                "network": "unet3d",
+                "arguments": {},
+                "members": [role],
+                "classes": ["background", "pancreas"],
+                "pancreas": 1,
+                "preprocessing": {
+                    "orientation": "LPS",
+                    "array_axes": "kji",
+                    "spacing_mm": [spacing_mm] * 3,
+                    "size": None,
+                    "window_hu": [0, 200],
+                    "scale": 1 / 200,
+                    "shift": 0,
+                    "patch": [24, 24, 24],
+                },
+            }
+        ],
+        "contrast_phase": "any",
+        "intended_use": "tests",
+        "not_for": [],
+        "figures": [],
+        "licence": "Apache-2.0",
+        "citation": "",
+        "weights": {"file": "weights.safetensors", "sha256": "0" * 64, "size": 1},
+    }
+    return Card.from_dict(data).networks[0]
+
+
+class Package:
+    """What a stage asks of a package when no weights are read."""
+
+    card = type("Card", (), {"name": "bright", "version": "1", "weights": type("W", (), {"sha256": "0" * 64})})
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float], Stage]:
+    monkeypatch.setattr(base, "load_networks", lambda package, network_card: [Bright()])
+
+    def make(role: str, spacing_mm: float) -> Stage:
+        package: ModelPackage = Package()  # type: ignore[assignment]
+        return Stage(package, card(role, spacing_mm), Hardware("cpu", "f32"))
+
+    return make
+
+
+@pytest.fixture
+def two_stage(stage: Callable[[str, float], Stage]) -> Callable[..., TwoStagePipeline]:
+    return lambda **options: TwoStagePipeline(
+        stage("localizer", COARSE_MM), stage("segmenter", FINE_MM), TwoStageOptions(**options)
+    )
+
+
+def shapes_seen(stage: Stage) -> list[tuple[int, ...]]:
+    network = stage.predictor._networks[0]
+    assert isinstance(network, Bright)
+    return network.shapes
+
+
+def patient(
+    centre: Sequence[float] = (0.5, 0.5, 0.5),
+    radii_mm: Sequence[float] = (30, 20, 22),
+    size: tuple[int, int, int] = (80, 70, 40),
+    spacing: tuple[float, float, float] = (2.0, 2.0, 4.0),
+    direction: tuple[float, ...] = Geometry((1, 1, 1)).direction,
+) -> tuple[Volume, np.ndarray]:
+    """A body of 40 HU in air with one bright ellipsoid (180 HU) at a relative place; and the ellipsoid's mask."""
+    geometry = Geometry(size, spacing, (12.0, -30.0, 400.0), direction)
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in size], indexing="ij"), axis=-1).transpose(2, 1, 0, 3)
+    middle = (np.array(size) - 1) / 2
+    body = ((np.abs(index - middle) * spacing / (np.array(size) * spacing * 0.48))[..., :2] ** 2).sum(-1) < 1
+    away = (index - np.asarray(centre) * (np.array(size) - 1)) * spacing
+    organ = ((away / np.asarray(radii_mm)) ** 2).sum(-1) < 1
+    hu = np.full(geometry.shape, -1000, dtype=np.int16)
+    hu[body] = 40
+    hu[organ] = 180
+    return Volume(hu, geometry), organ
+
+
+def dsc(a: np.ndarray, b: np.ndarray) -> float:
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+@pytest.mark.parametrize("direction", [Geometry((1, 1, 1)).direction, OBLIQUE, (0, 0, 1, 1, 0, 0, 0, -1, 0)])
+def test_two_stage_finds_the_organ_on_any_grid(
+    two_stage: Callable[..., TwoStagePipeline], direction: tuple[float, ...]
+) -> None:
+    volume, organ = patient(direction=direction)
+    pipeline = two_stage()
+    localization = pipeline.localize(volume)
+    result = pipeline.segment(volume, localization)
+    truth = Box.of_mask(organ)
+    assert truth is not None
+    assert localization.box.union(truth) == localization.box
+    assert result.mask.shape == volume.array.shape
+    assert result.mask.dtype == np.uint8
+    assert dsc(result.mask > 0, organ) > 0.9
+    assert result.probability.shape == result.agreement.shape == result.box.shape
+    assert 0.9 < localization.score <= 1
+
+
+def test_box_1_and_box_2_have_the_margins_of_the_paper(two_stage: Callable[..., TwoStagePipeline]) -> None:
+    volume, organ = patient()
+    first, second = two_stage(margin_mm=10.0).localize(volume).candidates
+    truth = Box.of_mask(organ)
+    assert truth is not None
+    spacing = np.asarray(volume.geometry.spacing)
+    for box, margin in ((first, 2 * COARSE_MM), (second, 10.0)):
+        low = (np.asarray(truth.start) - box.start) * spacing
+        high = (np.asarray(box.stop) - truth.stop) * spacing
+        # the coarse mask's surface may lie one coarse voxel off
+        assert (np.abs(np.concatenate([low, high]) - margin) <= COARSE_MM + spacing.max()).all()
+
+
+def test_the_same_segmenter_sees_both_boxes_and_fast_sees_one(two_stage: Callable[..., TwoStagePipeline]) -> None:
+    volume, _ = patient()
+    for boxes, name in ((2, "two-stage"), (1, "fast")):
+        pipeline = two_stage(boxes=boxes)
+        result = pipeline.segment(volume, pipeline.localize(volume))
+        assert len(shapes_seen(pipeline.segmenter)) == boxes
+        assert result.provenance.pipeline == pipeline.name == name
+
+
+def test_a_box_of_a_person_is_obeyed(two_stage: Callable[..., TwoStagePipeline]) -> None:
+    volume, organ = patient()
+    pipeline = two_stage()
+    box = Box((20, 20, 10), (45, 50, 30))  # cuts the organ
+    result = pipeline.segment(volume, box)
+    inside = np.zeros_like(organ)
+    inside[box.slices] = organ[box.slices]
+    assert result.box == box
+    assert not (result.mask.astype(bool) & ~np.asarray(_box_mask(box, volume))).any()
+    assert dsc(result.mask > 0, inside) > 0.9
+    assert not shapes_seen(pipeline.localizer)
+    assert len(shapes_seen(pipeline.segmenter)) == 1
+
+
+def _box_mask(box: Box, volume: Volume) -> np.ndarray:
+    mask = np.zeros(volume.array.shape, dtype=bool)
+    mask[box.slices] = True
+    return mask
+
+
+def test_a_face_that_the_mask_touches_grows_once(two_stage: Callable[..., TwoStagePipeline]) -> None:
+    volume, organ = patient(size=(80, 70, 60))
+    pipeline = two_stage(boxes=1, growth_mm=40.0)
+    localization = pipeline.localize(volume)
+    truth = Box.of_mask(organ)
+    assert truth is not None
+    short = Box(localization.box.start, (truth.stop[0] - 6, *localization.box.stop[1:]))
+    cut = type(localization)(short, 1.0, (short,), localization.coarse, localization.coarse_grid)
+    result = pipeline.segment(volume, cut)
+    assert [finding.code for finding in result.findings] == ["box-grown"]
+    assert result.box.stop[0] > short.stop[0]
+    assert result.box.start == short.start
+    assert dsc(result.mask > 0, organ) > 0.9
+    assert len(shapes_seen(pipeline.segmenter)) == 2
+
+
+def test_a_volume_without_a_pancreas_gives_an_empty_mask_and_a_box_to_drag(
+    two_stage: Callable[..., TwoStagePipeline],
+) -> None:
+    volume, _ = patient(radii_mm=(0.1, 0.1, 0.1), centre=(0.503, 0.503, 0.503))
+    pipeline = two_stage()
+    localization = pipeline.localize(volume)
+    result = pipeline.segment(volume, localization)
+    assert [finding.code for finding in result.findings] == ["no-pancreas"]
+    assert not result.mask.any()
+    assert localization.box.voxels > 0
+    assert localization.box.clip(volume.geometry) == localization.box
+
+
+def test_a_far_false_positive_moves_neither_box_nor_mask(two_stage: Callable[..., TwoStagePipeline]) -> None:
+    volume, organ = patient(size=(80, 70, 60))
+    hu = volume.array.copy()
+    hu[2:8, 30:40, 35:45] = 180
+    result = two_stage().segment(Volume(hu, volume.geometry), two_stage().localize(Volume(hu, volume.geometry)))
+    assert dsc(result.mask > 0, organ) > 0.9
+
+
+def test_single_stage_agrees_with_two_stage(
+    stage: Callable[[str, float], Stage], two_stage: Callable[..., TwoStagePipeline]
+) -> None:
+    volume, organ = patient()
+    single = SingleStagePipeline(stage("segmenter", FINE_MM))
+    result = single.segment(volume, single.localize(volume))
+    assert len(shapes_seen(single.segmenter)) > 8  # it really slides
+    assert dsc(result.mask > 0, organ) > 0.9
+    pipeline = two_stage()
+    assert dsc(result.mask > 0, pipeline.segment(volume, pipeline.localize(volume)).mask > 0) > 0.97
+
+
+def test_cancel_stops_between_the_two_boxes(two_stage: Callable[..., TwoStagePipeline]) -> None:
+    volume, _ = patient()
+    pipeline = two_stage()
+    localization = pipeline.localize(volume)
+    with pytest.raises(Cancelled):
+        pipeline.segment(volume, localization, Progress(cancelled=lambda: len(shapes_seen(pipeline.segmenter)) >= 1))
+    assert len(shapes_seen(pipeline.segmenter)) == 1
+
+
+def test_the_body_box_leaves_out_air_and_a_thin_table() -> None:
+    volume, _ = patient(size=(100, 100, 30))
+    hu = volume.array.copy()
+    body = Box.of_mask(hu > -500)
+    assert body is not None
+    hu[:, 97:98, :] = 300  # a table top of 2 mm
+    found = body_box(Volume(hu, volume.geometry))
+    for axis in range(2):
+        assert abs(found.start[axis] - body.start[axis]) * 2 <= 8
+        assert abs(found.stop[axis] - body.stop[axis]) * 2 <= 8
+
+
+def test_the_body_box_of_nothing_is_the_whole_volume() -> None:
+    geometry = Geometry((20, 20, 20))
+    air = Volume(np.full(geometry.shape, -1000, np.int16), geometry)
+    assert body_box(air) == Box.whole(geometry)
+
+
+def test_a_mapped_box_contains_every_voxel_of_the_original() -> None:
+    native = Geometry((64, 48, 30), (0.8, 0.8, 3.0), (5.0, 6.0, 7.0), OBLIQUE)
+    grid = base.network_grid(native, Box.whole(native), spacing=(4.0, 4.0, 4.0))
+    coarse = Box((2, 3, 1), (7, 6, 9))
+    mapped = map_box(coarse, grid, native)
+    back = map_box(mapped, native, grid)
+    assert coarse.union(back) == back
+    assert max(a - b for a, b in zip(back.size, coarse.size, strict=True)) <= 2
+
+
+def test_unknown_fusion_and_box_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match="fusion"):
+        TwoStageOptions(fusion="loudest")
+    with pytest.raises(ValueError, match="one or two boxes"):
+        TwoStageOptions(boxes=3)
