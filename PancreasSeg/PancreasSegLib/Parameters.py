@@ -1,0 +1,110 @@
+"""What a person chose for one CT and what came of it: a parameter node for each CT, saved with the scene."""
+
+from __future__ import annotations
+
+import json
+
+from pancreasseg.errors import InputError
+from pancreasseg.volume import Box
+from PancreasSegLib.RoiNodes import boxOfRoi
+
+MODULE = "PancreasSeg"
+
+
+class _Text:
+    """A text parameter; empty where nothing was chosen, which leaves the choice to the engine."""
+
+    def __set_name__(self, owner, name) -> None:
+        self._name = name
+
+    def __get__(self, parameters, owner=None) -> str:
+        return parameters.node.GetParameter(self._name) or ""
+
+    def __set__(self, parameters, value: str) -> None:
+        parameters.node.SetParameter(self._name, value)
+
+
+class _Reference:
+    """A reference to another node of the scene; None when that node is gone."""
+
+    def __set_name__(self, owner, name) -> None:
+        self._role = name
+
+    def __get__(self, parameters, owner=None):
+        return parameters.node.GetNodeReference(self._role)
+
+    def __set__(self, parameters, value) -> None:
+        parameters.node.SetNodeReferenceID(self._role, value.GetID() if value is not None else None)
+
+
+class Parameters:
+    """The parameters of one CT volume node.
+
+    Attributes:
+        node: the vtkMRMLScriptedModuleNode behind it.
+        volumeNode, roiNode, segmentationNode, tableNode: the CT and its results; None while there are none.
+        segmentId: the pancreas in the segmentation.
+        pipeline, model, device, precision: choices for the engine; empty for the default.
+    """
+
+    volumeNode = _Reference()
+    roiNode = _Reference()
+    segmentationNode = _Reference()
+    tableNode = _Reference()
+    segmentId = _Text()
+    pipeline = _Text()
+    model = _Text()
+    device = _Text()
+    precision = _Text()
+    _box = _Text()
+    _result = _Text()
+
+    def __init__(self, node) -> None:
+        self.node = node
+
+    @classmethod
+    def forVolume(cls, volumeNode) -> Parameters:
+        """The parameters of a CT; made with default choices when it is new."""
+        scene = volumeNode.GetScene()
+        for number in range(scene.GetNumberOfNodesByClass("vtkMRMLScriptedModuleNode")):
+            node = scene.GetNthNodeByClass(number, "vtkMRMLScriptedModuleNode")
+            if node.GetModuleName() == MODULE and cls(node).volumeNode is volumeNode:
+                return cls(node)
+        node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", f"{MODULE} {volumeNode.GetName()}")
+        node.SetModuleName(MODULE)
+        node.SetAttribute("ModuleName", MODULE)
+        parameters = cls(node)
+        parameters.volumeNode = volumeNode
+        return parameters
+
+    @property
+    def segmentedBox(self) -> Box | None:
+        """The box of the present result, or None when there is none."""
+        return Box.from_bounds(json.loads(self._box)) if self._box else None
+
+    @segmentedBox.setter
+    def segmentedBox(self, box: Box | None) -> None:
+        self._box = json.dumps(box.bounds()) if box is not None else ""
+
+    @property
+    def result(self) -> dict:
+        """Findings, timings and provenance of the present result, as JSON types; empty when there is none."""
+        return json.loads(self._result) if self._result else {}
+
+    @result.setter
+    def result(self, value: dict) -> None:
+        self._result = json.dumps(value)
+
+    def hasSegment(self) -> bool:
+        """True while the segment of the result exists, whatever a person has renamed it to."""
+        node = self.segmentationNode
+        return node is not None and node.GetSegmentation().GetSegment(self.segmentId) is not None
+
+    def isStale(self) -> bool:
+        """True when the ROI no longer shows the box that the present result was made from."""
+        if self.segmentedBox is None or self.roiNode is None:
+            return False
+        try:
+            return boxOfRoi(self.roiNode, self.volumeNode) != self.segmentedBox
+        except InputError:
+            return True  # dragged to where nothing can be segmented

@@ -1,0 +1,190 @@
+"""Slicer's own slice and 3D views, off screen.
+
+    python -m Testing.slicer_boot.views scene.mrb views.png
+
+draws a saved scene: three slices through the middle of the first segmentation, and its surface. It is a process of its
+own because VTK ends the process where no off-screen rendering is to be had.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+import vtkmodules.vtkInteractionStyle
+import vtkmodules.vtkRenderingFreeType
+import vtkmodules.vtkRenderingOpenGL2  # noqa: F401 - registers the renderer
+from Testing.slicer_boot.application import HeadlessSlicer, boot
+from vtk.util.numpy_support import vtk_to_numpy
+
+SLICE_MANAGERS = (
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLOrientationMarkerDisplayableManager",
+    "vtkMRMLRulerDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLMarkupsDisplayableManager",
+)
+THREED_MANAGERS = (
+    "vtkMRMLCameraDisplayableManager",
+    "vtkMRMLViewDisplayableManager",
+    "vtkMRMLModelDisplayableManager",
+    "vtkMRMLOrientationMarkerDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager3D",
+    "vtkMRMLMarkupsDisplayableManager",
+)
+
+
+class View:
+    """A render window without a screen and the displayable managers that fill it.
+
+    Attributes:
+        window, renderer, interactor: the VTK objects; simulated mouse events go to the interactor.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+        self.window = vtk.vtkRenderWindow()
+        self.window.SetOffScreenRendering(1)
+        self.window.SetMultiSamples(0)
+        self.window.SetSize(*size)
+        self.renderer = vtk.vtkRenderer()
+        self.window.AddRenderer(self.renderer)
+        self.interactor = vtk.vtkRenderWindowInteractor()
+        self.interactor.SetRenderWindow(self.window)
+        self.interactor.SetInteractorStyle(None)
+        self.interactor.Initialize()
+
+    def addManagers(self, factory: object, application: object, names: tuple[str, ...], node: object) -> None:
+        """Let Slicer's displayable managers draw what ``node``'s view shows."""
+        factory.SetMRMLApplicationLogic(application)
+        for name in names:
+            if not factory.IsDisplayableManagerRegistered(name):
+                factory.RegisterDisplayableManager(name)
+        self.managers = slicer.vtkMRMLDisplayableManagerGroup()
+        self.managers.SetRenderer(self.renderer)
+        self.managers.Initialize(factory, self.renderer)
+        self.managers.SetMRMLDisplayableNode(node)
+
+    def picture(self) -> np.ndarray:
+        """What the view shows: uint8 RGB, shape (height, width, 3), top row first."""
+        self.window.Render()
+        grabber = vtk.vtkWindowToImageFilter()
+        grabber.SetInput(self.window)
+        grabber.ReadFrontBufferOff()
+        grabber.Update()
+        image = grabber.GetOutput()
+        width, height, _ = image.GetDimensions()
+        return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1, :, :3]
+
+
+class SliceView(View):
+    """One of the three slice views.
+
+    Args:
+        headless: the scene and its logics.
+        name: "Red", "Green", "Yellow".
+        orientation: "Axial", "Coronal", "Sagittal".
+        size: pixels.
+    """
+
+    def __init__(
+        self, headless: HeadlessSlicer, name: str, orientation: str, size: tuple[int, int] = (640, 480)
+    ) -> None:
+        super().__init__(size)
+        self.renderer.GetActiveCamera().ParallelProjectionOn()
+        self.logic = slicer.vtkMRMLSliceLogic()
+        self.logic.SetMRMLApplicationLogic(headless.applicationLogic)
+        headless.applicationLogic.GetSliceLogics().AddItem(self.logic)
+        self.logic.SetMRMLScene(headless.scene)
+        self.node = self.logic.AddSliceNode(name)
+        self.node.SetOrientation(orientation)
+        # The slice image goes in before the displayable managers, or translucent fills would hide it.
+        self._mapper = vtk.vtkImageMapper()
+        self._mapper.SetColorWindow(255)
+        self._mapper.SetColorLevel(127.5)
+        blank = vtk.vtkImageData()
+        blank.SetDimensions(1, 1, 1)
+        blank.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 4)
+        self._mapper.SetInputData(blank)
+        actor = vtk.vtkActor2D()
+        actor.SetMapper(self._mapper)
+        actor.GetProperty().SetDisplayLocationToBackground()
+        self.renderer.AddViewProp(actor)
+        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
+        self.addManagers(factory, headless.applicationLogic, SLICE_MANAGERS, self.node)
+
+    def show(self, volumeNode: object, point: tuple[float, float, float]) -> None:
+        """Show the slice of a volume through a point (RAS mm of the world)."""
+        self.logic.GetSliceCompositeNode().SetBackgroundVolumeID(volumeNode.GetID())
+        self.logic.ResizeSliceNode(*self.size)
+        self.logic.FitSliceToBackground()
+        self.node.JumpSliceByOffsetting(*point)
+        self._mapper.SetInputConnection(self.logic.GetImageDataConnection())
+
+
+class ThreeDView(View):
+    """The 3D view, seen from the front."""
+
+    def __init__(self, headless: HeadlessSlicer, size: tuple[int, int] = (640, 480)) -> None:
+        super().__init__(size)
+        self.logic = slicer.vtkMRMLViewLogic()
+        self.logic.SetMRMLApplicationLogic(headless.applicationLogic)
+        headless.applicationLogic.GetViewLogics().AddItem(self.logic)
+        self.logic.SetMRMLScene(headless.scene)
+        self.node = self.logic.AddViewNode("1")
+        self.node.SetBoxVisible(False)
+        self.node.SetAxisLabelsVisible(False)
+        factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
+        self.addManagers(factory, headless.applicationLogic, THREED_MANAGERS, self.node)
+
+    def lookFromTheFront(self) -> None:
+        """Turn the camera to the patient's front and fit everything in."""
+        self.window.Render()
+        manager = self.managers.GetDisplayableManagerByClassName("vtkMRMLCameraDisplayableManager")
+        manager.GetCameraNode().RotateTo(slicer.vtkMRMLCameraNode.Anterior)
+        self.renderer.ResetCamera()
+
+
+def drawScene(headless: HeadlessSlicer) -> np.ndarray:
+    """Axial, 3D, coronal and sagittal view of the scene in one picture, laid out as in Slicer.
+
+    Returns:
+        uint8 RGB, shape (height, width, 3).
+    """
+    volumeNode = headless.scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    segmentationNode = headless.scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    segmentationNode.CreateClosedSurfaceRepresentation()
+    bounds = [0.0] * 6
+    segmentationNode.GetRASBounds(bounds)
+    middle = tuple((low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True))
+    pictures = {}
+    for name, orientation in (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal")):
+        view = SliceView(headless, name, orientation)
+        view.show(volumeNode, middle)
+        pictures[orientation] = view.picture()
+    front = ThreeDView(headless)
+    front.lookFromTheFront()
+    top = np.concatenate([pictures["Axial"], front.picture()], axis=1)
+    bottom = np.concatenate([pictures["Coronal"], pictures["Sagittal"]], axis=1)
+    return np.concatenate([top, bottom], axis=0)
+
+
+def main() -> None:
+    """Draw the scene named on the command line."""
+    from PIL import Image
+
+    parser = argparse.ArgumentParser(description="Draw a saved scene in Slicer's views, off screen.")
+    parser.add_argument("scene", type=Path)
+    parser.add_argument("picture", type=Path)
+    arguments = parser.parse_args()
+    headless = boot()
+    if not headless.scene.ReadFromMRB(str(arguments.scene), True):
+        parser.error(f"{arguments.scene} is no scene")
+    Image.fromarray(drawScene(headless)).save(arguments.picture)
+
+
+if __name__ == "__main__":
+    main()
