@@ -1,0 +1,116 @@
+"""Is this a CT that can be segmented? Refusals in plain sentences, and findings for what is merely unusual."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from pancreasseg.errors import InputError
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.volume import Geometry
+
+MIN_SLICES = 5
+MIN_EXTENT_MM = 20.0
+MAX_SPACING_MM = 5.0
+AIR_BELOW_HU = -500
+MIN_TISSUE_ML = 1.0
+_LABELS_UP_TO = 255
+_SCALED_RANGE = 100.0  # HU of a body span at least fat to muscle; intensities scaled to 0-1 or z-scores do not
+
+
+def check_ct(array: np.ndarray, geometry: Geometry, allow: Collection[str] = ()) -> tuple[Finding, ...]:
+    """Refuse what cannot be an abdominal CT in HU; remark on what is unusual.
+
+    Args:
+        array: HU, shape (K, J, I), finite.
+        geometry: its grid.
+        allow: codes of refusals that the caller knows better about; each becomes a serious finding instead.
+
+    Raises:
+        InputError: ``too-few-slices``, ``field-of-view-too-small``, ``labels-not-ct``, ``not-hu`` or ``air-only``.
+    """
+    findings: list[Finding] = []
+    for refusal in (_refuse_grid(geometry), _refuse_values(array, geometry)):
+        if refusal is None:
+            continue
+        if refusal.code not in allow:
+            raise refusal
+        findings.append(Finding(refusal.code, Severity.SERIOUS, refusal.message))
+    largest = max(geometry.spacing)
+    if largest > MAX_SPACING_MM + 1e-3:
+        findings.append(
+            Finding(
+                "spacing-above-5-mm",
+                Severity.WARNING,
+                f"The voxels are {largest:.1f} mm apart; above 5 mm the pancreas is resolved poorly. "
+                "Use a thinner reconstruction if there is one.",
+                largest,
+            )
+        )
+    return tuple(findings)
+
+
+def _refuse_grid(geometry: Geometry) -> InputError | None:
+    fewest = min(geometry.size)
+    if fewest < MIN_SLICES:
+        return InputError(
+            "too-few-slices",
+            f"The volume has only {fewest} slice{'s' if fewest > 1 else ''} along one axis.",
+            "Give the whole abdominal series.",
+        )
+    smallest = min(geometry.extent_mm)
+    if smallest < MIN_EXTENT_MM:
+        return InputError(
+            "field-of-view-too-small",
+            f"The field of view is only {smallest:.1f} mm along one axis.",
+            "Give the whole abdominal series, and check that the voxel spacing is in mm.",
+        )
+    return None
+
+
+def _refuse_values(array: np.ndarray, geometry: Geometry) -> InputError | None:
+    lowest, highest = float(array.min()), float(array.max())
+    if lowest >= 0:
+        if _few_labels(array, highest):
+            return InputError(
+                "labels-not-ct",
+                f"The file looks like a label map (whole numbers from 0 to {highest:.0f}), not like a CT.",
+                "Give the CT that the labels were drawn on.",
+            )
+        return InputError(
+            "not-hu",
+            f"The values go from {lowest:.4g} to {highest:.4g}: no voxel is below 0, but air in a CT is near -1000 HU.",
+            "This looks like an MR, or like a CT that lost its rescale intercept; give a CT in HU.",
+        )
+    if highest < AIR_BELOW_HU or _tissue_ml(array, geometry) < MIN_TISSUE_ML:
+        return InputError(
+            "air-only",
+            f"The volume holds only air (highest value {highest:.0f} HU).",
+            "Give a series with the abdomen in view.",
+        )
+    if highest - lowest < _SCALED_RANGE:
+        return InputError(
+            "not-hu",
+            f"The values go from {lowest:.4g} to {highest:.4g} only: these are not HU.",
+            "This looks like an image whose values were rescaled; give the original CT in HU.",
+        )
+    return None
+
+
+def _few_labels(array: np.ndarray, highest: float) -> bool:
+    """Whole numbers from 0 up that mostly equal their neighbour: painted regions, not a picture with noise."""
+    if highest > _LABELS_UP_TO:
+        return False
+    whole = array if array.dtype.kind in "iu" else np.rint(array)
+    if whole is not array and not np.array_equal(whole, array):
+        return False
+    inside = whole[:, :, 1:] > 0
+    if not inside.any():
+        return True
+    return float((whole[:, :, 1:] == whole[:, :, :-1])[inside].mean()) > 0.8
+
+
+def _tissue_ml(array: np.ndarray, geometry: Geometry) -> float:
+    """Volume above -500 HU in ml; single hot voxels in air do not count as a body."""
+    return float(np.count_nonzero(array > AIR_BELOW_HU)) * geometry.voxel_ml

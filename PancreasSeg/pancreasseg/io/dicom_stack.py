@@ -1,0 +1,165 @@
+"""Many slices as one volume: order, spacing, and refusal of stacks that are no regular grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pancreasseg.errors import InputError
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.io.dicom_slices import Slice
+from pancreasseg.io.grids import make_geometry
+from pancreasseg.volume import Geometry
+
+SAME_POSITION_MM = 0.01
+MISSING_FROM = 1.5  # a step this many times the usual one hides a slice
+JITTER_ACCEPTED = 0.05  # of the usual step
+JITTER_NOTED = 0.01
+MAX_DRIFT_PIXELS = 0.5  # sideways, over the whole stack
+SAME_DIRECTION = 1e-3
+_SHOWN = 3
+
+
+def stack(slices: Sequence[Slice]) -> tuple[list[Slice], Geometry, tuple[Finding, ...]]:
+    """Order slices along their normal and find their grid.
+
+    Slices are sorted by position, never by name or number. The step is the mean one; single steps may differ from the
+    usual one by 5 % (noted from 1 %). Sheared stacks (gantry tilt) are refused rather than resampled, so that a mask
+    on the result's grid is a mask on the slices.
+
+    Returns:
+        The slices from first to last along +k, their grid (k runs along row x column), and findings.
+
+    Raises:
+        InputError: no positions, mixed sizes, spacings or orientations, duplicated or missing slices, irregular
+            steps, gantry tilt.
+    """
+    first = slices[0]
+    _refuse_unplaced(slices)
+    _refuse_mixed(slices)
+    along_row, along_column, normal = _axes(first.orientation or ())
+    positions = np.array([s.position for s in slices])
+    depths = positions @ normal
+    order = np.argsort(depths, kind="stable")
+    ordered, positions, depths = [slices[n] for n in order], positions[order], depths[order]
+    findings: tuple[Finding, ...] = ()
+    rows_mm, columns_mm = first.spacing or ()
+    step = columns_mm  # what a single slice is given; it is refused for its number later
+    if len(ordered) > 1:
+        findings = _check_steps(depths)
+        _refuse_drift(positions, depths, normal, min(rows_mm, columns_mm))
+        step = float(depths[-1] - depths[0]) / (len(ordered) - 1)
+    geometry = make_geometry(
+        (first.columns, first.rows, len(ordered)),
+        (columns_mm, rows_mm, step),
+        positions[0],
+        np.column_stack([along_row, along_column, normal]),
+    )
+    return ordered, geometry, findings
+
+
+def _refuse_unplaced(slices: Sequence[Slice]) -> None:
+    unplaced = sum(s.position is None or s.orientation is None or s.spacing is None for s in slices)
+    if unplaced:
+        raise InputError(
+            "dicom-no-positions",
+            f"{unplaced} of {len(slices)} slices do not say where they lie or how large their pixels are.",
+            "Export the original series; screen captures and some anonymised exports lose this.",
+        )
+
+
+def _refuse_mixed(slices: Sequence[Slice]) -> None:
+    sizes = {(s.columns, s.rows) for s in slices}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{i} x {j}" for i, j in sorted(sizes)[:_SHOWN])
+        raise InputError("dicom-mixed-sizes", f"The slices of the series differ in size ({listed} pixels).", _ONE_STACK)
+    spacings = np.array([s.spacing for s in slices])
+    if np.ptp(spacings, axis=0).max() > 1e-3 * spacings.min():
+        raise InputError("dicom-mixed-spacing", "The slices of the series differ in pixel spacing.", _ONE_STACK)
+    orientations = np.array([s.orientation for s in slices])
+    if np.ptp(orientations, axis=0).max() > SAME_DIRECTION:
+        raise InputError("dicom-mixed-orientations", "The slices of the series differ in orientation.", _ONE_STACK)
+
+
+_ONE_STACK = "Give a folder with one stack of parallel slices, without scouts and reformats."
+
+
+def _axes(orientation: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    row, column = np.asarray(orientation[:3], dtype=float), np.asarray(orientation[3:], dtype=float)
+    normal = np.cross(row, column)
+    length = float(np.linalg.norm(normal))
+    if abs(length - 1) > 0.01:
+        raise InputError(
+            "dicom-bad-orientation",
+            "The slices state an orientation that makes no sense.",
+            "Export the original series.",
+        )
+    return row, column, normal / length
+
+
+def _check_steps(depths: np.ndarray) -> tuple[Finding, ...]:
+    steps = np.diff(depths)
+    duplicates = int(np.count_nonzero(steps < SAME_POSITION_MM))
+    if duplicates:
+        where = _places(depths[1:][steps < SAME_POSITION_MM])
+        raise InputError(
+            "dicom-duplicate-slices",
+            f"{duplicates} slice{_s(duplicates)} lie{_s(duplicates, 's', '')} where another one already is ({where}).",
+            "Remove copies, or give one phase only if the series holds several.",
+        )
+    usual = float(np.median(steps))
+    holes = steps > MISSING_FROM * usual
+    if holes.any():
+        missing = int((np.rint(steps[holes] / usual) - 1).clip(min=1).sum())
+        between = [f"{a:.1f} and {b:.1f} mm" for a, b in zip(depths[:-1][holes], depths[1:][holes], strict=True)]
+        raise InputError(
+            "dicom-missing-slices",
+            f"About {missing} slice{_s(missing)} of {len(depths) + missing} {_s(missing, 'is', 'are')} missing "
+            f"(between {'; '.join(between[:_SHOWN])}{' and elsewhere' if len(between) > _SHOWN else ''}).",
+            "Export or copy the whole series again.",
+        )
+    jitter = float(np.abs(steps - usual).max()) / usual
+    if jitter > JITTER_ACCEPTED:
+        raise InputError(
+            "dicom-irregular-spacing",
+            f"The slices are unevenly spaced ({steps.min():.2f} to {steps.max():.2f} mm).",
+            "Give a series with one slice spacing, or resample it first, for example in Slicer.",
+        )
+    if jitter > JITTER_NOTED:
+        sentence = (
+            f"The slices are not quite evenly spaced ({steps.min():.2f} to {steps.max():.2f} mm); the mean is used."
+        )
+        return (Finding("slice-jitter", Severity.INFO, sentence, jitter),)
+    return ()
+
+
+def _refuse_drift(positions: np.ndarray, depths: np.ndarray, normal: np.ndarray, pixel: float) -> None:
+    """Slices must lie one above the other: a steady sideways drift is gantry tilt, an unsteady one a moved table."""
+    offsets = (positions - positions[0]) - np.outer(depths - depths[0], normal)
+    sideways = np.linalg.norm(offsets, axis=1)
+    if sideways.max() <= MAX_DRIFT_PIXELS * pixel:
+        return
+    rise = float(depths[-1] - depths[0])
+    line = np.outer((depths - depths[0]) / rise, offsets[-1])
+    if np.linalg.norm(offsets - line, axis=1).max() <= MAX_DRIFT_PIXELS * pixel:
+        angle = float(np.degrees(np.arctan2(sideways[-1], rise)))
+        raise InputError(
+            "dicom-gantry-tilt",
+            f"The slices are sheared by a gantry tilt of {angle:.1f} degrees.",
+            "Load the series in Slicer with the acquisition geometry regularized, harden it and save it as NRRD.",
+        )
+    raise InputError(
+        "dicom-shifted-slices",
+        f"The slices are shifted sideways against each other by up to {sideways.max():.1f} mm.",
+        _ONE_STACK,
+    )
+
+
+def _places(depths: np.ndarray) -> str:
+    listed = ", ".join(f"{d:.1f}" for d in depths[:_SHOWN])
+    return f"at {listed} mm{' and elsewhere' if len(depths) > _SHOWN else ''}"
+
+
+def _s(count: int, one: str = "", many: str = "s") -> str:
+    return one if count == 1 else many

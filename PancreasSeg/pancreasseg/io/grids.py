@@ -1,0 +1,62 @@
+"""Grids as files state them, made into a `Geometry` or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pancreasseg.errors import InputError
+from pancreasseg.volume import Geometry
+
+_ROUNDING = 1e-6  # cosines this close to orthonormal are kept to the bit
+
+
+def make_geometry(
+    size: Sequence[int],
+    spacing: Sequence[float] | np.ndarray,
+    origin: Sequence[float] | np.ndarray,
+    direction: np.ndarray,
+) -> Geometry:
+    """The grid that a file states, with orthonormal axes.
+
+    Cosines that were rounded when the file was written are replaced by the nearest orthonormal ones (polar
+    decomposition), about the volume's centre, as long as no voxel moves by more than half of the smallest spacing.
+
+    Args:
+        size: voxels along i, j, k.
+        spacing: mm along i, j, k.
+        origin: LPS mm of the first voxel.
+        direction: 3x3; column c is the LPS direction of index axis c, of length 1 but for rounding.
+
+    Raises:
+        InputError: a spacing or axis that makes no sense, or axes that are truly sheared.
+    """
+    steps = np.asarray(spacing, dtype=float)
+    start = np.asarray(origin, dtype=float)
+    axes = np.asarray(direction, dtype=float).reshape(3, 3)
+    finite = all(np.isfinite(v).all() for v in (steps, start, axes))
+    if not finite or steps.min() <= 0 or abs(np.linalg.det(axes)) < 1e-3:
+        raise InputError(
+            "bad-geometry",
+            "The file states a voxel spacing or orientation that makes no sense.",
+            "Export the CT again from its DICOM files.",
+        )
+    left, _, right = np.linalg.svd(axes)
+    nearest = left @ right
+    if np.abs(nearest - axes).max() > _ROUNDING:
+        half = steps * (np.asarray(size) - 1) / 2
+        corners = np.array(np.meshgrid(*[(-h, h) for h in half])).reshape(3, -1).T
+        moved = float(np.linalg.norm(corners @ (nearest - axes).T, axis=1).max())
+        if moved > 0.5 * float(steps.min()):
+            raise InputError(
+                "sheared-grid",
+                f"The axes of the volume are not at right angles (its corners are off by {moved:.1f} mm).",
+                "Resample it to a rectangular grid first, for example with Slicer's Resample Image module.",
+            )
+        start = start + (axes - nearest) @ half
+        axes = nearest
+    i, j, k = (int(n) for n in size)
+    sx, sy, sz = (float(s) for s in steps)
+    ox, oy, oz = (float(o) for o in start)
+    return Geometry((i, j, k), (sx, sy, sz), (ox, oy, oz), tuple(float(d) for d in axes.ravel()))

@@ -1,0 +1,133 @@
+"""One label of a label map as a mask on another grid."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pancreasseg.errors import InputError
+from pancreasseg.volume import Box, Geometry
+from pancreasseg.volume.resample import to_grid
+
+_SHOWN = 12
+
+
+def indicator_of(array: np.ndarray, keys: dict[str, str], label: int | str | None = None) -> np.ndarray:
+    """uint8 (K, J, I) mask of one label.
+
+    Args:
+        array: labels (K, J, I), or the layers (K, J, I, C) of a .seg.nrrd with overlapping segments.
+        keys: the file's key-value pairs; ``Segment0_Name`` and its like name segments.
+        label: value or segment name; None for the only label there is, or the segment named pancreas.
+
+    Raises:
+        InputError: not labels, no such label, or several and none chosen.
+    """
+    segments = _segments(keys)
+    if segments and not (isinstance(label, int) and array.ndim == 3):
+        chosen = _choose_segment(segments, label)
+        if chosen is not None:
+            value, layer = chosen
+            if array.ndim == 4 and layer >= array.shape[3]:
+                raise InputError("mask-damaged", "The segmentation file names a layer it does not hold.")
+            return np.asarray((array[..., layer] if array.ndim == 4 else array) == value, dtype=np.uint8)
+    if array.ndim != 3:
+        raise InputError(
+            "mask-not-labels", "The mask holds several values a voxel, not one label.", "Export it as a label map."
+        )
+    if isinstance(label, str):
+        raise InputError("no-such-label", f"The mask names no segment {label!r}.", "Give the label's number instead.")
+    values = _label_values(array)
+    if label is not None:
+        if values and label not in values:
+            raise InputError(
+                "no-such-label", f"The mask holds no label {label}, but {_listed(values)}.", "Choose one of these."
+            )
+        return np.asarray(array == label, dtype=np.uint8)
+    if len(values) > 1:
+        raise InputError(
+            "several-labels",
+            f"The mask holds {len(values)} labels ({_listed(values)}).",
+            "Say which one is the pancreas.",
+        )
+    return np.asarray(array != 0, dtype=np.uint8)
+
+
+def onto_grid(mask: np.ndarray, own: Geometry, geometry: Geometry) -> np.ndarray:
+    """A 0/1 mask on its own grid as a uint8 mask on ``geometry``.
+
+    Raises:
+        InputError: the mask has voxels, but none of them lies in the volume.
+    """
+    if own.same_grid(geometry):
+        return np.ascontiguousarray(mask, dtype=np.uint8)
+    box = Box.of_mask(mask)
+    if box is None:
+        return np.zeros(geometry.shape, dtype=np.uint8)
+    # Cropped with a rim of zeros, so that a small mask in a large file costs little and fades to 0 at its border.
+    rim = box.pad((2, 2, 2), (2, 2, 2))
+    x, y, z = own.to_world(rim.start)
+    grid = Geometry(rim.size, own.spacing, (float(x), float(y), float(z)), own.direction)
+    padded = np.pad(mask[box.slices], 2).astype(np.float32)
+    result = np.asarray(to_grid(padded, grid, geometry, outside=0.0) >= 0.5, dtype=np.uint8)
+    if not result.any():
+        raise InputError(
+            "mask-elsewhere", "The mask does not overlap the volume.", "Check that both belong to the same scan."
+        )
+    return result
+
+
+def _segments(keys: dict[str, str]) -> dict[str, tuple[int, int]]:
+    """(label value, layer) of every segment of a .seg.nrrd by name."""
+    found = {}
+    index = 0
+    while f"Segment{index}_ID" in keys or f"Segment{index}_Name" in keys:
+        prefix = f"Segment{index}_"
+        name = keys.get(prefix + "Name") or keys[prefix + "ID"]
+        found[name] = (int(keys.get(prefix + "LabelValue", "1")), int(keys.get(prefix + "Layer", "0")))
+        index += 1
+    return found
+
+
+def _choose_segment(segments: dict[str, tuple[int, int]], label: int | str | None) -> tuple[int, int] | None:
+    """The segment asked for, or named pancreas, or the only one; None when the values must decide."""
+    by_name = {name.casefold().strip(): place for name, place in segments.items()}
+    if isinstance(label, str):
+        if label.casefold().strip() not in by_name:
+            raise InputError(
+                "no-such-label",
+                f"The mask names no segment {label!r}, but {_listed(list(segments))}.",
+                "Choose one of these.",
+            )
+        return by_name[label.casefold().strip()]
+    if label is not None:
+        with_value = [place for place in segments.values() if place[0] == label]
+        if len(with_value) != 1:
+            raise InputError(
+                "no-such-label", f"The mask has {len(with_value)} segments with the number {label}.", "Give its name."
+            )
+        return with_value[0]
+    if "pancreas" in by_name:
+        return by_name["pancreas"]
+    if len(segments) == 1:
+        return next(iter(segments.values()))
+    raise InputError(
+        "several-labels",
+        f"The mask holds {len(segments)} segments ({_listed(list(segments))}).",
+        "Say which one is the pancreas.",
+    )
+
+
+def _label_values(array: np.ndarray) -> list[int]:
+    """The labels other than 0; refuses images that are not label maps."""
+    if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.rint(array)).all()):
+        raise InputError(
+            "mask-not-labels", "The mask holds fractions, not labels.", "Threshold it and save it as a label map."
+        )
+    if array.min() < 0:
+        raise InputError("mask-not-labels", "The mask holds values below 0, so it is no label map.", "Give the mask.")
+    return [int(v) for v in np.unique(array[array != 0])]
+
+
+def _listed(values: list[int] | list[str]) -> str:
+    shown = ", ".join(str(v) for v in values[:_SHOWN])
+    return shown if len(values) <= _SHOWN else f"{shown} and {len(values) - _SHOWN} more"

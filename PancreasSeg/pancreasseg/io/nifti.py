@@ -1,0 +1,291 @@
+"""NIfTI-1 and NIfTI-2 in one file (.nii, .nii.gz), read and written without a library in between.
+
+ITK refuses files whose direction cosines were rounded, rescales without asking and speaks on stderr; the format is
+simple enough to read exactly. World coordinates turn from the format's RAS mm to LPS mm here.
+Format: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h and nifti2.h.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pancreasseg.errors import InputError
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.io.grids import make_geometry
+from pancreasseg.volume import Geometry
+
+_FIELDS = [
+    # name, format and offset in NIfTI-1, format and offset in NIfTI-2
+    ("dim", "8i2", 40, "8i8", 16),
+    ("datatype", "i2", 70, "i2", 12),
+    ("bits", "i2", 72, "i2", 14),
+    ("pixdim", "8f4", 76, "8f8", 104),
+    ("vox_offset", "f4", 108, "i8", 168),
+    ("slope", "f4", 112, "f8", 176),
+    ("inter", "f4", 116, "f8", 184),
+    ("units", "u1", 123, "i4", 500),
+    ("qform", "i2", 252, "i4", 344),
+    ("sform", "i2", 254, "i4", 348),
+    ("quatern", "3f4", 256, "3f8", 352),
+    ("qoffset", "3f4", 268, "3f8", 376),
+    ("srow", "(3,4)f4", 280, "(3,4)f8", 400),
+]
+_NAMES = [f[0] for f in _FIELDS]
+_NIFTI1 = np.dtype(
+    {"names": _NAMES, "formats": [f[1] for f in _FIELDS], "offsets": [f[2] for f in _FIELDS], "itemsize": 348}
+)
+_NIFTI2 = np.dtype(
+    {"names": _NAMES, "formats": [f[3] for f in _FIELDS], "offsets": [f[4] for f in _FIELDS], "itemsize": 540}
+)
+_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+_COLOUR = {128, 2304}
+_MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; everything else is mm
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+_GZIP_LIMIT = 1100  # no deflate stream expands further than 1032:1
+
+
+@dataclass(frozen=True)
+class NiftiImage:
+    """Stored values (K, J, I) with the rescale that makes them HU, and their grid."""
+
+    array: np.ndarray
+    slope: float
+    intercept: float
+    geometry: Geometry
+    findings: tuple[Finding, ...]
+
+
+def read_nifti(path: Path) -> NiftiImage:
+    """Read a .nii or .nii.gz file.
+
+    Raises:
+        InputError: empty, truncated or damaged file, not 3D, colour, or a grid that cannot be used.
+    """
+    content = path.read_bytes()
+    packed = content[:2] == b"\x1f\x8b"
+    head = _unpack_head(content) if packed else content[:540]
+    header, order = _parse(head)
+    size = _size_of(header)
+    dtype = _dtype_of(header, order)
+    offset = int(header["vox_offset"])
+    if not 352 <= offset < 2**31:
+        raise damaged("its header states an impossible place for the voxels")
+    count = int(np.prod(size, dtype=object))
+    needed = offset + count * dtype.itemsize
+    if needed > len(content) * (_GZIP_LIMIT if packed else 1):
+        raise truncated()
+    if packed:
+        content = _unpack(content, needed)
+    if len(content) < needed:
+        raise truncated()
+    array = np.frombuffer(content, dtype=dtype, count=count, offset=offset).reshape(size[::-1])
+    if not dtype.isnative:
+        array = array.astype(dtype.newbyteorder("="))
+    slope, intercept = float(header["slope"]), float(header["inter"])
+    if slope == 0 or not np.isfinite([slope, intercept]).all():  # the format's way to say: not rescaled
+        slope, intercept = 1.0, 0.0
+    geometry, findings = _grid_of(header, size)
+    return NiftiImage(array, slope, intercept, geometry, findings)
+
+
+def encode_nifti(mask: np.ndarray, geometry: Geometry) -> bytes:
+    """A gzipped NIfTI-1 file of a uint8 (K, J, I) mask, its grid in sform and qform.
+
+    Raises:
+        ValueError: the mask does not fit the grid.
+    """
+    if mask.shape != geometry.shape:
+        raise ValueError(f"mask {mask.shape} does not fit the grid {geometry.shape}")
+    header: Any = np.zeros((), dtype=_NIFTI1.newbyteorder("<"))
+    linear = _RAS_TO_LPS @ geometry.axes * np.asarray(geometry.spacing)
+    offset = _RAS_TO_LPS @ np.asarray(geometry.origin)
+    handed, quaternion = _quaternion(_RAS_TO_LPS @ geometry.axes)
+    header["dim"] = [3, *geometry.size, 1, 1, 1, 1]
+    header["datatype"], header["bits"] = 2, 8
+    header["pixdim"] = [handed, *geometry.spacing, 0, 0, 0, 0]
+    header["vox_offset"] = 352
+    header["slope"] = 1
+    header["units"] = 2  # mm
+    header["qform"] = header["sform"] = 1  # scanner coordinates
+    header["quatern"], header["qoffset"] = quaternion, offset
+    header["srow"] = np.column_stack([linear, offset])
+    raw = bytearray(header.tobytes())
+    raw[0:4] = (348).to_bytes(4, "little")
+    raw[344:348] = b"n+1\0"
+    body = np.ascontiguousarray(mask, dtype=np.uint8)
+    return gzip.compress(bytes(raw) + bytes(4) + body.tobytes(), compresslevel=1, mtime=0)
+
+
+def truncated() -> InputError:
+    """The error for a file that ends before its voxels do."""
+    return InputError(
+        "file-truncated", "The file is cut short: it ends before its last voxel.", "Copy or download it again."
+    )
+
+
+def damaged(detail: str) -> InputError:
+    """The error for a file whose content is not what its name says."""
+    return InputError("file-damaged", f"The file cannot be read: {detail}.", "Copy or export it again.")
+
+
+def _unpack_head(content: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(31).decompress(content[:65536], 540)
+    except zlib.error as error:
+        raise damaged("its compression is broken") from error
+
+
+def _unpack(content: bytes, needed: int) -> bytes:
+    """The whole of a gzip file. zlib with the final size known is twice as fast as the gzip module."""
+    try:
+        first = zlib.decompress(content, 31, bufsize=needed)
+        # Files may hold several gzip members (bgzip); only the gzip module joins them.
+        return first if len(first) >= needed else gzip.decompress(content)
+    except EOFError as error:
+        raise truncated() from error
+    except (zlib.error, OSError) as error:
+        if "incomplete or truncated" in str(error):
+            raise truncated() from error
+        raise damaged("its compression is broken") from error
+
+
+def _parse(head: bytes) -> tuple[np.void, str]:
+    if len(head) < 348:
+        raise truncated()
+    for order in "<>":
+        length = int(np.frombuffer(head[:4], dtype=order + "i4")[0])
+        if length == 348:
+            if head[344:348] == b"ni1\0":
+                raise InputError(
+                    "nifti-pair", "The NIfTI header and its voxels are two files.", "Convert them to one .nii.gz file."
+                )
+            if head[344:347] != b"n+1":
+                raise damaged("it is an Analyze file or not NIfTI at all")
+            return np.frombuffer(head[:348], dtype=_NIFTI1.newbyteorder(order))[0], order
+        if length == 540:
+            if len(head) < 540:
+                raise truncated()
+            return np.frombuffer(head[:540], dtype=_NIFTI2.newbyteorder(order))[0], order
+    raise damaged("it is not NIfTI, whatever its name says")
+
+
+def _size_of(header: np.void) -> tuple[int, int, int]:
+    count = int(header["dim"][0])
+    if not 1 <= count <= 7:
+        raise damaged("its header states no dimensions")
+    dims = [int(n) for n in header["dim"][1 : count + 1]]
+    if min(dims) < 1:
+        raise damaged("its header states a size of zero")
+    while len(dims) > 3 and dims[-1] == 1:
+        dims.pop()
+    if len(dims) != 3:
+        raise not_3d(len(dims))
+    return (dims[0], dims[1], dims[2])
+
+
+def not_3d(dimensions: int) -> InputError:
+    """The error for images that are no single 3D volume."""
+    return InputError(
+        "not-3d",
+        f"The file holds a {dimensions}D image, not one 3D volume.",
+        "Give one phase as a 3D CT." if dimensions > 3 else "Give the whole series as one 3D CT.",
+    )
+
+
+def not_grey() -> InputError:
+    """The error for colour, vector and complex images."""
+    return InputError(
+        "not-grey", "The file holds colours or several values a voxel, not a CT in HU.", "Give the original CT."
+    )
+
+
+def _dtype_of(header: np.void, order: str) -> np.dtype:
+    code = int(header["datatype"])
+    if code in _TYPES:
+        return np.dtype(order + _TYPES[code])
+    if code in _COLOUR or code in (32, 1792, 2048):
+        raise not_grey()
+    raise damaged(f"its voxel type {code} is not supported")
+
+
+def _grid_of(header: np.void, size: tuple[int, int, int]) -> tuple[Geometry, tuple[Finding, ...]]:
+    """The sform where there is one (falling back to the qform when the sform is sheared), else qform, else spacing."""
+    scale = _MM_PER_UNIT.get(int(header["units"]) & 7, 1.0)
+    pixdim = np.abs(header["pixdim"][1:4].astype(float))
+    if int(header["sform"]) > 0:
+        rows = header["srow"].astype(float)
+        try:
+            return _from_affine(rows[:, :3], rows[:, 3], pixdim, size, scale), ()
+        except InputError as error:
+            if error.code != "sheared-grid" or int(header["qform"]) <= 0:
+                raise
+        remark = Finding(
+            "sheared-sform",
+            Severity.WARNING,
+            "The file states a sheared orientation besides the scanner's own; the scanner's was used.",
+        )
+        return _from_quaternion(header, pixdim, size, scale), (remark,)
+    if int(header["qform"]) > 0:
+        return _from_quaternion(header, pixdim, size, scale), ()
+    remark = Finding(
+        "no-orientation",
+        Severity.WARNING,
+        "The file does not say how the patient lies; left and right, front and back are assumed. Check them.",
+    )
+    # As ITK and Slicer place such files: index axes along R, A, S from the world's origin.
+    return make_geometry(size, pixdim * scale, (0.0, 0.0, 0.0), _RAS_TO_LPS), (remark,)
+
+
+def _from_quaternion(header: np.void, pixdim: np.ndarray, size: tuple[int, int, int], scale: float) -> Geometry:
+    b, c, d = header["quatern"].astype(float)
+    a = np.sqrt(max(1.0 - (b * b + c * c + d * d), 0.0))
+    norm = np.sqrt(a * a + b * b + c * c + d * d)
+    a, b, c, d = a / norm, b / norm, c / norm, d / norm
+    rotation = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - c * c - b * b],
+        ]
+    )
+    handed = -1.0 if header["pixdim"][0] < 0 else 1.0
+    linear = rotation * pixdim * np.array([1.0, 1.0, handed])
+    return _from_affine(linear, header["qoffset"].astype(float), pixdim, size, scale)
+
+
+def _from_affine(
+    linear: np.ndarray, offset: np.ndarray, pixdim: np.ndarray, size: tuple[int, int, int], scale: float
+) -> Geometry:
+    lengths = np.linalg.norm(linear, axis=0)
+    if not np.isfinite(lengths).all() or lengths.min() <= 0:
+        raise InputError(
+            "bad-geometry",
+            "The file states a voxel spacing or orientation that makes no sense.",
+            "Export the CT again from its DICOM files.",
+        )
+    # The header's own spacing, unless the matrix says something else: the matrix gives it with rounding only.
+    spacing = np.where(np.isclose(lengths, pixdim, rtol=1e-5), pixdim, lengths)
+    return make_geometry(size, spacing * scale, _RAS_TO_LPS @ offset * scale, _RAS_TO_LPS @ (linear / spacing))
+
+
+def _quaternion(axes: np.ndarray) -> tuple[float, np.ndarray]:
+    """(-1 for left-handed axes or 1, quaternion b c d) of a 3x3 RAS direction matrix, as NIfTI's qform wants it."""
+    handed = -1.0 if np.linalg.det(axes) < 0 else 1.0
+    r = axes * np.array([1.0, 1.0, handed])
+    # The eigenvector of Bar-Itzhack's symmetric matrix is the nearest quaternion, stable for half turns too.
+    k = np.array(
+        [
+            [r[0, 0] + r[1, 1] + r[2, 2], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]],
+            [r[2, 1] - r[1, 2], r[0, 0] - r[1, 1] - r[2, 2], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0]],
+            [r[0, 2] - r[2, 0], r[0, 1] + r[1, 0], r[1, 1] - r[0, 0] - r[2, 2], r[1, 2] + r[2, 1]],
+            [r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], r[2, 2] - r[0, 0] - r[1, 1]],
+        ]
+    )
+    q = np.linalg.eigh(k)[1][:, -1]
+    return handed, q[1:] if q[0] >= 0 else -q[1:]

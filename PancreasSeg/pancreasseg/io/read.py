@@ -1,0 +1,134 @@
+"""Reading a CT, or a mask onto a CT's grid, from whatever a person has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from pancreasseg.errors import InputError
+from pancreasseg.findings.finding import Finding
+from pancreasseg.io.checks import check_ct
+from pancreasseg.io.values import to_hu
+from pancreasseg.volume import Geometry, Volume
+
+_NIFTI = (".nii", ".nii.gz")
+_META = (".nrrd", ".nhdr", ".mha", ".mhd")
+_FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha, .mhd) or a folder of DICOM files"
+
+
+def read_volume(path: str | Path, *, series: int | str | None = None, allow: Collection[str] = ()) -> Volume:
+    """Read a CT.
+
+    Args:
+        path: a NIfTI, NRRD or MetaImage file, or a folder (searched with its subfolders) of one DICOM CT series.
+        series: which series of a DICOM folder that holds several: its number in the list that the error shows
+            (from 1), or its description.
+        allow: codes of plausibility refusals to turn into findings, see `checks.check_ct`.
+
+    Returns:
+        HU as int16 where that is exact, else float32; with findings and facts that identify no patient.
+
+    Raises:
+        InputError: there is no such file, it is damaged, or it is no CT that can be segmented.
+    """
+    path = Path(path)
+    findings: tuple[Finding, ...]
+    if path.is_dir():
+        from pancreasseg.io.dicom import read_dicom
+
+        volume = read_dicom(path, series=series)
+        array, geometry, findings, source = volume.array, volume.geometry, volume.findings, volume.source
+    else:
+        array, geometry, findings, source = _read_file(path)
+    findings += check_ct(array, geometry, allow)
+    return Volume(array, geometry, findings, source)
+
+
+def read_mask(path: str | Path, geometry: Geometry, label: int | str | None = None) -> np.ndarray:
+    """Read a mask (a reference, a correction) onto the grid of a volume.
+
+    A mask on another grid is resampled: linearly on the indicator of the label, then thresholded at 0.5.
+
+    Args:
+        path: NIfTI, NRRD, .seg.nrrd or MetaImage file with labels.
+        geometry: the grid wanted.
+        label: which label is the pancreas: its value, or the name of a segment in a .seg.nrrd. Without it the file
+            must hold a single label or a segment named pancreas.
+
+    Returns:
+        uint8 (K, J, I), 1 = pancreas. May be empty.
+
+    Raises:
+        InputError: damaged file, no labels, several labels and none chosen, or a mask that lies elsewhere.
+    """
+    from pancreasseg.io.labels import indicator_of, onto_grid
+
+    path = Path(path)
+    array, own, keys = _read_labels(path)
+    return onto_grid(indicator_of(array, keys, label), own, geometry)
+
+
+def _read_file(path: Path) -> tuple[np.ndarray, Geometry, tuple[Finding, ...], dict[str, str]]:
+    kind = _kind_of(path)
+    if kind == "NIfTI":
+        from pancreasseg.io.nifti import read_nifti
+
+        image = read_nifti(path)
+        array = to_hu(image.array, image.slope, image.intercept)
+        return array, image.geometry, image.findings, _facts(kind, image.geometry)
+    from pancreasseg.io.metaimage import read_image
+
+    raw = read_image(path)
+    return to_hu(raw.array), raw.geometry, (), _facts(kind, raw.geometry)
+
+
+def _read_labels(path: Path) -> tuple[np.ndarray, Geometry, dict[str, str]]:
+    """Labels (K, J, I) or layers (K, J, I, C) with their grid and key-value pairs."""
+    if path.is_dir():
+        raise InputError(
+            "mask-is-folder", "The mask is a folder; a file is needed.", "Give a .nii.gz or .seg.nrrd file."
+        )
+    if _kind_of(path) == "NIfTI":
+        from pancreasseg.io.nifti import read_nifti
+
+        image = read_nifti(path)
+        if image.slope == 1.0 and image.intercept == 0.0:
+            return image.array, image.geometry, {}
+        return image.array * image.slope + image.intercept, image.geometry, {}
+    from pancreasseg.io.metaimage import read_image
+
+    raw = read_image(path, components=True)
+    return raw.array, raw.geometry, raw.keys
+
+
+def _facts(kind: str, geometry: Geometry) -> dict[str, str]:
+    return {"format": kind, "slices": str(geometry.size[2])}
+
+
+def _kind_of(path: Path) -> str:
+    """The format by the file's name; refuses what cannot be read, with what to do instead."""
+    name = path.name.lower()
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except FileNotFoundError as error:
+        raise InputError("no-such-file", f"There is no file or folder {path}.", "Check the path.") from error
+    except OSError as error:
+        raise InputError(
+            "file-unreadable", f"The file {path} cannot be opened ({error.strerror}).", "Check its permissions."
+        ) from error
+    if not start:
+        raise InputError("file-empty", f"The file {path} is empty.", "Copy or download it again.")
+    if name.endswith(_NIFTI):
+        return "NIfTI"
+    if name.endswith(_META):
+        return "NRRD" if name.endswith((".nrrd", ".nhdr")) else "MetaImage"
+    if start[128:132] == b"DICM" or name.endswith((".dcm", ".ima")):
+        raise InputError(
+            "single-dicom-file", "This is a single DICOM file.", "Give the folder that holds the whole series."
+        )
+    if start[:4] == b"PK\x03\x04" or name.endswith((".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")):
+        raise InputError("packed", f"{path} is a packed archive.", "Unpack it and give the folder or file inside.")
+    raise InputError("unknown-format", f"The file {path} is in no format known here.", f"Give {_FORMATS}.")
