@@ -11,7 +11,7 @@ import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -158,7 +158,8 @@ def _unpack(content: bytes, needed: int) -> bytes:
 def _parse(head: bytes) -> tuple[np.void, str]:
     if len(head) < 348:
         raise truncated()
-    for order in "<>":
+    orders: tuple[Literal["<", ">"], ...] = ("<", ">")
+    for order in orders:
         length = int(np.frombuffer(head[:4], dtype=order + "i4")[0])
         if length == 348:
             if head[344:348] == b"ni1\0":

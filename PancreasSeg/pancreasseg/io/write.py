@@ -1,0 +1,185 @@
+"""The files of one result: segmentation, numbers, report. They appear together or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pancreasseg.findings.finding import Finding
+from pancreasseg.io.atomic import all_or_none, atomic_write, prepare_folder
+from pancreasseg.io.nifti import encode_nifti
+from pancreasseg.io.seg_nrrd import encode_seg_nrrd
+from pancreasseg.results import Segmentation
+from pancreasseg.volume import Geometry, Volume
+
+if TYPE_CHECKING:
+    from pancreasseg.measure.measurements import Measurement
+
+SEGMENTATION = "pancreas.seg.nrrd"
+MASK = "pancreas.nii.gz"
+STATISTICS = "statistics.csv"
+RESULT = "result.json"
+REPORT = "report.png"
+RESULT_FORMAT = 1
+
+
+def write_results(
+    folder: str | Path,
+    volume: Volume,
+    segmentation: Segmentation,
+    measurements: Sequence[Measurement],
+    findings: Sequence[Finding],
+    *,
+    dsc: float | None = None,
+    report: Callable[[Path], object] | None = None,
+    extra: Mapping[str, object] | None = None,
+) -> dict[str, Any]:
+    """Write everything about one result into ``folder``; either all files appear or none.
+
+    Args:
+        folder: made if it is not there.
+        volume: what was segmented.
+        segmentation: the result.
+        measurements: of the mask, and against a reference where there is one.
+        findings: all remarks about the volume and the result.
+        dsc: against the reference, where there is one.
+        report: draws the picture into the path that it is given; without it there is no report.png.
+        extra: more entries for result.json.
+
+    Returns:
+        What result.json holds.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    folder = prepare_folder(folder)
+    provenance = segmentation.provenance
+    names = [SEGMENTATION, MASK, STATISTICS, RESULT] + ([REPORT] if report else [])
+    document = result_document(volume, segmentation, measurements, findings, dsc=dsc, extra=extra)
+    document["files"] = names
+    models = " ".join(f"{m['name']} {m['version']}" for m in provenance.models)
+    algorithm = f"PancreasSeg {provenance.version} {provenance.pipeline} {models}".strip()
+    with all_or_none(folder, names) as stage:
+        (stage / SEGMENTATION).write_bytes(encode_seg_nrrd(segmentation.mask, volume.geometry, algorithm=algorithm))
+        (stage / MASK).write_bytes(encode_nifti(segmentation.mask, volume.geometry))
+        (stage / STATISTICS).write_text(statistics_csv(measurements), encoding="utf-8", newline="")
+        (stage / RESULT).write_text(as_json(document), encoding="utf-8")
+        if report:
+            report(stage / REPORT)
+    return document
+
+
+def result_document(
+    volume: Volume,
+    segmentation: Segmentation,
+    measurements: Sequence[Measurement],
+    findings: Sequence[Finding],
+    *,
+    dsc: float | None = None,
+    extra: Mapping[str, object] | None = None,
+) -> dict[str, Any]:
+    """The content of result.json. ``dsc`` is there only when a reference was given."""
+    provenance = segmentation.provenance
+    document: dict[str, Any] = {
+        "format": RESULT_FORMAT,
+        "program": "PancreasSeg",
+        "version": provenance.version,
+        "input": {**volume.source, "geometry": volume.geometry.as_dict()},
+        "box": list(segmentation.box.bounds()),
+        "measurements": [m.as_dict() for m in measurements],
+        "findings": [f.as_dict() for f in findings],
+        "timings": dict(segmentation.timings),
+        "provenance": {
+            "pipeline": provenance.pipeline,
+            "models": [dict(m) for m in provenance.models],
+            "device": provenance.device,
+            "precision": provenance.precision,
+            "box": list(provenance.box),
+            "version": provenance.version,
+        },
+        **(extra or {}),
+    }
+    if dsc is not None:
+        document["dsc"] = dsc
+    return json_ready(document)
+
+
+def write_seg_nrrd(
+    path: str | Path, mask: np.ndarray, geometry: Geometry, *, algorithm: str = "PancreasSeg", automatic: bool = True
+) -> None:
+    """Write a mask as the segment "Pancreas" that Slicer opens, see `seg_nrrd.encode_seg_nrrd`.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    content = encode_seg_nrrd(mask, geometry, algorithm=algorithm, automatic=automatic)
+    with atomic_write(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_nifti(path: str | Path, mask: np.ndarray, geometry: Geometry) -> None:
+    """Write a mask as .nii.gz: uint8, the grid in sform and qform (float32, as the format has it).
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    content = encode_nifti(mask, geometry)
+    with atomic_write(path) as partial:
+        partial.write_bytes(content)
+
+
+def statistics_csv(measurements: Sequence[Measurement]) -> str:
+    """One row a measurement; the columns are the fields of a measurement, in their order."""
+    rows = [m.as_dict() for m in measurements]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([{key: _cell(value) for key, value in row.items()} for row in rows])
+    return text.getvalue()
+
+
+def json_ready(value: Any) -> Any:
+    """Plain data that is strictly valid JSON.
+
+    JSON has no infinity: an infinite distance (one of two masks is empty) becomes the string "inf", which ``float()``
+    reads back in most languages. NumPy numbers and arrays become plain ones.
+
+    Raises:
+        ValueError: NaN, which no measurement may be.
+        TypeError: anything that is no plain data.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [json_ready(item) for item in value]
+    if isinstance(value, np.generic):
+        return json_ready(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            raise ValueError("NaN cannot be written: a measurement without a value has to say so itself")
+        return "inf" if value > 0 else "-inf"
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise TypeError(f"{type(value).__name__} is no plain data")
+
+
+def as_json(document: Mapping[str, Any]) -> str:
+    """Readable, strictly valid JSON text."""
+    return json.dumps(json_ready(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _cell(value: object) -> object:
+    """One CSV cell; nested codes are joined by blanks."""
+    if isinstance(value, Mapping):
+        return " ".join(str(v) for v in value.values())
+    if isinstance(value, (list, tuple)):
+        return " ".join(str(v) for v in value)
+    return "" if value is None else value
