@@ -8,10 +8,13 @@ from typing import Any
 from torch import nn
 
 from pancreasseg.errors import ModelError
+from pancreasseg.networks.obelisk import ObeliskHybrid, ObeliskUNet
 from pancreasseg.networks.unet3d import UNet3d
 
 _NETWORKS: dict[str, type[nn.Module]] = {
     "unet3d": UNet3d,
+    "obelisk-hybrid": ObeliskHybrid,
+    "obelisk-unet": ObeliskUNet,
 }
 
 NAMES = tuple(_NETWORKS)
@@ -51,4 +54,4 @@ def build(name: str, **arguments: Any) -> nn.Module:
         ) from error
 
 
-__all__ = ["NAMES", "UNet3d", "build"]
+__all__ = ["NAMES", "ObeliskHybrid", "ObeliskUNet", "UNet3d", "build"]
