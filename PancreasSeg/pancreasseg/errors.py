@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Any
+
 
 class PancreasSegError(Exception):
     """An error a person can act on.
@@ -55,3 +58,42 @@ class Cancelled(PancreasSegError):
 
     def __init__(self) -> None:
         super().__init__("cancelled", "The run was cancelled.")
+
+
+class UnexpectedError(PancreasSegError):
+    """A mistake in the program itself, wrapped so that the person still reads a sentence."""
+
+    exit_code = 70
+
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def explain(error: BaseException) -> PancreasSegError:
+    """What a person reads about any exception that ended a run.
+
+    Errors that already speak plainly are returned as they are; anything unforeseen becomes an `UnexpectedError` whose
+    sentence holds only the exception's type, because its text could hold a patient's data.
+    """
+    if isinstance(error, PancreasSegError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        return RunError(
+            "package-missing",
+            f"The Python package {error.name} is not installed.",
+            f"Install it for the Python that runs PancreasSeg, e.g. with: pip install {error.name}",
+        )
+    if isinstance(error, MemoryError):
+        return RunError(
+            "out-of-memory",
+            "There is not enough memory for this volume.",
+            "Close other programs, or choose a smaller box.",
+        )
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return OutputError("disk-full", "The disk is full.", "Free some space, or choose a folder on another disk.")
+    return UnexpectedError("unexpected", f"Something went wrong that should not have ({type(error).__name__}).")
+
+
+def as_json(error: PancreasSegError) -> dict[str, Any]:
+    """For programs: code, message, hint."""
+    return {"code": error.code, "message": error.message, "hint": error.hint}

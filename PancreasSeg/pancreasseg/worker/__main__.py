@@ -1,0 +1,5 @@
+"""``python -m pancreasseg.worker``: the worker process."""
+
+from pancreasseg.worker.server import serve
+
+serve()

@@ -1,0 +1,174 @@
+"""The private folder through which arrays cross between client and worker.
+
+The client makes it, readable by its user alone, and removes it. Whoever outlives the other removes it as well: the
+worker when the client was killed, and the next client when both were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from pancreasseg.errors import OutputError, RunError, explain
+
+PREFIX = "pancreasseg-exchange-"
+_LOCK = "in-use"
+#: A folder younger than this may belong to a client that has not locked it yet.
+_GRACE_SECONDS = 60.0
+
+
+class ExchangeFolder:
+    """A private folder with ``.npy`` files in it.
+
+    Args:
+        path: the folder, which must exist and have been made by `create`.
+
+    Raises:
+        RunError: the path is no such folder. The worker removes what it is given, so it takes no other.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.name.startswith(PREFIX) or path.is_symlink() or not path.is_dir():
+            raise RunError(
+                "exchange-folder",
+                "The folder for passing arrays to the segmentation process is not there.",
+                "Start the run again; if it stays, check that the temporary folder can be written.",
+            )
+        self.path = path
+        self._lock: IO[bytes] | None = None
+
+    @classmethod
+    def create(cls, parent: Path | None = None) -> ExchangeFolder:
+        """Make a new one (mode 0700) and remove those that killed programs left behind.
+
+        Raises:
+            OutputError: the temporary folder cannot be written.
+        """
+        try:
+            base = Path(parent or tempfile.gettempdir())
+            remove_stale(base)
+            folder = cls(Path(tempfile.mkdtemp(prefix=PREFIX, dir=base)))
+            folder._lock = (folder.path / _LOCK).open("wb")
+        except OSError as error:
+            raise OutputError(
+                "temporary-folder",
+                "The temporary folder cannot be written.",
+                "Free some space there, or point the environment variable TMPDIR (TEMP on Windows) to another folder.",
+            ) from error
+        _try_lock(folder._lock)
+        return folder
+
+    def write(self, name: str, array: np.ndarray) -> str:
+        """Save an array as ``<name>.npy``; returns the bare file name.
+
+        Raises:
+            OutputError: the disk is full, or the folder is gone.
+        """
+        file = f"{name}.npy"
+        partial = self.path / f"{name}.partial"
+        try:
+            with partial.open("wb") as stream:
+                np.save(stream, array, allow_pickle=False)
+            partial.replace(self.path / file)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            known = explain(error)
+            if isinstance(known, OutputError):
+                raise known from error
+            raise OutputError(
+                "temporary-folder",
+                "An array could not be written to the temporary folder.",
+                "Free some space there and start the run again.",
+            ) from error
+        return file
+
+    def map(self, file: str) -> np.ndarray:
+        """A read-only, memory-mapped array.
+
+        Raises:
+            RunError: a name with a path in it, a missing or a damaged file.
+        """
+        try:
+            if Path(file).name != file:
+                raise ValueError("not a bare file name")
+            return np.asarray(np.load(self.path / file, mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                "exchange-file",
+                "An array that was passed to or from the segmentation process is missing or damaged.",
+                "Start the run again.",
+            ) from error
+
+    def take(self, file: str) -> np.ndarray:
+        """Read an array into memory and delete its file; raises like `map`."""
+        array = np.array(self.map(file))
+        self.delete(file)
+        return array
+
+    def delete(self, file: str) -> None:
+        """Delete one file, if it is there; one that Windows still holds open goes with the folder."""
+        with contextlib.suppress(PermissionError):
+            (self.path / file).unlink(missing_ok=True)
+
+    def clear(self, keep: str | None = None) -> None:
+        """Delete all arrays, finished or not, but ``keep``."""
+        for path in self.path.glob("*"):
+            if path.name not in (_LOCK, keep):
+                self.delete(path.name)
+
+    def remove(self) -> None:
+        """Delete the folder and all in it; harmless when it is gone already."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        shutil.rmtree(self.path, ignore_errors=True)  # another process may be removing it at the same time
+
+
+def remove_stale(base: Path) -> None:
+    """Remove exchange folders whose client and worker were both killed."""
+    for path in base.glob(f"{PREFIX}*"):
+        if path.is_symlink() or not _mine_and_old(path) or _in_use(path / _LOCK):
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _mine_and_old(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False  # its owner removed it just now
+    mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    return mine and time.time() - status.st_mtime > _GRACE_SECONDS
+
+
+def _in_use(lock: Path) -> bool:
+    try:
+        with lock.open("r+b") as stream:
+            return not _try_lock(stream)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def _try_lock(stream: IO[bytes]) -> bool:
+    """Take the lock, which the system releases when the process ends, however it ends."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,291 @@
+"""The worker's side of the pipe.
+
+Requests and their parameters:
+
+``hello``     folder, protocol -> ``ready``: protocol, versions, device, models
+``load``      file, geometry, source, allow -> findings
+``localize``  volume (its file), pipeline, model, device, precision, options -> box, score, candidates ...
+``segment``   the same, and box (or null for the localizer's) -> mask, probability, agreement, labels, box, findings ...
+``cancel``    target (or null for all) -> cancelled: the ids that will end
+``shutdown``  -> nothing; the process ends
+
+Standard output carries protocol lines and nothing else; the log on standard error names no file and no patient.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pancreasseg import __version__
+from pancreasseg.errors import Cancelled, PancreasSegError, RunError, UnexpectedError, as_json, explain
+from pancreasseg.findings.finding import Finding
+from pancreasseg.progress import Progress, Update
+from pancreasseg.results import Localization
+from pancreasseg.volume import Box, Geometry
+from pancreasseg.worker.codec import localization_fields, segmentation_fields
+from pancreasseg.worker.folder import ExchangeFolder
+from pancreasseg.worker.protocol import PROTOCOL, Message, Request
+from pancreasseg.worker.warm import Settings, Warm, no_volume
+
+#: When the client is gone and a patch does not end within this time, the process ends in the middle of it.
+GRACE_SECONDS = 2.0
+
+
+def describe() -> dict[str, Any]:
+    """Device, versions and installed models for the client's status line; imports torch."""
+    import torch
+
+    from pancreasseg.inference import hardware
+    from pancreasseg.models.store import Store
+
+    hardware.use_cores()
+    models = [
+        {"name": p.card.name, "version": p.card.version, "title": p.card.title, "pipeline": p.card.pipeline}
+        for p in Store().packages()
+    ]
+    return {
+        "device": hardware.describe(hardware.choose()),
+        "versions": {
+            "pancreasseg": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "torch": torch.__version__,
+        },
+        "models": models,
+    }
+
+
+class Server:
+    """Reads requests, answers them one after the other, and sees a cancel at once.
+
+    Args:
+        reader: where requests come from; its end ends the worker.
+        writer: where events go.
+        warm: pipelines, volume and localizations kept between requests.
+        describe: facts for ``ready``.
+    """
+
+    def __init__(
+        self, reader: BinaryIO, writer: BinaryIO, warm: Warm, describe: Callable[[], dict[str, Any]] = describe
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._writing = threading.Lock()
+        self._warm = warm
+        self._describe = describe
+        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._waiting: set[int] = set()  # accepted and not answered yet
+        self._cancelled: set[int] = set()
+        self._book = threading.Lock()  # guards the two sets
+        self._gone = threading.Event()  # the client closed the pipe, or said so
+        self._finished = threading.Event()
+        self._folder: ExchangeFolder | None = None
+        self._refusal: PancreasSegError | None = RunError(
+            "protocol", "The segmentation process was not greeted.", "Send hello first."
+        )
+
+    def run(self) -> None:
+        """Serve until shutdown or until the client is gone; removes the exchange folder."""
+        threading.Thread(target=self._listen, name="requests", daemon=True).start()
+        try:
+            while (request := self._requests.get()) is not None:
+                self._answer(request)
+                if request.name == "shutdown":
+                    break
+        finally:
+            self._finished.set()
+            if self._folder is not None:
+                self._folder.remove()
+
+    def _listen(self) -> None:
+        """The reading thread."""
+        for line in self._reader:
+            try:
+                request = Request.parse(line)
+            except PancreasSegError as error:
+                self._send(Message(None, "error", as_json(error)))
+                continue
+            if request.name == "cancel":
+                self._send(Message(request.id, "result", {"cancelled": self._cancel(request.parameters.get("target"))}))
+                continue
+            if request.name == "shutdown":
+                self._gone.set()  # whatever runs stops at its next patch
+            with self._book:
+                self._waiting.add(request.id)
+            self._requests.put(request)
+        self._gone.set()
+        self._requests.put(None)
+        if not self._finished.wait(GRACE_SECONDS):
+            if self._folder is not None:
+                self._folder.remove()
+            os._exit(0)  # the main thread is deep in a patch that nobody waits for any more
+
+    def _cancel(self, target: int | None) -> list[int]:
+        with self._book:
+            chosen = {request for request in self._waiting if target is None or request == target}
+            self._cancelled |= chosen
+        return sorted(chosen)
+
+    def _stopped(self, request: int) -> bool:
+        return self._gone.is_set() or request in self._cancelled
+
+    def _send(self, message: Message) -> None:
+        try:
+            with self._writing:
+                self._writer.write(message.line())
+                self._writer.flush()
+        except OSError:
+            self._gone.set()  # nobody reads any more: the run stops at its next patch
+
+    def _answer(self, request: Request) -> None:
+        started = time.monotonic()
+        try:
+            if request.name in ("localize", "segment") and self._stopped(request.id):
+                raise Cancelled
+            if request.name not in ("hello", "shutdown") and self._refusal is not None:
+                raise self._refusal
+            answer = Message(request.id, "ready" if request.name == "hello" else "result", self._handle(request))
+        except Exception as error:
+            known = explain(error)
+            if isinstance(known, UnexpectedError):
+                _log_frames(error)
+            answer = Message(request.id, "error", as_json(known))
+        with self._book:
+            self._waiting.discard(request.id)
+            self._cancelled.discard(request.id)
+        outcome = answer.fields["code"] if answer.name == "error" else "done"
+        _log(f"{request.name}: {outcome}, {time.monotonic() - started:.2f} s")
+        self._send(answer)
+
+    def _handle(self, request: Request) -> dict[str, Any]:
+        if request.name == "hello":
+            return self._hello(request.parameters)
+        if request.name == "load":
+            return self._load(request.parameters)
+        if request.name == "localize":
+            return self._localize(request)
+        if request.name == "segment":
+            return self._segment(request)
+        return {}  # shutdown
+
+    def _hello(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        if parameters.get("protocol") != PROTOCOL:
+            self._refusal = RunError(
+                "protocol-version",
+                "The segmentation process and the program that uses it are of different versions.",
+                "Update the extension and the pancreasseg package, then restart.",
+            )
+            raise self._refusal
+        if self._folder is None:
+            self._folder = ExchangeFolder(Path(str(parameters.get("folder"))))
+        self._refusal = None
+        return {"protocol": PROTOCOL, "pid": os.getpid(), **self._describe()}
+
+    def _load(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        assert self._folder is not None  # noqa: S101  (hello came first)
+        try:
+            file, geometry = str(parameters["file"]), Geometry.from_dict(parameters["geometry"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _malformed("load") from error
+        volume = self._warm.load(
+            file, self._folder.map(file), geometry, parameters.get("source") or {}, parameters.get("allow") or ()
+        )
+        return {"findings": [finding.as_dict() for finding in volume.findings]}
+
+    def _localize(self, request: Request) -> dict[str, Any]:
+        key, settings, progress = self._prepare(request)
+        return localization_fields(self._localization(key, settings, progress))
+
+    def _segment(self, request: Request) -> dict[str, Any]:
+        from pancreasseg.run import segment
+
+        assert self._folder is not None  # noqa: S101  (hello came first)
+        key, settings, progress = self._prepare(request)
+        bounds = request.parameters.get("box")
+        try:
+            placed = None if bounds is None else Box.checked(bounds, self._warm.volume.geometry)
+        except (TypeError, ValueError) as error:
+            raise _malformed("segment") from error
+        localization = None if placed else self._localization(key, settings, progress)
+        pipeline = self._warm.pipeline(key, settings)
+        result = segment(self._warm.volume, pipeline, placed or localization, progress)
+        return {
+            **segmentation_fields(result, self._folder, request.id),
+            "localization": None if localization is None else localization_fields(localization),
+        }
+
+    def _prepare(self, request: Request) -> tuple[str, Settings, Progress]:
+        """The pipeline of a request, in memory, and a progress that reports and cancels."""
+        if request.parameters.get("volume") != self._warm.name:
+            raise no_volume()  # never segment another CT than the one that is meant
+        settings = Settings.from_parameters(request.parameters)
+        key = self._warm.key(settings)
+        progress = Progress(
+            report=lambda update: self._report(request.id, update),
+            cancelled=lambda: self._stopped(request.id),
+            notify=lambda finding: self._notify(request.id, finding),
+        )
+        if not self._warm.has(key):
+            with progress.stage("models"):
+                self._warm.pipeline(key, settings)
+        return key, settings, progress
+
+    def _localization(self, key: str, settings: Settings, progress: Progress) -> Localization:
+        known = self._warm.localization(key)
+        if known is None:
+            known = self._warm.pipeline(key, settings).localize(self._warm.volume, progress)
+            self._warm.remember(key, known)
+        return known
+
+    def _report(self, request: int, update: Update) -> None:
+        self._send(Message(request, "progress", asdict(update)))
+
+    def _notify(self, request: int, finding: Finding) -> None:
+        self._send(Message(request, "notice", finding.as_dict()))
+
+
+def serve(warm: Warm | None = None, describe: Callable[[], dict[str, Any]] = describe) -> None:
+    """Serve this process's standard input and output until the client is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the client's to handle
+    signal.signal(signal.SIGTERM, _end)
+    # Libraries that print must not be able to break a protocol line: file descriptor 1 becomes standard error.
+    events = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    Server(sys.stdin.buffer, events, warm or Warm(), describe).run()
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _malformed(request: str) -> RunError:
+    return RunError(
+        "protocol",
+        f"The segmentation process was sent a {request!r} request that lacks something.",
+        "The extension and the pancreasseg package are probably of different versions; update both.",
+    )
+
+
+def _log(line: str) -> None:
+    sys.stderr.write(f"pancreasseg worker: {line}\n")
+    sys.stderr.flush()
+
+
+def _log_frames(error: BaseException) -> None:
+    """Where an unforeseen error arose; not its text, which may hold a path with a patient's name."""
+    _log(f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}")

@@ -1,0 +1,391 @@
+"""The worker process and its client, with a pipeline that needs no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pancreasseg.errors import Cancelled, PancreasSegError, RunError
+from pancreasseg.volume import Box, Geometry
+from pancreasseg.worker.client import Event, WorkerClient
+from pancreasseg.worker.folder import ExchangeFolder
+
+DOUBLE = [sys.executable, str(Path(__file__).with_name("worker_double.py"))]
+GEOMETRY = Geometry((24, 20, 16), (1.5, 2.0, 2.5), (3.0, -4.0, 5.0), (0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+ORGAN = Box((5, 6, 7), (12, 11, 10))
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary folder of its own, with a long name that is not ASCII."""
+    folder = tmp_path_factory.mktemp("Änderung an Größen ⌘ " + "x" * 100)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def client() -> Iterator[WorkerClient]:
+    with WorkerClient(DOUBLE) as started:
+        yield started
+
+
+@pytest.fixture
+def ct() -> np.ndarray:
+    array = np.full(GEOMETRY.shape, -1000, dtype=np.int16)
+    array[2:-2, 2:-2, 2:-2] = 40
+    array[ORGAN.slices] = 130
+    return array
+
+
+def loaded(client: WorkerClient, ct: np.ndarray) -> WorkerClient:
+    client.wait(client.load(ct, GEOMETRY))
+    return client
+
+
+def test_a_ct_goes_in_and_a_mask_on_its_own_grid_comes_out(client: WorkerClient, ct: np.ndarray) -> None:
+    result = loaded(client, ct).wait(client.segment())
+    np.testing.assert_array_equal(result.mask, ct > 100)
+    assert result.mask.dtype == np.uint8
+    assert result.box == ORGAN
+    assert result.probability.shape == result.agreement.shape == ORGAN.shape
+    assert result.provenance.box == ORGAN.bounds()
+    assert result.provenance.models[0]["name"] == "double"
+
+
+def test_hello_tells_the_protocol_and_what_the_worker_runs_on(client: WorkerClient) -> None:
+    facts = client.wait(client.hello())
+    assert facts["protocol"] == 1
+    assert facts["device"] == {"device": "cpu"}
+    assert facts["pid"] == client.pid
+
+
+def test_progress_comes_with_stage_and_fraction_before_the_result(client: WorkerClient, ct: np.ndarray) -> None:
+    seen: list[Event] = []
+    loaded(client, ct).wait(client.segment(options={"patches": 4}), seen.append)
+    assert [event.value.stage for event in seen] == ["models", *["coarse"] * 2, *["fine"] * 5]
+    assert [event.value.done for event in seen[-5:]] == [0, 1, 2, 3, 4]
+
+
+def test_a_notice_arrives_while_the_run_goes_on(client: WorkerClient, ct: np.ndarray) -> None:
+    seen: list[Event] = []
+    result = loaded(client, ct).wait(client.segment(options={"behaviour": "memory"}), seen.append)
+    names = [event.name for event in seen]
+    assert "progress" in names[names.index("notice") :]
+    assert [event.value.code for event in seen if event.name == "notice"] == ["out-of-memory"]
+    assert [finding.code for finding in result.findings] == ["out-of-memory"]
+
+
+def test_a_box_placed_by_a_person_is_obeyed_and_not_localized(client: WorkerClient, ct: np.ndarray) -> None:
+    loaded(client, ct)
+    half = Box(ORGAN.start, (8, 11, 10))
+    seen: list[Event] = []
+    result = client.wait(client.segment(half), seen.append)
+    assert result.box == half
+    assert result.mask.sum() == half.voxels
+    assert "coarse" not in [event.value.stage for event in seen]
+
+
+def test_the_localization_stays_warm_for_the_next_segment(client: WorkerClient, ct: np.ndarray) -> None:
+    loaded(client, ct)
+    assert client.wait(client.localize()).box == ORGAN
+    first = client.wait(client.segment())
+    assert first.timings == {"localized": 1.0}
+    assert client.wait(client.segment()).timings == {"localized": 1.0}
+
+
+def test_a_new_ct_is_localized_anew(client: WorkerClient, ct: np.ndarray) -> None:
+    client.wait(loaded(client, ct).localize())
+    moved = np.roll(ct, 2, axis=0)
+    client.wait(client.load(moved, GEOMETRY))
+    np.testing.assert_array_equal(client.wait(client.segment()).mask, moved > 100)
+
+
+def test_an_empty_box_result_crosses_too(client: WorkerClient, ct: np.ndarray) -> None:
+    result = loaded(client, ct).wait(client.segment(Box((0, 0, 0), (3, 3, 3))))
+    assert result.mask.shape == GEOMETRY.shape
+    assert not result.mask.any()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float64, np.float32])
+def test_other_numeric_types_are_taken(client: WorkerClient, ct: np.ndarray, dtype: type) -> None:
+    result = loaded(client, ct.astype(dtype)).wait(client.segment())
+    np.testing.assert_array_equal(result.mask, ct > 100)
+
+
+def test_what_libraries_print_never_reaches_the_protocol(client: WorkerClient, ct: np.ndarray) -> None:
+    result = loaded(client, ct).wait(client.segment(options={"behaviour": "print"}))
+    assert result.mask.any()
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda ct: ct[:-1], "array-shape"),
+        (lambda ct: ct[0], "array-shape"),
+        (lambda ct: ct > 0, "array-type"),
+        (lambda ct: np.where(ct > 100, np.nan, ct), "not-finite"),
+        (lambda ct: np.full_like(ct, -1000), "air-only"),
+    ],
+)
+def test_a_ct_that_cannot_be_used_is_refused_and_the_one_before_is_not_segmented_instead(
+    client: WorkerClient, ct: np.ndarray, change, code: str
+) -> None:
+    loaded(client, ct)
+    with pytest.raises(PancreasSegError) as caught:
+        client.wait(client.load(change(ct), GEOMETRY))
+    assert caught.value.code == code
+    with pytest.raises(PancreasSegError) as caught:
+        client.wait(client.segment())
+    assert caught.value.code == "no-volume"
+
+
+@pytest.mark.parametrize(
+    ("box", "code"), [(Box((50, 0, 0), (60, 9, 9)), "box-outside-volume"), (Box((9, 0, 0), (3, 9, 9)), "box-inverted")]
+)
+def test_a_box_that_cannot_be_segmented_is_refused(client: WorkerClient, ct: np.ndarray, box: Box, code: str) -> None:
+    with pytest.raises(PancreasSegError) as caught:
+        loaded(client, ct).wait(client.segment(box))
+    assert caught.value.code == code
+
+
+def test_an_unforeseen_error_is_one_sentence_without_its_text_and_the_worker_lives_on(
+    client: WorkerClient, ct: np.ndarray
+) -> None:
+    loaded(client, ct)
+    worker = client.pid
+    with pytest.raises(PancreasSegError) as caught:
+        client.wait(client.segment(options={"behaviour": "bug"}))
+    assert caught.value.code == "unexpected"
+    log = "\n".join(client.log)
+    assert "worker_double.py" in log
+    assert "Doe" not in str(caught.value) + log
+    assert client.wait(client.segment()).mask.any()
+    assert client.pid == worker
+
+
+def test_cancel_ends_the_run_at_the_next_patch(client: WorkerClient, ct: np.ndarray) -> None:
+    loaded(client, ct)
+    request = client.segment(options={"patches": 1000, "pause": 0.02})
+    after: list[Event] = []
+
+    def stop(event: Event) -> None:
+        after.append(event)
+        if event.value.stage == "fine" and event.value.done == 2:
+            client.cancel(request)
+
+    with pytest.raises(Cancelled):
+        client.wait(request, stop)
+    assert after[-1].value.done < 100
+    assert client.wait(client.segment()).mask.any()
+
+
+def test_cancel_reaches_requests_that_have_not_begun(client: WorkerClient, ct: np.ndarray) -> None:
+    loaded(client, ct)
+    requests = [client.segment(options={"patches": 1000, "pause": 0.02}), client.segment(), client.localize()]
+    client.cancel()
+    for request in requests:
+        with pytest.raises(Cancelled):
+            client.wait(request)
+
+
+def _is_hanging(event: Event) -> bool:
+    return bool(event.value.stage == "fine" and event.value.done == 1)
+
+
+def test_a_patch_that_does_not_end_is_over_for_the_person_all_the_same(
+    client: WorkerClient, ct: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded(client, ct)
+    worker = client.pid
+    request = client.segment(options={"behaviour": "hang"})
+    with pytest.raises(Cancelled):
+        client.wait(request, lambda event: client.cancel(request) if _is_hanging(event) else None)
+    assert client.pid == worker
+    # ... and a worker that stays stuck is replaced by the next request.
+    monkeypatch.setattr("pancreasseg.worker.client.STUCK_SECONDS", 0.0)
+    assert client.wait(client.segment()).mask.any()
+    assert client.pid != worker
+
+
+def test_a_worker_killed_in_the_middle_is_one_sentence_and_the_next_click_works(
+    client: WorkerClient, ct: np.ndarray, temporary: Path
+) -> None:
+    loaded(client, ct)
+    with pytest.raises(RunError) as caught:
+        client.wait(client.segment(options={"behaviour": "die"}))
+    assert caught.value.code == "worker-lost"
+    assert "restarted" in caught.value.hint
+    assert client.wait(client.segment()).mask.sum() == ORGAN.voxels  # started anew, with the same CT
+    client.shutdown()
+    assert not list(temporary.iterdir())
+
+
+def test_a_worker_killed_between_clicks_is_not_even_noticed(client: WorkerClient, ct: np.ndarray) -> None:
+    loaded(client, ct)
+    os.kill(client.pid or 0, signal.SIGKILL)
+    while client.running:
+        time.sleep(0.01)
+    assert client.wait(client.segment()).mask.sum() == ORGAN.voxels
+
+
+def test_polling_never_waits_and_tells_every_request_of_the_workers_death(client: WorkerClient, ct: np.ndarray) -> None:
+    loaded(client, ct)
+    requests = {client.segment(options={"behaviour": "die"}), client.segment(), client.localize()}
+    errors: dict[int, str] = {}
+    while errors.keys() != requests:
+        errors |= {event.request: event.value.code for event in client.poll() if event.final}
+        time.sleep(0.01)
+    assert set(errors.values()) == {"worker-lost"}
+    assert client.poll() == []
+
+
+def test_two_clients_at_once_do_not_mix(ct: np.ndarray) -> None:
+    moved = np.roll(ct, 2, axis=2)
+    with WorkerClient(DOUBLE) as first, WorkerClient(DOUBLE) as second:
+        loads = first.load(ct, GEOMETRY), second.load(moved, GEOMETRY)
+        runs = first.segment(), second.segment()
+        first.wait(loads[0])
+        second.wait(loads[1])
+        np.testing.assert_array_equal(second.wait(runs[1]).mask, moved > 100)
+        np.testing.assert_array_equal(first.wait(runs[0]).mask, ct > 100)
+        assert first.pid != second.pid
+
+
+def test_no_file_is_left_while_idle_but_the_ct(client: WorkerClient, ct: np.ndarray, temporary: Path) -> None:
+    loaded(client, ct)
+    client.wait(client.load(ct, GEOMETRY))
+    client.wait(client.segment())
+    assert len(list(temporary.glob("*/*.npy"))) == 1
+    client.shutdown()
+    assert not list(temporary.iterdir())
+
+
+def test_a_client_that_is_forgotten_leaves_no_process_and_no_folder(temporary: Path, ct: np.ndarray) -> None:
+    client = loaded(WorkerClient(DOUBLE), ct)
+    worker = client.pid or 0
+    del client
+    assert not list(temporary.iterdir())
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+
+
+def test_a_killed_client_takes_its_worker_and_its_folder_along(temporary: Path, ct: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "ct.npy", ct)
+    code = f"""
+import os, tempfile, numpy
+tempfile.tempdir = {str(temporary)!r}
+from pancreasseg.volume import Geometry
+from pancreasseg.worker.client import WorkerClient
+client = WorkerClient({DOUBLE!r})
+client.wait(client.load(numpy.load({str(tmp_path / "ct.npy")!r}), Geometry.from_dict({GEOMETRY.as_dict()!r})))
+request = client.segment(options={{"behaviour": "hang"}})
+client.wait(request, lambda event: event.value.done and os.kill(os.getpid(), 9))
+"""
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    deadline = time.monotonic() + 20
+    while list(temporary.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ([*DOUBLE, "missing"], "package-missing", "a_package_that_nobody_has"),
+        ([*DOUBLE, "exit"], "worker-start", "exit code 7"),
+        (["/no/such/python"], "worker-start", "could not be started"),
+    ],
+)
+def test_a_worker_that_cannot_start_is_one_sentence_with_what_to_do(
+    ct: np.ndarray, command: list[str], code: str, words: str
+) -> None:
+    with WorkerClient(command) as client, pytest.raises(RunError) as caught:
+        client.wait(client.load(ct, GEOMETRY))
+    assert caught.value.code == code
+    assert words in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_worker_without_torch_says_so_and_what_to_do(ct: np.ndarray, tmp_path: Path) -> None:
+    # A torch that cannot be imported, ahead of the real one.
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import pancreasseg.worker.__main__",
+    ]
+    with WorkerClient(command) as client, pytest.raises(RunError) as caught:
+        client.wait(client.hello())
+    assert caught.value.code == "package-missing"
+    assert "torch" in caught.value.message
+    assert "pip install" in caught.value.hint
+
+
+@pytest.fixture
+def exchange() -> Iterator[ExchangeFolder]:
+    folder = ExchangeFolder.create()
+    yield folder
+    folder.remove()
+
+
+def talk(lines: list[bytes]) -> tuple[list[dict], int]:
+    """What the worker answers to raw lines, and its exit code after the pipe is closed."""
+    done = subprocess.run(DOUBLE, input=b"".join(lines), capture_output=True, check=False, timeout=60)
+    return [json.loads(line) for line in done.stdout.splitlines()], done.returncode
+
+
+def hello(folder: ExchangeFolder, protocol: int = 1) -> bytes:
+    return json.dumps({"id": 1, "request": "hello", "protocol": protocol, "folder": str(folder.path)}).encode() + b"\n"
+
+
+def test_garbage_is_answered_and_the_worker_goes_on(temporary: Path, exchange: ExchangeFolder) -> None:
+    events, code = talk([b"garbage\n", b'{"id": 5, "request": "dance"}\n', hello(exchange)])
+    assert (
+        sorted((event["event"], event["id"]) for event in events if event["event"] == "error") == [("error", None)] * 2
+    )
+    assert all(event["message"] and event["hint"] for event in events if event["event"] == "error")
+    assert any(event["id"] == 1 for event in events)
+    assert code == 0
+    assert not list(temporary.iterdir())  # the pipe's end removes the folder
+
+
+def test_a_request_before_hello_is_refused() -> None:
+    events, _ = talk([b'{"id": 1, "request": "load"}\n', b'{"id": 2, "request": "shutdown"}\n'])
+    assert [(event["id"], event["event"]) for event in events] == [(1, "error"), (2, "result")]
+    assert events[0]["code"] == "protocol"
+
+
+def test_another_protocol_version_is_refused_with_what_to_update(exchange: ExchangeFolder) -> None:
+    events, _ = talk(
+        [
+            hello(exchange, protocol=99),
+            b'{"id": 2, "request": "load"}\n',
+            b'{"id": 3, "request": "shutdown"}\n',
+        ]
+    )
+    assert [event["code"] for event in events[:2]] == ["protocol-version"] * 2
+    assert "Update" in events[0]["hint"]
+
+
+def test_a_load_that_lacks_its_fields_is_refused(exchange: ExchangeFolder) -> None:
+    events, _ = talk([hello(exchange), b'{"id": 2, "request": "load"}\n', b'{"id": 3, "request": "shutdown"}\n'])
+    assert events[1]["code"] == "protocol"
+
+
+def test_the_client_imports_neither_torch_nor_simpleitk() -> None:
+    code = (
+        "import sys, pancreasseg.worker.client;"
+        "print([m for m in ('torch', 'SimpleITK', 'scipy', 'skimage', 'pydicom') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

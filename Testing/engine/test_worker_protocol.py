@@ -1,0 +1,132 @@
+"""The lines between client and worker, and the folder beside them."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pancreasseg.errors import OutputError, PancreasSegError, RunError
+from pancreasseg.worker.folder import PREFIX, ExchangeFolder
+from pancreasseg.worker.protocol import Message, Request
+
+
+def test_a_request_comes_back_as_it_was_sent() -> None:
+    request = Request(7, "segment", {"box": [0, 1, 0, 1, 0, 1], "model": "Müller ⌘"})
+    assert Request.parse(request.line()) == request
+
+
+def test_a_message_is_one_line_of_ascii_whatever_is_in_it() -> None:
+    line = Message(1, "notice", {"sentence": "Zeile\nzwei — Größe"}).line()
+    assert line.count(b"\n") == 1
+    assert line.decode("ascii")
+    assert Message.parse(line).fields["sentence"] == "Zeile\nzwei — Größe"
+
+
+def test_numbers_that_json_cannot_hold_become_null_and_numpy_numbers_plain() -> None:
+    line = Message(
+        1, "result", {"a": float("inf"), "b": [np.float32(0.5), np.int64(3)], "c": {"d": float("nan")}}
+    ).line()
+    assert json.loads(line) == {"id": 1, "event": "result", "a": None, "b": [0.5, 3], "c": {"d": None}}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"garbage\n",
+        b"[1, 2]\n",
+        b"\xff\xfe\n",
+        b"{}\n",
+        b'{"id": 1, "request": "format"}\n',
+        b'{"id": "one", "request": "hello"}\n',
+        b"[" * 100_000 + b"\n",
+    ],
+)
+def test_a_line_that_is_no_request_is_refused_in_a_sentence(line: bytes) -> None:
+    with pytest.raises(RunError) as caught:
+        Request.parse(line)
+    assert caught.value.code == "protocol"
+    assert caught.value.hint
+
+
+@pytest.fixture
+def folder(tmp_path: Path):
+    made = ExchangeFolder.create(tmp_path)
+    yield made
+    made.remove()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_the_exchange_folder_is_private(folder: ExchangeFolder) -> None:
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+
+
+def test_an_array_crosses_unchanged_and_its_file_goes_when_it_is_taken(folder: ExchangeFolder) -> None:
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)[:, ::-1]
+    name = folder.write("volume-1", array)
+    np.testing.assert_array_equal(folder.map(name), array)
+    np.testing.assert_array_equal(folder.take(name), array)
+    assert not list(folder.path.glob("*.npy"))
+
+
+@pytest.mark.parametrize("name", ["../secret.npy", "/etc/passwd", "not-there.npy", ""])
+def test_a_file_name_that_leads_elsewhere_is_refused(folder: ExchangeFolder, name: str) -> None:
+    np.save(folder.path.parent / "secret.npy", np.zeros(3))
+    with pytest.raises(PancreasSegError, match="missing or damaged"):
+        folder.map(name)
+
+
+def test_a_truncated_array_is_refused(folder: ExchangeFolder) -> None:
+    name = folder.write("volume-1", np.zeros((4, 4, 4)))
+    path = folder.path / name
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(PancreasSegError, match="missing or damaged"):
+        folder.map(name)
+
+
+def test_an_array_of_python_objects_is_never_unpickled(folder: ExchangeFolder) -> None:
+    np.save(folder.path / "evil.npy", np.array([object], dtype=object), allow_pickle=True)
+    with pytest.raises(PancreasSegError, match="missing or damaged"):
+        folder.map("evil.npy")
+
+
+def test_the_worker_takes_no_folder_that_is_not_an_exchange_folder(tmp_path: Path) -> None:
+    # The worker removes what it is given, so it must not be talked into another folder.
+    with pytest.raises(RunError):
+        ExchangeFolder(tmp_path)
+    link = tmp_path / f"{PREFIX}link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(RunError):
+        ExchangeFolder(link)
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="temporary folder"):
+        ExchangeFolder.create(tmp_path / "nowhere")
+
+
+def test_folders_of_killed_programs_are_removed_and_those_in_use_stay(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from pancreasseg.worker.folder import ExchangeFolder;"
+        "print(ExchangeFolder.create(Path(sys.argv[1])).path, flush=True); os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    left = Path(killed.stdout.strip())
+    in_use = ExchangeFolder.create(tmp_path)
+    young = tmp_path / f"{PREFIX}young"
+    young.mkdir()
+    assert left.is_dir()
+    hour_ago = time.time() - 3600
+    for path in (left, in_use.path):
+        os.utime(path, (hour_ago, hour_ago))
+    other = ExchangeFolder.create(tmp_path)
+    assert not left.exists()
+    assert in_use.path.is_dir()
+    assert young.is_dir()
+    in_use.remove()
+    other.remove()

@@ -1,0 +1,89 @@
+"""A worker process with a pipeline that needs no torch; behaves as the first argument says.
+
+The pipeline is a real one in all that the worker sees: it reports progress patch by patch, is cancelled there, and
+returns results on the volume's grid. Bright voxels are pancreas.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.progress import Progress
+from pancreasseg.results import Localization, Provenance, Segmentation
+from pancreasseg.volume import Box, Volume
+from pancreasseg.worker.server import serve
+from pancreasseg.worker.warm import Settings, Warm
+
+THRESHOLD_HU = 100
+
+
+class Double:
+    """Segments bright voxels. ``patches`` and ``pause`` say how long a run takes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = settings.pipeline or "double"
+        self.patches = int(settings.options.get("patches", 3))
+        self.pause = float(settings.options.get("pause", 0.0))
+        self.behaviour = settings.options.get("behaviour", "")
+        self.localized = 0
+
+    def localize(self, volume: Volume, progress: Progress) -> Localization:
+        self.localized += 1
+        with progress.stage("coarse"):
+            box = Box.of_mask(volume.array > THRESHOLD_HU)
+            progress.advance()
+        assert box is not None
+        return Localization(box, 0.5, (box, box), timings={"localized": float(self.localized)})
+
+    def segment(self, volume: Volume, region: Localization | Box, progress: Progress) -> Segmentation:
+        with progress.stage("fine", self.patches):
+            for patch in range(self.patches):
+                if self.behaviour == "die" and patch == 1:
+                    os.kill(os.getpid(), 9)
+                if self.behaviour == "hang" and patch == 1:
+                    time.sleep(60)
+                if self.behaviour == "print":
+                    print("a library that prints")
+                    os.write(1, b"and one that does so without asking Python\n")
+                if self.behaviour == "memory" and patch == 1:
+                    progress.notice(Finding("out-of-memory", Severity.WARNING, "Memory ran out; smaller tiles now."))
+                if self.behaviour == "bug":
+                    raise ValueError(f"{'doe'.title()} is in this text")
+                time.sleep(self.pause)
+                progress.advance()
+        box = region if isinstance(region, Box) else region.box
+        inside = volume.array[box.slices] > THRESHOLD_HU
+        mask = np.zeros(volume.geometry.shape, dtype=np.uint8)
+        mask[box.slices] = inside
+        provenance = Provenance(
+            self.name, ({"name": "double", "version": "1", "sha256": "0"},), "cpu", "f32", box.bounds(), "0"
+        )
+        timings = {} if isinstance(region, Box) else dict(region.timings)
+        return Segmentation(
+            mask,
+            box,
+            inside.astype(np.float32),
+            np.ones(box.shape, np.float32),
+            tuple(progress.notices),
+            timings,
+            provenance,
+        )
+
+
+def facts() -> dict[str, Any]:
+    return {"device": {"device": "cpu"}, "versions": {}, "models": []}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["missing"]:
+        import a_package_that_nobody_has  # noqa: F401
+    if sys.argv[1:] == ["exit"]:
+        sys.exit(7)
+    serve(Warm(Double, lambda settings: [str(asdict(settings)["model"])]), facts)
