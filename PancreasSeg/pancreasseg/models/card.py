@@ -34,6 +34,8 @@ class Preprocessing:
         size: voxels that the region is resampled to along the axes of ``orientation``, or None.
         window_hu: HU are clipped to this, or None.
         scale, shift: value = HU * scale + shift.
+        antialias: blocks of voxels are averaged before a CT is resampled to a coarser grid; false for networks that
+            were trained on plain linear resampling.
         patch: sliding window along the axes of ``orientation``, or None.
     """
 
@@ -44,6 +46,7 @@ class Preprocessing:
     window_hu: tuple[float, float] | None
     scale: float
     shift: float
+    antialias: bool
     patch: tuple[int, int, int] | None
 
     def normalise(self, hu: np.ndarray) -> np.ndarray:
@@ -320,6 +323,7 @@ def _preprocessing(entry: _Entry) -> Preprocessing:
         window_hu=None if window is None else (window[0], window[1]),
         scale=entry.number("scale"),
         shift=entry.number("shift"),
+        antialias=entry.get("antialias", bool, optional=True) is not False,
         patch=entry.sizes("patch"),
     )
 

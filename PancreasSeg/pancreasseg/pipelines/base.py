@@ -68,8 +68,10 @@ class Stage:
         grid = self.grid(volume.geometry, box)
         # Only the box and a rim for interpolation are resampled: a small box of a large CT costs little.
         rim = box.grow(2 * max(grid.spacing), volume.geometry)
-        hu = to_grid(volume.array[rim.slices], volume.geometry.crop(rim), grid, AIR_HU)
         preprocessing = self.card.preprocessing
+        hu = to_grid(
+            volume.array[rim.slices], volume.geometry.crop(rim), grid, AIR_HU, antialias=preprocessing.antialias
+        )
         array = preprocessing.normalise(hu)
         turned = preprocessing.array_axes == "ijk"
         if turned:

@@ -80,17 +80,20 @@ def network_grid(
     return Geometry((i, j, k), (sx, sy, sz), (ox, oy, oz), tuple(float(d) for d in direction.ravel()))
 
 
-def to_grid(array: np.ndarray, geometry: Geometry, grid: Geometry, outside: float = AIR_HU) -> np.ndarray:
+def to_grid(
+    array: np.ndarray, geometry: Geometry, grid: Geometry, outside: float = AIR_HU, *, antialias: bool = True
+) -> np.ndarray:
     """Linear resampling of a (K, J, I) array onto ``grid`` as float32; ``outside`` where the volume does not reach.
 
-    When the grid is coarser, whole blocks of voxels are averaged first, so that thin things do not alias.
+    When the grid is coarser, whole blocks of voxels are averaged first, so that thin things do not alias; without
+    ``antialias`` they are not, as some published networks were trained.
     """
     image = to_image(array, geometry)
-    factors = []
-    for axis in range(3):
+    factors = [1, 1, 1]
+    for axis in range(3 if antialias else 0):
         along = np.abs(grid.axes.T @ geometry.axes[:, axis])
         step = grid.spacing[int(along.argmax())]
-        factors.append(int(np.clip(step / geometry.spacing[axis] + 1e-6, 1, geometry.size[axis])))
+        factors[axis] = int(np.clip(step / geometry.spacing[axis] + 1e-6, 1, geometry.size[axis]))
     if max(factors) > 1:
         # BinShrink drops an incomplete last block, so the border is repeated to complete it.
         missing = [-n % f for n, f in zip(image.GetSize(), factors, strict=True)]
