@@ -11,6 +11,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from pancreasseg.errors import InputError
 from pancreasseg.volume import Box
 from PancreasSegLib.Coordinates import geometryOfNode, ijkToRas, transformToWorld
+from PancreasSegLib.Placement import placeBeside
 from PancreasSegLib.VolumeNodes import checkTransform
 
 SEGMENT_ID = "Pancreas"
@@ -35,23 +36,6 @@ def addSegmentationNode(volumeNode, name: str):
     placeBeside(segmentationNode, volumeNode)
     segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     return segmentationNode
-
-
-def placeBeside(node, volumeNode) -> None:
-    """Give a result node the volume's parent transform and its place in the subject hierarchy."""
-    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())
-    parent = hierarchy.GetSceneItemID()
-    volumeItem = hierarchy.GetItemByDataNode(volumeNode)
-    if volumeItem:
-        parent = hierarchy.GetItemParent(volumeItem)
-    else:  # the application makes items by itself, a bare scene does not
-        hierarchy.CreateItem(parent, volumeNode)
-    item = hierarchy.GetItemByDataNode(node)
-    if item:
-        hierarchy.SetItemParent(item, parent)
-    else:
-        hierarchy.CreateItem(parent, node)
 
 
 def addPancreasSegment(segmentationNode, *, name: str = SEGMENT_NAME) -> str:

@@ -20,7 +20,7 @@ class CtImage:
     Attributes:
         array: HU, shape (K, J, I), int16 or float32; a view of the node's own voxels wherever their type allows.
         geometry: the grid in the node's own frame. Parent transforms stay out of it: results get the same parent.
-        key: changes whenever voxels or grid change; equal keys mean that a loaded volume may stay loaded.
+        key: see `contentKey`; with an equal key a loaded volume may stay loaded.
     """
 
     array: np.ndarray
@@ -42,9 +42,14 @@ def readVolumeNode(volumeNode) -> CtImage:
             f"The axes of the volume '{volumeNode.GetName()}' are not at right angles.",
             "Resample it onto straight axes first (module Resample Scalar Volume), or load it again from DICOM.",
         )
-    scalars = volumeNode.GetImageData().GetPointData().GetScalars()
     array = _ctArray(slicer.util.arrayFromVolume(volumeNode), volumeNode.GetName())
-    return CtImage(array, geometry, (volumeNode.GetID(), geometry, scalars.__this__, scalars.GetMTime()))
+    return CtImage(array, geometry, contentKey(volumeNode))
+
+
+def contentKey(volumeNode) -> tuple:
+    """Changes whenever the node's voxels or grid change, and with nothing else."""
+    scalars = volumeNode.GetImageData().GetPointData().GetScalars()
+    return (volumeNode.GetID(), geometryOfNode(volumeNode), scalars.__this__, scalars.GetMTime())
 
 
 def checkVolumeNode(volumeNode) -> None:

@@ -89,6 +89,7 @@ class HeadlessSlicer:
         self._temporary = tempfile.TemporaryDirectory(prefix="slicer-")
         self._prepareFiles()
         self._prepareLogics()
+        self._keepSubjectHierarchy()
         slicer.mrmlScene = self.scene
         slicer.app = ApplicationStandIn(self.applicationLogic, self._temporary.name)
         slicer.modules = SimpleNamespace(**{name.lower(): ModuleStandIn(it) for name, it in self.logics.items()})
@@ -125,9 +126,23 @@ class HeadlessSlicer:
         crosshair.SetCrosshairName("default")
         self.scene.AddNode(crosshair)
 
+    def _keepSubjectHierarchy(self) -> None:
+        """Remove the items of removed nodes, as the application's plugin logic does."""
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def forget(scene: object, event: str, node: object) -> None:
+            hierarchy = scene.GetSubjectHierarchyNode()
+            if hierarchy is not None and node is not hierarchy:
+                item = hierarchy.GetItemByDataNode(node)
+                if item:
+                    hierarchy.RemoveItem(item, False, False)
+
+        self.scene.AddObserver(self.scene.NodeAboutToBeRemovedEvent, forget)
+
     def clear(self) -> None:
         """Close the scene, as File > Close Scene does, and forget earlier messages."""
         self.scene.Clear(False)
+        self.scene.GetSubjectHierarchyNode().RemoveAllItems(True)
         self.messages.clear()
 
 

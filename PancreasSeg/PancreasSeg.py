@@ -1,0 +1,233 @@
+"""The PancreasSeg module of 3D Slicer: finds and segments the pancreas in abdominal CT."""
+
+import importlib.util
+import shutil
+import sys
+
+import ctk  # noqa: F401 - registers the widget classes that the .ui file names
+import numpy as np
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+POLL_MILLISECONDS = 50
+
+
+class PancreasSeg(ScriptedLoadableModule):
+    """What Slicer shows of the module in its menus and help."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("PancreasSeg")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = []
+        parent.contributors = ["The PancreasSeg contributors"]
+        parent.helpText = _(
+            "Select a contrast-enhanced abdominal CT and click Segment pancreas: the module finds the pancreas, puts a "
+            "box around it and segments it. Drag the box or correct the segment, then read its volume. For research: "
+            "every result must be checked by a physician."
+        )
+        parent.acknowledgementText = _(
+            "The default pipeline follows Zhao et al., Fully Automated Pancreas Segmentation with Two-stage 3D "
+            "Convolutional Neural Networks, MICCAI 2019."
+        )
+
+
+class PancreasSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: choose a CT, one button to segment or cancel, progress, and what was found."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.timer = None
+
+    def setup(self):
+        """Build the panel."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/PancreasSeg.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = PancreasSegLogic()
+        self.logic.workflow.onProgress = self.showProgress
+        self.timer = qt.QTimer()
+        self.timer.setInterval(POLL_MILLISECONDS)
+        self.timer.connect("timeout()", self.poll)
+        self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.updateButton)
+        self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.updateButton)
+        self.updateButton()
+
+    def cleanup(self):
+        """The panel goes away: end the worker process."""
+        if self.timer is not None:
+            self.timer.stop()
+        self.removeObservers()
+        if self.logic is not None:
+            self.logic.shutdown()
+
+    def onSegmentButton(self, *_arguments):
+        """Segment, or cancel while a run is going on."""
+        if self.logic.workflow.running:
+            self.logic.workflow.cancel()
+            return
+        from pancreasseg.errors import PancreasSegError
+
+        volumeNode = self.ui.volumeSelector.currentNode()
+        try:
+            try:
+                self.logic.workflow.startSegment(volumeNode)
+            except PancreasSegError as error:
+                if error.code != "segment-edited":
+                    raise
+                if not slicer.util.confirmOkCancelDisplay(f"{error.message} {_('Replace it?')}"):
+                    return
+                self.logic.workflow.startSegment(volumeNode, replaceEdited=True)
+        except PancreasSegError as error:
+            self.ui.statusLabel.text = str(error)
+            return
+        self.ui.statusLabel.text = _("Starting...")
+        self.ui.progressBar.setVisible(True)
+        self.timer.start()
+        self.updateButton()
+
+    def poll(self):
+        """Called by the timer while a run is going on."""
+        from pancreasseg.errors import PancreasSegError
+
+        try:
+            outcome = self.logic.workflow.poll()
+            if outcome is None:
+                return
+            self.ui.statusLabel.text = self.logic.summary(outcome)
+        except PancreasSegError as error:
+            self.ui.statusLabel.text = str(error)
+        self.timer.stop()
+        self.ui.progressBar.setVisible(False)
+        self.updateButton()
+
+    def showProgress(self, update):
+        """Show stage, share done and time left."""
+        self.ui.progressBar.value = round(100 * update.fraction)
+        text = update.stage
+        if update.seconds_left is not None:
+            text = _("{stage}: {seconds} s left").format(stage=update.stage, seconds=round(update.seconds_left))
+        self.ui.statusLabel.text = text
+
+    def updateButton(self, *_arguments):
+        """Enable the button where a click can work, and say in its tooltip why not where it cannot."""
+        running = self.logic.workflow.running
+        refusal = None if running else self.logic.refusal(self.ui.volumeSelector.currentNode())
+        self.ui.segmentButton.text = _("Cancel") if running else _("Segment pancreas")
+        self.ui.segmentButton.enabled = refusal is None
+        self.ui.segmentButton.toolTip = refusal or (
+            _("Stop the run.") if running else _("Find the pancreas, put the box around it, and segment it.")
+        )
+
+
+class PancreasSegLogic(ScriptedLoadableModuleLogic):
+    """What scripts call; the work is done by PancreasSegLib and, in a process of its own, by the engine.
+
+    Attributes:
+        workflow: see PancreasSegLib.Workflow.
+    """
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        from pancreasseg.worker.client import WorkerClient
+        from PancreasSegLib.Workflow import Workflow
+
+        # Slicer's own executable is no Python; PythonSlicer is, with the same packages.
+        python = shutil.which("PythonSlicer") or sys.executable
+        self.workflow = Workflow(WorkerClient([python, "-m", "pancreasseg.worker"]))
+
+    def segment(self, volumeNode, inRoi=False, replaceEdited=False):
+        """Segment the pancreas in a CT and wait for the result: an Outcome with its nodes, numbers and findings."""
+        return self.workflow.run(volumeNode, inRoi=inRoi, replaceEdited=replaceEdited)
+
+    def locate(self, volumeNode):
+        """Put the ROI around the pancreas of a CT and wait for it."""
+        return self.workflow.locate(volumeNode)
+
+    def refusal(self, volumeNode):
+        """Why this node cannot be segmented, in a sentence; None when it can."""
+        from pancreasseg.errors import InputError
+        from PancreasSegLib.VolumeNodes import checkVolumeNode
+
+        missing = [name for name in ("torch", "safetensors", "skimage") if importlib.util.find_spec(name) is None]
+        if missing:
+            return _("Python packages are missing: {names}.").format(names=", ".join(missing))
+        try:
+            checkVolumeNode(volumeNode)
+        except InputError as error:
+            return str(error)
+        return None
+
+    def summary(self, outcome):
+        """One line about a result: volume and findings."""
+        from PancreasSegLib.Tables import summaryOfMeasurements
+
+        lines = [summaryOfMeasurements(outcome.measurements), *(finding.sentence for finding in outcome.findings)]
+        return "\n".join(lines)
+
+    def shutdown(self):
+        """End the worker process."""
+        self.workflow.shutdown()
+
+
+class PancreasSegTest(ScriptedLoadableModuleTest):
+    """The self-test inside Slicer: the whole workflow on a phantom whose pancreas is known."""
+
+    def setUp(self):
+        """Start from an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        """Run all tests."""
+        self.setUp()
+        self.test_the_phantoms_pancreas_becomes_a_segment_in_its_place()
+        self.setUp()
+        self.test_what_is_no_ct_is_refused()
+
+    def test_the_phantoms_pancreas_becomes_a_segment_in_its_place(self):
+        """Segment a phantom CT under a transform and compare with its truth."""
+        from pancreasseg.phantom import PANCREAS, make_phantom
+        from PancreasSegLib import Segments, VolumeNodes
+
+        self.delayDisplay("Making a phantom CT")
+        phantom = make_phantom(1, spacing=(1.5, 1.5, 4.0))
+        volumeNode = VolumeNodes.addVolumeNode(slicer.mrmlScene, phantom.volume, "Phantom")
+        transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Position")
+        matrix = vtk.vtkMatrix4x4()
+        matrix.SetElement(0, 3, 25.0)
+        transformNode.SetMatrixTransformToParent(matrix)
+        volumeNode.SetAndObserveTransformNodeID(transformNode.GetID())
+        self.delayDisplay("Segmenting")
+        logic = PancreasSegLogic()
+        try:
+            outcome = logic.segment(volumeNode)
+        finally:
+            logic.shutdown()
+        parameters = outcome.parameters
+        mask = Segments.readMask(parameters.segmentationNode, parameters.segmentId, volumeNode)
+        truth = phantom.labels == PANCREAS
+        overlap = 2 * np.count_nonzero(truth & (mask != 0)) / (np.count_nonzero(truth) + np.count_nonzero(mask))
+        self.assertGreater(overlap, 0.8)
+        self.assertEqual(parameters.segmentationNode.GetTransformNodeID(), transformNode.GetID())
+        self.assertEqual(parameters.roiNode.GetTransformNodeID(), transformNode.GetID())
+        self.delayDisplay(f"Done: {logic.summary(outcome)}")
+
+    def test_what_is_no_ct_is_refused(self):
+        """A labelmap gets a sentence, not a run."""
+        labelmapNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
+        self.assertIn("labelmap", PancreasSegLogic().refusal(labelmapNode))

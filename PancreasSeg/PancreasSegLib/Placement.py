@@ -1,0 +1,20 @@
+"""Where result nodes go: with their CT, in space and in the subject hierarchy."""
+
+from __future__ import annotations
+
+import slicer
+
+
+def placeBeside(node, volumeNode) -> None:
+    """Give a result node the volume's parent transform and its place in the subject hierarchy."""
+    if node.IsA("vtkMRMLTransformableNode"):
+        node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())
+    # The application makes items by itself; a bare scene does not.
+    volumeItem = hierarchy.GetItemByDataNode(volumeNode) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), volumeNode)
+    parent = hierarchy.GetItemParent(volumeItem)
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, parent)
+    else:
+        hierarchy.CreateItem(parent, node)
