@@ -24,12 +24,10 @@ def indicator_of(array: np.ndarray, keys: dict[str, str], label: int | str | Non
     """
     segments = _segments(keys)
     if segments and not (isinstance(label, int) and array.ndim == 3):
-        chosen = _choose_segment(segments, label)
-        if chosen is not None:
-            value, layer = chosen
-            if array.ndim == 4 and layer >= array.shape[3]:
-                raise InputError("mask-damaged", "The segmentation file names a layer it does not hold.")
-            return np.asarray((array[..., layer] if array.ndim == 4 else array) == value, dtype=np.uint8)
+        value, layer = _choose_segment(segments, label)
+        if array.ndim == 4 and layer >= array.shape[3]:
+            raise _damaged()
+        return np.asarray((array[..., layer] if array.ndim == 4 else array) == value, dtype=np.uint8)
     if array.ndim != 3:
         raise InputError(
             "mask-not-labels", "The mask holds several values a voxel, not one label.", "Export it as a label map."
@@ -83,13 +81,24 @@ def _segments(keys: dict[str, str]) -> dict[str, tuple[int, int]]:
     while f"Segment{index}_ID" in keys or f"Segment{index}_Name" in keys:
         prefix = f"Segment{index}_"
         name = keys.get(prefix + "Name") or keys[prefix + "ID"]
-        found[name] = (int(keys.get(prefix + "LabelValue", "1")), int(keys.get(prefix + "Layer", "0")))
+        try:
+            found[name] = (int(keys.get(prefix + "LabelValue", "1")), int(keys.get(prefix + "Layer", "0")))
+        except ValueError as error:
+            raise _damaged() from error
         index += 1
     return found
 
 
-def _choose_segment(segments: dict[str, tuple[int, int]], label: int | str | None) -> tuple[int, int] | None:
-    """The segment asked for, or named pancreas, or the only one; None when the values must decide."""
+def _damaged() -> InputError:
+    return InputError(
+        "mask-damaged",
+        "The segmentation file does not say properly where its segments are stored.",
+        "Save it again in Slicer, or as a label map.",
+    )
+
+
+def _choose_segment(segments: dict[str, tuple[int, int]], label: int | str | None) -> tuple[int, int]:
+    """(label value, layer) of the segment asked for, or named pancreas, or the only one."""
     by_name = {name.casefold().strip(): place for name, place in segments.items()}
     if isinstance(label, str):
         if label.casefold().strip() not in by_name:

@@ -239,8 +239,8 @@ def _grid_of(header: np.void, size: tuple[int, int, int]) -> tuple[Geometry, tup
         Severity.WARNING,
         "The file does not say how the patient lies; left and right, front and back are assumed. Check them.",
     )
-    # As ITK and Slicer place such files: index axes along R, A, S from the world's origin.
-    return make_geometry(size, pixdim * scale, (0.0, 0.0, 0.0), _RAS_TO_LPS), (remark,)
+    # As ITK and Slicer place such files: index axes along L, P, S from the world's origin.
+    return make_geometry(size, pixdim * scale, (0.0, 0.0, 0.0), np.eye(3)), (remark,)
 
 
 def _from_quaternion(header: np.void, pixdim: np.ndarray, size: tuple[int, int, int], scale: float) -> Geometry:

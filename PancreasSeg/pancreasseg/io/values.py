@@ -48,8 +48,9 @@ def fits_int16(values: np.ndarray) -> bool:
 
 def refuse_not_finite(values: np.ndarray) -> None:
     """Raise `InputError` with the number of NaN and infinite voxels, if there are any."""
-    if np.isfinite(values.sum(dtype=np.float64)):  # one quick pass; a sum of finite float32 cannot overflow float64
-        return
+    with np.errstate(invalid="ignore"):
+        if values.size == 0 or np.isfinite([values.min(), values.max()]).all():  # NaN wins both
+            return
     bad = int(values.size - np.count_nonzero(np.isfinite(values)))
     if bad:
         raise InputError(

@@ -1,0 +1,202 @@
+"""Masks read onto a CT's grid: the label that is meant, in the place that it has."""
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from Testing.engine.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid, turned, write_image
+
+from pancreasseg.errors import InputError
+from pancreasseg.io.read import read_mask
+from pancreasseg.io.write import write_nifti, write_seg_nrrd
+from pancreasseg.volume import Geometry
+from pancreasseg.volume.resample import to_image
+
+
+def a_mask() -> np.ndarray:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[3:8, 5:13, 4:12] = 1
+    mask[3, 5, 4] = 0
+    return mask
+
+
+def labels() -> np.ndarray:
+    values = np.zeros(SHAPE, np.int16)
+    values[1:3, 2:5, 2:5] = 1
+    values[a_mask() > 0] = 7
+    return values
+
+
+def refused(path, *arguments: object) -> InputError:
+    with pytest.raises(InputError) as caught:
+        read_mask(path, *arguments)
+    return caught.value
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS.values(), ids=DIRECTIONS)
+@pytest.mark.parametrize("name", ["mask.nii.gz", "mask.nrrd", "mask.mha"])
+def test_a_mask_on_the_same_grid_comes_back_voxel_for_voxel(tmp_path, name, direction) -> None:
+    grid = a_grid(direction)
+    mask = read_mask(write_image(tmp_path / name, a_mask(), grid), grid)
+    np.testing.assert_array_equal(mask, a_mask())
+    assert mask.dtype == np.uint8
+
+
+def test_any_single_label_is_the_mask(tmp_path) -> None:
+    np.testing.assert_array_equal(
+        read_mask(write_image(tmp_path / "m.nrrd", a_mask() * 255, a_grid()), a_grid()), a_mask()
+    )
+
+
+def test_labels_stored_as_float_are_labels(tmp_path) -> None:
+    path = write_image(tmp_path / "m.nii.gz", labels().astype(np.float32), a_grid())
+    np.testing.assert_array_equal(read_mask(path, a_grid(), 7), a_mask())
+
+
+def test_several_labels_need_a_choice(tmp_path) -> None:
+    path = write_image(tmp_path / "m.nii.gz", labels(), a_grid())
+    error = refused(path, a_grid())
+    assert error.code == "several-labels"
+    assert "1, 7" in error.message
+    np.testing.assert_array_equal(read_mask(path, a_grid(), 7), a_mask())
+
+
+@pytest.mark.parametrize("label", [3, "pancreas"])
+def test_a_label_that_is_not_there_is_refused(tmp_path, label) -> None:
+    assert refused(write_image(tmp_path / "m.nii.gz", labels(), a_grid()), a_grid(), label).code == "no-such-label"
+
+
+@pytest.mark.parametrize("name", ["m.nii.gz", "m.nrrd"])
+def test_an_empty_mask_is_allowed(tmp_path, name) -> None:
+    path = write_image(tmp_path / name, np.zeros(SHAPE, np.uint8), a_grid())
+    assert not read_mask(path, a_grid()).any()
+    assert not read_mask(path, a_grid(turned())).any()
+
+
+@pytest.mark.parametrize("values", [a_ct(), np.random.default_rng(0).random(SHAPE).astype(np.float32)])
+def test_an_image_that_is_no_label_map_is_refused(tmp_path, values) -> None:
+    assert refused(write_image(tmp_path / "m.nrrd", values, a_grid()), a_grid()).code == "mask-not-labels"
+
+
+def test_a_folder_is_no_mask(tmp_path) -> None:
+    assert refused(tmp_path, a_grid()).code == "mask-is-folder"
+
+
+def test_a_mask_cropped_from_the_grid_is_put_back_exactly(tmp_path) -> None:
+    grid = a_grid(DIRECTIONS["oblique, permuted, flipped"])
+    origin = tuple(float(v) for v in grid.to_world((2, 3, 1)))
+    crop = Geometry((12, 12, 9), grid.spacing, origin, grid.direction)
+    path = write_image(tmp_path / "m.nrrd", a_mask()[1:10, 3:15, 2:14], crop)
+    np.testing.assert_array_equal(read_mask(path, grid), a_mask())
+
+
+def test_a_mask_in_another_axis_order_is_the_same_mask(tmp_path) -> None:
+    turned_image = sitk.DICOMOrient(to_image(a_mask(), a_grid()), "SAR")
+    sitk.WriteImage(turned_image, str(tmp_path / "m.nrrd"))
+    assert sitk.GetArrayFromImage(turned_image).shape != SHAPE
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.nrrd", a_grid()), a_mask())
+
+
+def test_a_mask_drawn_on_a_finer_grid_keeps_its_volume(tmp_path) -> None:
+    grid = a_grid()
+    fine = Geometry(
+        tuple(2 * n for n in grid.size),
+        tuple(s / 2 for s in grid.spacing),
+        tuple(float(v) for v in grid.to_world((-0.25, -0.25, -0.25))),
+        grid.direction,
+    )
+    path = write_image(tmp_path / "m.nrrd", a_mask().repeat(2, 0).repeat(2, 1).repeat(2, 2), fine)
+    np.testing.assert_array_equal(read_mask(path, grid), a_mask())
+
+
+def test_a_mask_on_a_turned_grid_covers_the_same_place(tmp_path) -> None:
+    grid = a_grid()
+    other = Geometry((60, 60, 60), (1.0, 1.0, 1.0), (-50.0, -10.0, 90.0), tuple(turned(30).ravel()))
+    centre, radius = grid.to_world((8, 9, 5)), 11.0
+    ball = _ball(other, centre, radius)
+    found = read_mask(write_image(tmp_path / "m.nrrd", ball, other), grid)
+    wanted = _ball(grid, centre, radius)
+    dsc = 2 * np.count_nonzero(found & wanted) / (found.sum() + wanted.sum())
+    assert dsc > 0.95
+
+
+def _ball(grid: Geometry, centre: np.ndarray, radius: float) -> np.ndarray:
+    k, j, i = np.indices(grid.shape)
+    distance = np.linalg.norm(grid.to_world(np.stack([i, j, k], axis=-1)) - centre, axis=-1)
+    return (distance <= radius).astype(np.uint8)
+
+
+def test_a_mask_of_another_place_is_refused(tmp_path) -> None:
+    grid = a_grid()
+    far = Geometry(grid.size, grid.spacing, (5000.0, 0.0, 0.0))
+    assert refused(write_image(tmp_path / "m.nrrd", a_mask(), far), grid).code == "mask-elsewhere"
+
+
+def test_our_own_files_read_back_as_masks(tmp_path) -> None:
+    grid = a_grid(turned())
+    write_seg_nrrd(tmp_path / "p.seg.nrrd", a_mask(), grid)
+    write_nifti(tmp_path / "p.nii.gz", a_mask(), grid)
+    for name in ("p.seg.nrrd", "p.nii.gz"):
+        np.testing.assert_array_equal(read_mask(tmp_path / name, grid), a_mask())
+
+
+def _segmentation(path, image: sitk.Image, segments: list[tuple[str, int, int]]):
+    for n, (name, value, layer) in enumerate(segments):
+        image.SetMetaData(f"Segment{n}_ID", f"Segment_{n}")
+        image.SetMetaData(f"Segment{n}_Name", name)
+        image.SetMetaData(f"Segment{n}_LabelValue", str(value))
+        image.SetMetaData(f"Segment{n}_Layer", str(layer))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def test_the_segment_named_pancreas_is_found_by_itself(tmp_path) -> None:
+    path = _segmentation(tmp_path / "p.seg.nrrd", to_image(labels(), a_grid()), [("Liver", 1, 0), (" pancreas", 7, 0)])
+    np.testing.assert_array_equal(read_mask(path, a_grid()), a_mask())
+    np.testing.assert_array_equal(read_mask(path, a_grid(), "LIVER"), labels() == 1)
+    np.testing.assert_array_equal(read_mask(path, a_grid(), 7), a_mask())
+    error = refused(path, a_grid(), "spleen")
+    assert error.code == "no-such-label"
+    assert "Liver" in error.message
+
+
+def test_segments_without_a_pancreas_need_a_choice(tmp_path) -> None:
+    path = _segmentation(tmp_path / "p.seg.nrrd", to_image(labels(), a_grid()), [("Liver", 1, 0), ("Gland", 7, 0)])
+    error = refused(path, a_grid())
+    assert error.code == "several-labels"
+    assert "Liver, Gland" in error.message
+
+
+def test_overlapping_segments_in_layers_are_told_apart(tmp_path) -> None:
+    layers = sitk.Compose([to_image(np.ones(SHAPE, np.uint8), a_grid()), to_image(a_mask(), a_grid())])
+    path = _segmentation(tmp_path / "p.seg.nrrd", layers, [("Body", 1, 0), ("Pancreas", 1, 1)])
+    np.testing.assert_array_equal(read_mask(path, a_grid()), a_mask())
+
+
+@pytest.mark.parametrize("value", ["", "one"])
+def test_a_segmentation_with_damaged_labels_is_refused(tmp_path, value) -> None:
+    path = _segmentation(tmp_path / "p.seg.nrrd", to_image(a_mask(), a_grid()), [("Pancreas", 1, 0)])
+    content = path.read_bytes().replace(b"Segment0_Layer:=0", b"Segment0_Layer:=" + value.encode())
+    path.write_bytes(content)
+    assert refused(path, a_grid()).code == "mask-damaged"
+
+
+def test_a_truncated_mask_is_refused(tmp_path) -> None:
+    nibabel.save(nibabel.Nifti1Image(a_mask().T, np.eye(4)), tmp_path / "m.nii")
+    (tmp_path / "m.nii").write_bytes((tmp_path / "m.nii").read_bytes()[:-10])
+    assert refused(tmp_path / "m.nii", a_grid()).code == "file-truncated"
+
+
+@pytest.mark.real_data
+def test_a_real_mask_in_another_axis_order_lies_on_its_dicom_series(real_data, tmp_path) -> None:
+    """TotalSegmentator's own pair: 20 slices of a CT, and the pancreas on four of them in another axis order."""
+    import zipfile
+
+    from pancreasseg.io.read import read_volume
+
+    zipfile.ZipFile(real_data / "data/totalseg-example/dicom-empty-uids.zip").extractall(tmp_path)
+    volume = read_volume(tmp_path)
+    path = real_data / "data/totalseg-example/example_seg_dicom.nii.gz"
+    mask = read_mask(path, volume.geometry, 7)
+    assert mask.sum() == np.count_nonzero(nibabel.load(path).get_fdata() == 7)
+    assert -100 < np.median(volume.array[mask > 0]) < 200
