@@ -55,11 +55,11 @@ def plain_write_errors(where: Path) -> Iterator[None]:
 
 
 @contextmanager
-def staging(target: Path) -> Iterator[Path]:
-    """A private folder beside ``target`` to prepare its contents in; gone afterwards, whatever happens."""
-    with plain_write_errors(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=target.parent))
+def staging(parent: Path) -> Iterator[Path]:
+    """A private folder in ``parent`` to prepare a new neighbour in; gone afterwards, whatever happens."""
+    with plain_write_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=parent))
     try:
         yield folder
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from pancreasseg.errors import ModelError
 from pancreasseg.models.card import Card
@@ -53,13 +54,25 @@ class ModelPackage:
         return self.folder / self.card.weights.file
 
     def verify(self) -> None:
-        """Compare the weights with the card's size and SHA256.
+        """Compare the weights with the card: size, SHA256, a whole safetensors file with tensors of every member.
 
         Raises:
-            ModelError: missing, cut short or changed.
+            ModelError: missing, cut short, changed, or of another model.
         """
         self._check_size()
         self._check_digest(sha256_of(self.weights))
+        try:
+            with safe_open(self.weights, framework="numpy") as file:
+                prefixes = {key.split(".", 1)[0] for key in file.keys()}  # noqa: SIM118  (no mapping)
+        except SafetensorError as error:
+            raise broken_weights(self.card.name) from error
+        absent = sorted({member for card in self.card.networks for member in card.members} - prefixes)
+        if absent:
+            raise ModelError(
+                "weights-do-not-fit",
+                f'The weights of the model "{self.card.name}" hold nothing for its member {absent[0]}.',
+                "The card and the weights belong to different models; install the model again.",
+            )
 
     def read_weights(self) -> bytes:
         """The weights file, verified: what is returned is what was hashed.
@@ -98,6 +111,15 @@ class ModelPackage:
             )
 
 
+def broken_weights(name: str) -> ModelError:
+    """The weights have the right hash and are still no safetensors file."""
+    return ModelError(
+        "bad-weights",
+        f'The weights of the model "{name}" are not a whole safetensors file.',
+        "Install the model again.",
+    )
+
+
 def write_package(folder: Path, card: Mapping[str, Any], tensors: Mapping[str, Any]) -> ModelPackage:
     """Write a package; it appears whole or not at all, and replaces an older one only once it is verified.
 
@@ -114,7 +136,7 @@ def write_package(folder: Path, card: Mapping[str, Any], tensors: Mapping[str, A
     weights = {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     complete = {"format": 1, **card, "weights": weights}
     Card.from_dict(complete)
-    with staging(folder) as stage:
+    with staging(folder.parent) as stage:
         fresh = stage / folder.name
         with plain_write_errors(folder):
             fresh.mkdir()

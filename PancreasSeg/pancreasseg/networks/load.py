@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pancreasseg.errors import ModelError
 from pancreasseg.models.card import NetworkCard
-from pancreasseg.models.package import ModelPackage
+from pancreasseg.models.package import ModelPackage, broken_weights
 from pancreasseg.networks import build
 
 
@@ -22,11 +22,7 @@ def load_networks(package: ModelPackage, network_card: NetworkCard) -> list[nn.M
     try:
         tensors = load_tensors(package.read_weights())
     except SafetensorError as error:
-        raise ModelError(
-            "bad-weights",
-            f'The weights of the model "{package.card.name}" are not a whole safetensors file.',
-            "Install the model again.",
-        ) from error
+        raise broken_weights(package.card.name) from error
     return [_member(package, network_card, prefix, tensors) for prefix in network_card.members]
 
 

@@ -1,0 +1,102 @@
+"""Public weights that can be installed by name: where they lie, what they are, and the cards they get."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pancreasseg.errors import ModelError
+
+_FILE = Path(__file__).with_name("catalogue.json")
+
+
+@dataclass(frozen=True)
+class PublicFile:
+    """A published checkpoint: file name, address, SHA256 (hexadecimal) and size in bytes."""
+
+    name: str
+    url: str
+    sha256: str
+    size: int
+
+    @property
+    def host(self) -> str:
+        """Who is asked when it is downloaded."""
+        return urlsplit(self.url).hostname or ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the catalogue.
+
+    Attributes:
+        card: as in ``model.json``, without ``weights``.
+        files: the checkpoint of each member of the package.
+    """
+
+    card: dict[str, Any]
+    files: dict[str, PublicFile]
+
+    @property
+    def name(self) -> str:
+        """What a person types to install it."""
+        return str(self.card["name"])
+
+    @property
+    def title(self) -> str:
+        """One line for lists."""
+        return str(self.card["title"])
+
+    @property
+    def download_bytes(self) -> int:
+        """Size of all its files."""
+        return sum(file.size for file in self.files.values())
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """All models of the catalogue by name."""
+    data = json.loads(_FILE.read_text(encoding="utf-8"))
+    files = {name: PublicFile(name, **facts) for name, facts in data["files"].items()}
+    found = {}
+    for model in data["models"]:
+        shared = data["cards"][model["card"]]
+        own = {key: value for key, value in model.items() if key not in ("card", "members")}
+        networks = [{**network, "members": list(model["members"])} for network in shared["networks"]]
+        card = {**own, **shared, "networks": networks}
+        found[card["name"]] = Entry(card, {member: files[name] for member, name in model["members"].items()})
+    return found
+
+
+def entry(name: str) -> Entry:
+    """One model of the catalogue.
+
+    Raises:
+        ModelError: there is none of this name.
+    """
+    known = entries()
+    if name not in known:
+        raise ModelError(
+            "unknown-model",
+            f'There is no model or file called "{name}".',
+            f"The catalogue has {', '.join(known)}; anything else is installed from a local file or folder.",
+        )
+    return known[name]
+
+
+def by_name(name: str) -> PublicFile | None:
+    """The published file of this name."""
+    return next((file for file in _all_files() if file.name == name), None)
+
+
+def by_digest(sha256: str) -> PublicFile | None:
+    """The published file with this content, whatever it is called now."""
+    return next((file for file in _all_files() if file.sha256 == sha256), None)
+
+
+def _all_files() -> list[PublicFile]:
+    return list({file.name: file for entry in entries().values() for file in entry.files.values()}.values())

@@ -1,0 +1,296 @@
+"""The installed model packages: those in the user's data folder and those that come with the software."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pancreasseg.errors import ModelError
+from pancreasseg.models import archive, catalogue, convert
+from pancreasseg.models.download import download
+from pancreasseg.models.files import locked, plain_write_errors, replace_folder, staging
+from pancreasseg.models.package import CARD_FILE, ModelPackage
+from pancreasseg.progress import Progress
+
+HOME_VARIABLE = "PANCREASSEG_HOME"
+_HERE = Path(__file__).resolve().parent.parent
+#: In a wheel; beside the Slicer module otherwise.
+_BUNDLED = (_HERE / "bundled_models", _HERE.parent / "Resources" / "Models")
+
+
+def default_home() -> Path:
+    """$PANCREASSEG_HOME, else the folder that this platform has for users' data."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "PancreasSeg"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "PancreasSeg"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "PancreasSeg"
+
+
+def bundled_folder() -> Path:
+    """Where the packages lie that come with the software."""
+    return next((folder for folder in _BUNDLED if folder.is_dir()), _BUNDLED[-1])
+
+
+class Store:
+    """Installed packages, listed, found by name, installed and removed.
+
+    Every change is prepared beside its place, verified, and then put there in one step, so a package is whole or not
+    there. Several processes may use one store at the same time. Nothing but `install` of a catalogue name uses the
+    network.
+
+    Args:
+        home: folder of the store; `default_home` by default. It need not exist.
+        bundled: folder of the read-only packages; those of the software by default.
+    """
+
+    def __init__(self, home: Path | str | None = None, *, bundled: Path | None = None) -> None:
+        self.home = Path(home) if home is not None else default_home()
+        self.folder = self.home / "models"
+        self._bundled = bundled if bundled is not None else bundled_folder()
+
+    def packages(self) -> list[ModelPackage]:
+        """All packages with a valid card, best first; weights are not looked at."""
+        found = [package for package in self._scan() if isinstance(package, ModelPackage)]
+        return sorted(found, key=_rank)
+
+    def damaged(self) -> dict[str, ModelError]:
+        """Folders in the store that are no valid package, with what is wrong."""
+        return {item[0]: item[1] for item in self._scan() if isinstance(item, tuple)}
+
+    def path(self, name: str) -> Path:
+        """Where the package of this name lies, or would lie once installed."""
+        return (self._bundled if name in self._bundled_names() else self.folder) / name
+
+    def get(self, name: str) -> ModelPackage:
+        """The installed or bundled package of this name.
+
+        Raises:
+            ModelError: there is none, or its card is not valid.
+        """
+        if self._is_known(name):
+            return self._open(name)
+        if self.folder.is_dir() and os.access(self.folder, os.W_OK):
+            with locked(self.folder):  # it may be in the middle of being replaced
+                if self._is_known(name):
+                    return self._open(name)
+        installed = ", ".join(package.card.name for package in self.packages()) or "none"
+        if name in catalogue.entries():
+            hint = f"Install it with: pancreasseg models install {name}"
+        else:
+            hint = f"Installed: {installed}. The command 'pancreasseg models list' shows what can be installed."
+        raise ModelError("unknown-model", f'The model "{name}" is not installed.', hint)
+
+    def best(self, roles: Sequence[str] | None = None) -> ModelPackage:
+        """The package to use when nobody has named one.
+
+        Installed packages come before those that are bundled for trying the software; then the higher published DSC,
+        then the larger ensemble.
+
+        Args:
+            roles: networks that it must have.
+
+        Raises:
+            ModelError: nothing installed has them.
+        """
+        for package in self.packages():
+            if set(roles or ()) <= {network.role for network in package.card.networks}:
+                return package
+        wanted = f" with a {' and a '.join(roles)} network" if roles else ""
+        raise ModelError(
+            "no-model",
+            f"No model{wanted} is installed.",
+            "Install one, for example with: pancreasseg models install obelisk-hybrid",
+        )
+
+    def info(self, name: str) -> dict[str, Any]:
+        """The card's facts and where the package lies, for people and programs."""
+        package = self.get(name)
+        card = package.card
+        return {
+            "name": card.name,
+            "version": card.version,
+            "title": card.title,
+            "description": card.description,
+            "pipeline": card.pipeline,
+            "networks": [
+                {"role": n.role, "network": n.network, "members": len(n.members), "classes": list(n.classes)}
+                for n in card.networks
+            ],
+            "contrast_phase": card.contrast_phase,
+            "intended_use": card.intended_use,
+            "not_for": list(card.not_for),
+            "training": card.training,
+            "figures": [vars(figure) for figure in card.figures],
+            "licence": card.licence,
+            "citation": card.citation,
+            "sha256": card.weights.sha256,
+            "bytes": card.weights.size,
+            "folder": str(package.folder),
+            "bundled": package.bundled,
+        }
+
+    def verify(self, name: str) -> ModelPackage:
+        """Hash the weights of a package and compare them with its card.
+
+        Raises:
+            ModelError: unknown or damaged.
+        """
+        package = self.get(name)
+        package.verify()
+        return package
+
+    def remove(self, name: str) -> None:
+        """Delete an installed package, damaged ones too.
+
+        Raises:
+            ModelError: not installed, or bundled with the software.
+            OutputError: the store cannot be written.
+        """
+        target = self.folder / name
+        if name not in self._installed_names():
+            bundled = name in self._bundled_names()
+            what = "comes with the software and cannot be removed" if bundled else "is not installed"
+            raise ModelError("not-removable", f'The model "{name}" {what}.')
+        with locked(self.folder), staging(self.folder) as stage, plain_write_errors(target):
+            target.rename(stage / "removed")
+
+    def install(self, source: str | Path, progress: Progress | None = None) -> list[ModelPackage]:
+        """Install from the catalogue or from this computer.
+
+        Args:
+            source: a name in the catalogue (downloaded); a package folder or zip; a published ``.pth`` file, or a
+                folder of them: every model of the catalogue that they suffice for is installed.
+            progress: receives progress; cancel takes effect between blocks of a download and between packages.
+
+        Returns:
+            The packages that were installed.
+
+        Raises:
+            ModelError: unknown or damaged source.
+            OutputError: the store cannot be written.
+            Cancelled: the person cancelled.
+        """
+        progress = progress or Progress()
+        name = str(source)
+        if name in catalogue.entries() and isinstance(source, str):
+            return [self._convert(*self._fetch(catalogue.entry(name), progress))]
+        path = Path(source).expanduser()
+        if not path.exists():
+            if isinstance(source, str) and not path.suffix and path.name == name:
+                catalogue.entry(name)  # raises: it names what there is
+            raise ModelError("no-source", f"There is no file or folder {path}.", "Check the path.")
+        try:
+            return self._install_path(path, progress)
+        except PermissionError as error:
+            raise ModelError("not-readable", f"{path} cannot be read.", "Check its permissions.") from error
+
+    def _install_path(self, path: Path, progress: Progress) -> list[ModelPackage]:
+        if path.is_file() and path.suffix.lower() == ".zip":
+            return [self._place(lambda folder: archive.unpack(path, folder))]
+        if path.is_file() and path.name == CARD_FILE:
+            path = path.parent
+        if path.is_dir() and (path / CARD_FILE).is_file():
+            return [self._place(lambda folder: _copy(path, folder))]
+        if path.is_dir():
+            checkpoints = sorted(p for p in path.iterdir() if p.suffix == convert.SUFFIX and p.is_file())
+        else:
+            checkpoints = [path] if path.suffix == convert.SUFFIX else []
+        if not checkpoints:
+            raise ModelError(
+                "no-package",
+                f"{path} is no model package and holds no published checkpoint.",
+                "Choose a folder or zip with model.json and weights.safetensors, or published .pth files.",
+            )
+        contents = convert.recognise(checkpoints)
+        found = convert.complete_entries(contents)
+        installed = []
+        with progress.stage("Installing", len(found)):
+            for entry in found:
+                installed.append(self._convert(entry, contents))
+                progress.advance()
+        return installed
+
+    def _fetch(self, entry: catalogue.Entry, progress: Progress) -> tuple[catalogue.Entry, dict[str, bytes]]:
+        contents = {}
+        with progress.stage(f"Downloading {entry.title}", entry.download_bytes):
+            for file in entry.files.values():
+                contents[file.name] = download(file, progress)
+        return entry, contents
+
+    def _convert(self, entry: catalogue.Entry, contents: dict[str, bytes]) -> ModelPackage:
+        def fill(folder: Path) -> None:
+            convert.convert(entry, contents, folder)
+
+        return self._place(fill)
+
+    def _place(self, fill: Callable[[Path], None]) -> ModelPackage:
+        """Let ``fill`` prepare a package in an empty folder, verify it, and put it where its name says."""
+        with staging(self.folder) as stage:
+            fresh = stage / "package"
+            with plain_write_errors(self.folder):
+                fresh.mkdir()
+            fill(fresh)
+            package = ModelPackage(fresh)
+            package.verify()
+            name = package.card.name
+            if name in self._bundled_names():
+                raise ModelError(
+                    "bundled-model",
+                    f'The model "{name}" comes with the software and is not replaced.',
+                    "Give your package another name.",
+                )
+            with locked(self.folder):
+                replace_folder(fresh, self.folder / name)
+        return ModelPackage(self.folder / name)
+
+    def _installed_names(self) -> list[str]:
+        if not self.folder.is_dir():
+            return []
+        return sorted(p.name for p in self.folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+    def _bundled_names(self) -> list[str]:
+        return sorted(card.parent.name for card in self._bundled.glob(f"*/{CARD_FILE}"))
+
+    def _is_known(self, name: str) -> bool:
+        return name in self._installed_names() or name in self._bundled_names()
+
+    def _open(self, name: str) -> ModelPackage:
+        path = self.path(name)
+        package = ModelPackage(path, bundled=path.parent == self._bundled)
+        if package.card.name != name:
+            raise ModelError(
+                "bad-card", f'The folder "{name}" of the store holds a model called "{package.card.name}".'
+            )
+        return package
+
+    def _scan(self) -> list[ModelPackage | tuple[str, ModelError]]:
+        found: list[ModelPackage | tuple[str, ModelError]] = []
+        for name in dict.fromkeys([*self._bundled_names(), *self._installed_names()]):
+            try:
+                found.append(self._open(name))
+            except ModelError as error:
+                found.append((name, error))
+        return found
+
+
+def _rank(package: ModelPackage) -> tuple[bool, float, int, str]:
+    """Sorts the better package first."""
+    card = package.card
+    dsc = max((figure.value for figure in card.figures if figure.metric.upper() == "DSC"), default=0.0)
+    return (package.bundled, -dsc, -sum(len(network.members) for network in card.networks), card.name)
+
+
+def _copy(source: Path, folder: Path) -> None:
+    package = ModelPackage(source)
+    package.verify()
+    with plain_write_errors(folder):
+        for path in (source / CARD_FILE, package.weights):
+            shutil.copyfile(path, folder / path.name)
