@@ -1,30 +1,53 @@
-"""One run as everyone does it: the command line, the worker and the demo."""
+"""One run as everyone does it: segment, remark, measure, write. For the command line, the worker and the demo."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pancreasseg.progress import Progress
 from pancreasseg.results import Localization, Segmentation
 from pancreasseg.volume import Box, Volume
 
 if TYPE_CHECKING:
+    from pancreasseg.measure.measurements import Measurement
     from pancreasseg.pipelines.base import Pipeline
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything about one result.
+
+    Attributes:
+        volume: what was segmented.
+        segmentation: the result, with all findings in it.
+        measurements: of the mask, and against the reference where there is one.
+        dsc: against the reference, 0-1, or None without one.
+    """
+
+    volume: Volume
+    segmentation: Segmentation
+    measurements: tuple[Measurement, ...]
+    dsc: float | None
 
 
 def segment(
     volume: Volume, pipeline: Pipeline, region: Localization | Box | None = None, progress: Progress | None = None
 ) -> Segmentation:
-    """Segment, after localizing where no region is given.
+    """Segment, after localizing where no region is given, and review the result.
 
     Args:
         volume: the CT.
         pipeline: from `pancreasseg.pipelines.create`.
-        region: a localization of this pipeline, or a box placed by a person.
+        region: a localization by this pipeline, or a box placed by a person.
         progress: receives progress, notices and cancels.
 
     Returns:
-        The result with all its findings.
+        The result with the findings of reading, localizing, segmenting and reviewing.
 
     Raises:
         InputError: the box does not meet the volume.
@@ -35,3 +58,47 @@ def segment(
     if region is None:
         region = pipeline.localize(volume, progress)
     return pipeline.segment(volume, region, progress)
+
+
+def measurements_of(mask: np.ndarray, volume: Volume, reference: np.ndarray | None = None) -> tuple[Measurement, ...]:
+    """The measurements of a mask (K, J, I) on its CT, and against a reference mask on the same grid if there is one."""
+    from pancreasseg.measure.measurements import compare, measure
+
+    own = measure(mask, volume)
+    return (*own, *(compare(mask, reference, volume.geometry) if reference is not None else ()))
+
+
+def complete(volume: Volume, segmentation: Segmentation, reference: np.ndarray | None = None) -> Outcome:
+    """Measure a result, against a reference mask on the same grid where there is one."""
+    measurements = measurements_of(segmentation.mask, volume, reference)
+    return Outcome(volume, segmentation, measurements, None if reference is None else dsc_among(measurements))
+
+
+def dsc_among(measurements: tuple[Measurement, ...]) -> float:
+    """The DSC, 0-1, among measurements against a reference."""
+    return next(entry.value for entry in measurements if entry.name == "dsc" and entry.value is not None)
+
+
+def write(folder: Path, outcome: Outcome, timings: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Write all files of a result, or none; ``timings`` in seconds are added to those of the segmentation.
+
+    Returns:
+        What result.json holds.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    from pancreasseg.io.write import write_results
+    from pancreasseg.report.figure import write_report
+
+    volume, measurements = outcome.volume, outcome.measurements
+    segmentation = replace(outcome.segmentation, timings={**outcome.segmentation.timings, **(timings or {})})
+    return write_results(
+        folder,
+        volume,
+        segmentation,
+        measurements,
+        segmentation.findings,
+        dsc=outcome.dsc,
+        report=lambda path: write_report(path, volume, segmentation, measurements),
+    )

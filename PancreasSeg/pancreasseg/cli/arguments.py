@@ -1,0 +1,127 @@
+"""Arguments that several commands share, and what follows from them before torch is loaded."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pancreasseg.errors import InputError
+from pancreasseg.pipelines import NAMES
+
+if TYPE_CHECKING:
+    from pancreasseg.pipelines.base import Pipeline
+    from pancreasseg.progress import Progress
+    from pancreasseg.volume import Volume
+
+Commands = Any  # argparse keeps the type of subparsers to itself
+
+
+def add_command(
+    commands: Commands, name: str, parents: list[argparse.ArgumentParser], summary: str, description: str
+) -> argparse.ArgumentParser:
+    """A command with its help texts."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        parents=parents,
+        help=summary,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return command
+
+
+def add_input(command: argparse.ArgumentParser) -> None:
+    """The CT."""
+    command.add_argument(
+        "input",
+        metavar="INPUT",
+        type=Path,
+        help="the CT: a NIfTI, NRRD or MetaImage file, or a folder with one DICOM series",
+    )
+    command.add_argument(
+        "--series",
+        metavar="NUMBER|NAME",
+        help="which series of a DICOM folder that holds several; without it, an error lists them",
+    )
+    command.add_argument(
+        "--allow",
+        metavar="CODE",
+        action="append",
+        default=[],
+        help="go on although the CT looks implausible; CODE is the one that the refusal has with --json, "
+        "e.g. too-few-slices (may be repeated)",
+    )
+
+
+def add_engine(command: argparse.ArgumentParser) -> None:
+    """Pipeline, model, device, precision."""
+    command.add_argument(
+        "--pipeline",
+        metavar="NAME",
+        help=f"one of {', '.join(NAMES)}; by default the one that the model is made for",
+    )
+    command.add_argument(
+        "--model", metavar="NAME", help="an installed model (see 'pancreasseg models list'); by default the best one"
+    )
+    command.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to compute (default: a GPU if there is one)",
+    )
+    command.add_argument(
+        "--precision",
+        choices=("auto", "f32", "bf16", "fp16"),
+        default="auto",
+        help="number format (default: the fastest that the device is good at)",
+    )
+
+
+def read_input(options: argparse.Namespace, progress: Progress) -> Volume:
+    """Read the CT that the person named.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    from pancreasseg.io.read import read_volume
+
+    series = options.series
+    if series is not None and series.isdecimal():
+        series = int(series)
+    with progress.stage("read"):
+        return read_volume(options.input, series=series, allow=options.allow)
+
+
+def check_input(options: argparse.Namespace) -> None:
+    """Refuse what is quickly seen to be wrong, before seconds are spent: a missing CT, an unknown pipeline or model.
+
+    Raises:
+        InputError: there is no such file or folder.
+        ModelError: no such pipeline or model.
+    """
+    from pancreasseg.models.store import Store
+    from pancreasseg.pipelines import choose
+
+    if not options.input.exists():
+        raise InputError("no-such-file", f"There is no file or folder {options.input}.", "Check the path.")
+    choose(options.pipeline, options.model, Store())
+
+
+def load_pipeline(options: argparse.Namespace, progress: Progress) -> Pipeline:
+    """The pipeline that the person chose, with its networks in memory.
+
+    Raises:
+        ModelError: unknown, damaged or not fitting.
+        RunError: the device is not there, or torch is not installed.
+    """
+    from pancreasseg import pipelines
+
+    with progress.stage("models"):
+        pipeline = pipelines.create(
+            options.pipeline, model=options.model, device=options.device, precision=options.precision
+        )
+        from pancreasseg.inference.hardware import use_cores
+
+        use_cores()
+    return pipeline

@@ -1,0 +1,138 @@
+"""What the command line shows: progress, tables and errors for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pancreasseg.errors import PancreasSegError, as_json
+from pancreasseg.findings.finding import Finding
+from pancreasseg.progress import Progress, Update
+
+_STAGES = {
+    "read": "Reading the CT",
+    "models": "Loading the model",
+    "body": "Finding the body",
+    "coarse": "Finding the pancreas",
+    "search": "Finding the abdomen",
+    "whole": "Segmenting",
+    "fine": "Segmenting",
+    "fusion": "Combining the masks",
+    "measure": "Measuring",
+    "write": "Writing the results",
+}
+
+
+@contextmanager
+def progress_shown(*, quiet: bool) -> Iterator[Progress]:
+    """A progress that is drawn on standard error: a bar on a terminal, one line a stage elsewhere.
+
+    Args:
+        quiet: show nothing at all.
+    """
+    if quiet:
+        yield Progress()
+    elif sys.stderr.isatty():
+        with _bar() as progress:
+            yield progress
+    else:
+        yield Progress(report=_Lines().show, notify=lambda finding: say(finding.sentence))
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        TextColumn("{task.fields[left]:>12}"),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("Starting", total=1.0, left="")
+
+        def show(update: Update) -> None:
+            left = "" if update.seconds_left is None else f"{update.seconds_left:.0f} s left"
+            bars.update(task, description=stage_title(update.stage), completed=update.fraction, left=left)
+
+        yield Progress(report=show, notify=lambda finding: console.print(finding.sentence, markup=False))
+
+
+class _Lines:
+    """One line for every stage that begins."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+
+    def show(self, update: Update) -> None:
+        if update.stage != self._stage:
+            self._stage = update.stage
+            say(f"{stage_title(update.stage)} ...")
+
+
+def stage_title(stage: str) -> str:
+    """A stage's name for people."""
+    return _STAGES.get(stage, stage.capitalize())
+
+
+def say(line: str) -> None:
+    """A line for people, on standard error."""
+    sys.stderr.write(f"{line}\n")
+
+
+def show(line: str = "") -> None:
+    """A line of the answer, on standard output."""
+    sys.stdout.write(f"{line}\n")
+
+
+def show_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
+    """The whole answer as one JSON document on standard output."""
+    from pancreasseg.io.write import json_ready
+
+    sys.stdout.write(json.dumps(json_ready(document), indent=2, allow_nan=False) + "\n")
+
+
+def show_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on standard output; columns of numbers are aligned to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    body = [[str(cell) for cell in row] for row in rows]
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="")
+    for index, header in enumerate(headers):
+        numeric = all(_is_number(row[index]) for row in body)
+        table.add_column(header, justify="right" if numeric else "left", overflow="fold")
+    for row in body:
+        table.add_row(*(Text(cell) for cell in row))
+    # Without a terminal there is no width to respect: tables are cut for no reader.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """The quality remarks, the most serious first."""
+    order = ["serious", "warning", "info"]
+    for finding in sorted(findings, key=lambda finding: order.index(finding.severity.value)):
+        show(f"{finding.severity.value.capitalize()}: {finding.sentence}")
+
+
+def show_error(error: PancreasSegError, *, as_document: bool) -> None:
+    """One sentence and what to do, on standard error; for programs also an object on standard output."""
+    say(f"Error: {error.message}" + (f"\n{error.hint}" if error.hint else ""))
+    if as_document:
+        sys.stdout.write(json.dumps({"error": as_json(error)}, indent=2) + "\n")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace("≥", "").strip() or "0")
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,89 @@
+"""``pancreasseg``: parse, run, and turn whatever goes wrong into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from pancreasseg import __version__
+from pancreasseg.cli import console, demo, localize, measure, models, segment, worker
+from pancreasseg.errors import Cancelled, PancreasSegError, UnexpectedError, explain
+
+_DESCRIPTION = """\
+Segment the pancreas in an abdominal CT.
+
+  pancreasseg demo                               try it on a made-up CT
+  pancreasseg segment CT --output FOLDER         a CT file or DICOM folder in, mask, numbers and report out
+  pancreasseg models list                        what is installed, and what can be
+"""
+_EPILOG = """\
+Exit codes: 0 done, 2 wrong usage, 3 the input cannot be used, 4 a model is unknown or damaged, 5 the output cannot be
+written, 6 the computation failed, 70 a mistake in the program, 130 cancelled.
+
+This is research software: it is not a medical device.
+"""
+_COMMANDS = (segment, localize, measure, models, demo, worker)
+
+
+class UsageError(PancreasSegError):
+    """The command line was not understood."""
+
+    exit_code = 2
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(
+            "usage", f"{message[:1].upper()}{message[1:]}.", f"'{self.prog} --help' explains how to use it."
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a Windows console lacks some letters
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_document, debug = "--json" in words, "--debug" in words
+    try:
+        options = parser().parse_args(words)
+        options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        error: PancreasSegError = Cancelled()
+    except BrokenPipeError:
+        # The reader of our output has gone (| head): nothing left to say, also not while Python shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as caught:
+        if debug:
+            raise
+        error = explain(caught)
+        if isinstance(error, UnexpectedError):
+            error.hint = "Run again with --debug to see where, and report it."
+    else:
+        return 0
+    console.show_error(error, as_document=as_document)
+    return error.exit_code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    whole = _Parser(
+        prog="pancreasseg",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    whole.add_argument("--version", action="version", version=f"pancreasseg {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print one JSON document on standard output, nothing else")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.add_to(commands, common)
+    return whole

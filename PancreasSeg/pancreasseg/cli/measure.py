@@ -1,0 +1,50 @@
+"""``pancreasseg measure``: the numbers of a mask that exists already."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pancreasseg.cli import console
+from pancreasseg.cli.arguments import Commands, add_command
+from pancreasseg.cli.segment import add_reference, label_of, show_measurements
+
+_DESCRIPTION = """\
+Measure a mask on its CT: volume, HU, shape; and against a reference: DSC, IoU, surface distances. Masks that lie on
+another grid than the CT are resampled to it.
+"""
+
+
+def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add the command to the command line."""
+    command = add_command(commands, "measure", [common], "measure a mask, and compare it with another", _DESCRIPTION)
+    command.add_argument(
+        "mask", metavar="MASK", type=Path, help="a NIfTI, NRRD, .seg.nrrd or MetaImage file with labels"
+    )
+    command.add_argument("--volume", metavar="CT", type=Path, required=True, help="the CT: a file or DICOM folder")
+    command.add_argument(
+        "--label", metavar="N|NAME", help="which label of MASK is the pancreas (number or segment name)"
+    )
+    add_reference(command)
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    from pancreasseg.io.read import read_mask, read_volume
+    from pancreasseg.run import dsc_among, measurements_of
+
+    volume = read_volume(options.volume)
+    label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
+    mask = read_mask(options.mask, volume.geometry, label)
+    reference = None
+    if options.reference is not None:
+        reference = read_mask(options.reference, volume.geometry, label_of(options))
+    measurements = measurements_of(mask, volume, reference)
+    if options.json:
+        document: dict[str, object] = {"measurements": [entry.as_dict() for entry in measurements]}
+        if reference is not None:
+            document["dsc"] = dsc_among(measurements)
+        console.show_json(document)
+        return
+    show_measurements(options.mask.name, measurements)

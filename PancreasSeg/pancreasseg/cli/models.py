@@ -1,0 +1,164 @@
+"""``pancreasseg models``: what is installed, and what can be."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from pancreasseg.cli import console
+from pancreasseg.cli.arguments import Commands, add_command
+
+if TYPE_CHECKING:
+    from pancreasseg.models.catalogue import Entry
+
+_DESCRIPTION = """\
+Model packages: the networks' weights with a card that says what they are for.
+
+The store lies in your data folder; the environment variable PANCREASSEG_HOME moves it. Only 'install' of a name from
+the catalogue uses the network. On a computer without network, install from files copied there.
+"""
+_INSTALL = """\
+SOURCE is one of:
+
+  NAME     a model of the catalogue ('pancreasseg models list' shows them); it is downloaded and checked (SHA256)
+  FILE     a model package as .zip, or a published .pth checkpoint
+  FOLDER   a model package, or published .pth checkpoints: every model that they suffice for is installed
+"""
+
+
+def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add the command and its sub-commands to the command line."""
+    whole = add_command(commands, "models", [], "list, install, verify and remove models", _DESCRIPTION)
+    actions = whole.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = add_command(actions, "list", [common], "what is installed, and what can be", "List all models.")
+    listing.set_defaults(run=list_models)
+    install = add_command(actions, "install", [common], "install a model", _INSTALL)
+    install.add_argument("source", metavar="SOURCE", help="a name, file or folder, see above")
+    install.set_defaults(run=install_model)
+    verify = add_command(actions, "verify", [common], "check the weights", "Compare the weights with their SHA256.")
+    verify.add_argument("names", metavar="NAME", nargs="*", help="installed models (default: all)")
+    verify.set_defaults(run=verify_models)
+    remove = add_command(actions, "remove", [common], "delete an installed model", "Delete an installed model.")
+    remove.add_argument("name", metavar="NAME", help="an installed model")
+    remove.set_defaults(run=remove_model)
+    info = add_command(actions, "info", [common], "what a model is for", "Show the card of an installed model.")
+    info.add_argument("name", metavar="NAME", help="an installed model")
+    info.set_defaults(run=show_info)
+
+
+def list_models(options: argparse.Namespace) -> None:
+    """``models list``."""
+    from pancreasseg.models import catalogue
+    from pancreasseg.models.store import Store
+
+    store = Store()
+    packages = store.packages()
+    installed = [
+        {
+            "name": package.card.name,
+            "version": package.card.version,
+            "title": package.card.title,
+            "pipeline": package.card.pipeline,
+            "contrast_phase": package.card.contrast_phase,
+            "bundled": package.bundled,
+            "folder": str(package.folder),
+        }
+        for package in packages
+    ]
+    names = {package.card.name for package in packages}
+    offered = [entry for entry in catalogue.entries().values() if entry.name not in names]
+    available = [
+        {"name": entry.name, "title": entry.title, "bytes": entry.download_bytes, "from": _hosts(entry)}
+        for entry in offered
+    ]
+    damaged = [{"name": name, "message": error.message} for name, error in store.damaged().items()]
+    if options.json:
+        document = {"home": str(store.home), "installed": installed, "available": available, "damaged": damaged}
+        console.show_json(document)
+        return
+    rows = [
+        (m["name"], m["version"], m["pipeline"], "with the software" if m["bundled"] else "store", m["title"])
+        for m in installed
+    ]
+    console.show_table("Installed", ("name", "version", "pipeline", "where", "title"), rows)
+    if offered:
+        offers = [(e.name, f"{e.download_bytes / 1e6:.1f} MB", _hosts(e), e.title) for e in offered]
+        console.show_table("Can be installed", ("name", "download", "from", "title"), offers)
+    for name, error in store.damaged().items():
+        console.show(f"Damaged: {name}. {error.message}")
+    console.show(f"Store: {store.home}")
+
+
+def install_model(options: argparse.Namespace) -> None:
+    """``models install``."""
+    from pancreasseg.models.store import Store
+
+    with console.progress_shown(quiet=options.json) as progress:
+        installed = Store().install(options.source, progress)
+    if options.json:
+        names = [{"name": package.card.name, "version": package.card.version} for package in installed]
+        console.show_json({"installed": names})
+        return
+    for package in installed:
+        console.show(f"Installed {package.card.name} {package.card.version}: {package.card.title}")
+
+
+def verify_models(options: argparse.Namespace) -> None:
+    """``models verify``."""
+    from pancreasseg.models.store import Store
+
+    store = Store()
+    names = options.names or [package.card.name for package in store.packages()]
+    for name in names:
+        store.verify(name)
+        if not options.json:
+            console.show(f"{name}: the weights are those that the card describes.")
+    for error in store.damaged().values() if not options.names else ():
+        raise error
+    if options.json:
+        console.show_json({"verified": names})
+
+
+def remove_model(options: argparse.Namespace) -> None:
+    """``models remove``."""
+    from pancreasseg.models.store import Store
+
+    Store().remove(options.name)
+    if options.json:
+        console.show_json({"removed": options.name})
+    else:
+        console.show(f"Removed {options.name}.")
+
+
+def show_info(options: argparse.Namespace) -> None:
+    """``models info``."""
+    from pancreasseg.models.store import Store
+
+    facts = Store().info(options.name)
+    if options.json:
+        console.show_json(facts)
+        return
+    figures = facts.pop("figures")
+    console.show_table(facts["title"], ("", ""), [(_words(name), _text(value)) for name, value in facts.items()])
+    if figures:
+        rows = [[_text(value) for value in figure.values()] for figure in figures]
+        console.show_table("Figures", [_words(name) for name in figures[0]], rows)
+
+
+def _hosts(entry: Entry) -> str:
+    return ", ".join(sorted({file.host for file in entry.files.values()}))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _text(value: Any) -> str:
+    """Nested facts of a card as people read them."""
+    if isinstance(value, dict):
+        return "\n".join(f"{_words(name)}: {_text(entry)}" for name, entry in value.items())
+    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        return "\n".join(_text(entry).replace("\n", ", ") for entry in value)
+    if isinstance(value, list):
+        return ", ".join(_text(entry) for entry in value)
+    return "" if value is None else str(value)

@@ -1,0 +1,130 @@
+"""``pancreasseg segment``: from a CT to mask, numbers and report."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pancreasseg.cli import console
+from pancreasseg.cli.arguments import (
+    Commands,
+    add_command,
+    add_engine,
+    add_input,
+    check_input,
+    load_pipeline,
+    read_input,
+)
+
+if TYPE_CHECKING:
+    from pancreasseg.measure.measurements import Measurement
+    from pancreasseg.run import Outcome
+
+_DESCRIPTION = """\
+Segment the pancreas in a CT and write into FOLDER:
+
+  pancreas.seg.nrrd   the segment with name, colour and terminology; opens in 3D Slicer
+  pancreas.nii.gz     the mask (0 and 1) on the grid of the CT
+  statistics.csv      the measurements
+  result.json         measurements, findings, timings and how the result was made
+  report.png          three planes, the surface and the numbers
+
+All files appear together, or none does.
+"""
+
+
+def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add the command to the command line."""
+    command = add_command(commands, "segment", [common], "segment the pancreas in a CT", _DESCRIPTION)
+    add_input(command)
+    command.add_argument(
+        "--output", metavar="FOLDER", type=Path, required=True, help="where the results go; made if it is not there"
+    )
+    add_engine(command)
+    command.add_argument(
+        "--box",
+        metavar=("I0", "I1", "J0", "J1", "K0", "K1"),
+        nargs=6,
+        type=int,
+        help="segment inside this box only: voxels of the CT from I0 up to, not including, I1, and so on "
+        "(default: the box is found automatically)",
+    )
+    add_reference(command)
+    command.set_defaults(run=run)
+
+
+def add_reference(command: argparse.ArgumentParser) -> None:
+    """A mask to compare with."""
+    command.add_argument(
+        "--reference",
+        metavar="FILE",
+        type=Path,
+        help="a mask drawn by a person, to compare the result with (DSC, distances)",
+    )
+    command.add_argument(
+        "--reference-label",
+        metavar="N|NAME",
+        help="which label of the reference is the pancreas: its number, or a segment's name",
+    )
+
+
+def label_of(options: argparse.Namespace) -> int | str | None:
+    """The reference's label as a number where it is one."""
+    label = options.reference_label
+    return int(label) if label is not None and label.isdecimal() else label
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    document, outcome = segment_to_folder(options)
+    if options.json:
+        console.show_json(document)
+    else:
+        show_result(outcome, document["files"], options.output)
+
+
+def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outcome]:
+    """Do what the options say; returns what result.json holds, and the result itself.
+
+    Raises:
+        PancreasSegError: the input, the model or the output is not right; nothing is written then.
+    """
+    from pancreasseg.io.atomic import prepare_folder
+    from pancreasseg.io.read import read_mask
+    from pancreasseg.run import complete, segment, write
+    from pancreasseg.volume import Box
+
+    started = time.monotonic()
+    check_input(options)
+    prepare_folder(options.output)
+    with console.progress_shown(quiet=options.json) as progress:
+        progress.plan([("read", 1.0), ("models", 2.0), ("measure", 1.0), ("write", 1.0)])
+        volume = read_input(options, progress)
+        region = None if options.box is None else Box.checked(options.box, volume.geometry)
+        reference = None
+        if options.reference is not None:
+            reference = read_mask(options.reference, volume.geometry, label_of(options))
+        pipeline = load_pipeline(options, progress)
+        segmentation = segment(volume, pipeline, region, progress)
+        with progress.stage("measure"):
+            outcome = complete(volume, segmentation, reference)
+        with progress.stage("write"):
+            timings = {**progress.timings, "total": time.monotonic() - started}
+            document = write(options.output, outcome, timings)
+    return document, outcome
+
+
+def show_result(outcome: Outcome, files: Sequence[str], folder: Path) -> None:
+    """The findings, measurements and files for a person."""
+    console.show_findings(outcome.segmentation.findings)
+    show_measurements("Pancreas", outcome.measurements)
+    console.show(f"Written to {folder}: {', '.join(files)}")
+
+
+def show_measurements(title: str, measurements: Sequence[Measurement]) -> None:
+    """A table of measurements for a person."""
+    rows = [(entry.title, entry.value_text, entry.unit_text, entry.note) for entry in measurements]
+    console.show_table(title, ("measurement", "value", "unit", "note"), rows)
