@@ -100,6 +100,7 @@ def test_files_without_the_dicom_mark_are_read(tmp_path) -> None:
         data = pydicom.dcmread(file)
         data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
         del data.file_meta
+        data.preamble = None
         pydicom.dcmwrite(file, data, implicit_vr=True, little_endian=True)
         assert file.read_bytes()[128:132] != b"DICM"
     np.testing.assert_array_equal(read_volume(tmp_path).array, a_ct())

@@ -15,7 +15,7 @@ from pancreasseg.io.checks import MIN_SLICES
 from pancreasseg.io.dicom_slices import Header, Slice, read_header, read_pixels
 from pancreasseg.io.dicom_stack import stack
 from pancreasseg.io.values import fits_int16
-from pancreasseg.volume import Volume
+from pancreasseg.volume import Geometry, Volume
 
 _GAP_FROM = 1.2  # times the slice thickness
 
@@ -48,6 +48,27 @@ def read_dicom(folder: Path, *, series: int | str | None = None) -> Volume:
         others["CT image of a smaller series"] += small
     findings += _remarks(chosen, others, geometry.spacing[2])
     return Volume(array, geometry, findings, _facts(chosen, len(slices)))
+
+
+def find_slices(
+    source: Path | Sequence[Path], *, series: int | str | None = None
+) -> tuple[list[Slice], Geometry]:
+    """The slices of one series from first to last along +k, and their grid, without reading a pixel.
+
+    Args:
+        source: a folder, searched as `read_dicom` does, or the files of a series.
+        series: as for `read_dicom`.
+
+    Raises:
+        InputError: as for `read_dicom`.
+    """
+    files = _files_in(source) if isinstance(source, Path) else list(source)
+    headers, others = _read_headers(files)
+    if not headers:
+        raise _nothing(source if isinstance(source, Path) else Path(os.path.commonpath(files)), others)
+    chosen, _ = _choose(headers, series)
+    ordered, geometry, _ = stack([one for header in chosen for one in header.slices])
+    return ordered, geometry
 
 
 def _files_in(folder: Path) -> list[Path]:

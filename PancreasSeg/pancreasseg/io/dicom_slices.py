@@ -128,7 +128,7 @@ def _header_of(path: Path, data: FileDataset) -> Header:
     aside = _why_aside(data, modality)
     if aside:
         return Header(uid, aside=aside)
-    thickness = _floats(data, "SliceThickness", 1)
+    thickness, kvp = _floats(data, "SliceThickness", 1), _floats(data, "KVP", 1)
     return Header(
         uid,
         empty_uid=not uid or not _text(data, "SOPInstanceUID"),
@@ -139,7 +139,7 @@ def _header_of(path: Path, data: FileDataset) -> Header:
         thickness=thickness[0] if thickness else None,
         contrast=_contrast(data),
         kernel=_text(data, "ConvolutionKernel"),
-        kvp=_text(data, "KVP"),
+        kvp=f"{kvp[0]:g}" if kvp else "",
     )
 
 

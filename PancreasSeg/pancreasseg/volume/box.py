@@ -104,9 +104,9 @@ class Box:
         return clipped
 
     def clip(self, geometry: Geometry) -> Box:
-        """The part inside the volume; may be empty."""
-        i0, j0, k0 = (max(a, 0) for a in self.start)
-        i1, j1, k1 = (min(b, n) for b, n in zip(self.stop, geometry.size, strict=True))
+        """The part inside the volume; may be empty. Its indices are never negative, so `slices` cannot wrap round."""
+        i0, j0, k0 = (min(max(a, 0), n) for a, n in zip(self.start, geometry.size, strict=True))
+        i1, j1, k1 = (min(max(b, 0), n) for b, n in zip(self.stop, geometry.size, strict=True))
         return Box((i0, j0, k0), (i1, j1, k1))
 
     def grow(self, margin_mm: float | Sequence[float], geometry: Geometry) -> Box:
@@ -123,8 +123,8 @@ class Box:
 
     def intersect(self, other: Box) -> Box:
         """The common part; empty (voxels == 0) when there is none."""
-        i0, j0, k0 = (max(a, b) for a, b in zip(self.start, other.start, strict=True))
-        i1, j1, k1 = (min(a, b) for a, b in zip(self.stop, other.stop, strict=True))
+        i0, j0, k0 = start = [max(a, b) for a, b in zip(self.start, other.start, strict=True)]
+        i1, j1, k1 = (max(a, min(b, c)) for a, b, c in zip(start, self.stop, other.stop, strict=True))
         return Box((i0, j0, k0), (i1, j1, k1))
 
     def union(self, other: Box) -> Box:

@@ -95,6 +95,8 @@ def to_grid(
         step = grid.spacing[int(along.argmax())]
         factors[axis] = int(np.clip(step / geometry.spacing[axis] + 1e-6, 1, geometry.size[axis]))
     if max(factors) > 1:
+        if array.dtype.itemsize == 1:  # block means are rounded to the type: a mask's share would become 0 or 1
+            image = sitk.Cast(image, sitk.sitkFloat32)
         # BinShrink drops an incomplete last block, so the border is repeated to complete it.
         missing = [-n % f for n, f in zip(image.GetSize(), factors, strict=True)]
         if any(missing):
@@ -142,7 +144,13 @@ def from_grid(array: np.ndarray, grid: Geometry, geometry: Geometry, box: Box) -
 
 
 def paste(values: np.ndarray, box: Box, geometry: Geometry, dtype: type = np.uint8) -> np.ndarray:
-    """An array on the whole grid that is zero but for ``values`` inside ``box``; exact, no interpolation."""
+    """An array on the whole grid that is zero but for ``values`` inside ``box``; exact, no interpolation.
+
+    Raises:
+        ValueError: the box is not inside the grid, or ``values`` is not of its shape.
+    """
+    if box.clip(geometry) != box or values.shape != box.shape:
+        raise ValueError(f"values {values.shape} do not fit the box {box.bounds()} in {geometry.shape}")
     whole: np.ndarray = np.zeros(geometry.shape, dtype=dtype)
     whole[box.slices] = values
     return whole
