@@ -10,7 +10,10 @@ from PancreasSegLib.Placement import placeBeside
 
 
 def showMeasurements(parameters: Parameters, measurements) -> None:
-    """Put measurements into the CT's table node, in their order; a new node where there is none."""
+    """Put measurements into the CT's table node, in their order; a new node where there is none.
+
+    Values are texts: some are infinite or not there by definition, which a column of numbers could not say.
+    """
     volumeNode = parameters.volumeNode
     tableNode = parameters.tableNode
     if tableNode is None:
@@ -21,21 +24,23 @@ def showMeasurements(parameters: Parameters, measurements) -> None:
         parameters.tableNode = tableNode
     with slicer.util.NodeModify(tableNode):
         tableNode.RemoveAllColumns()
-        _addColumn(tableNode, vtk.vtkStringArray(), "Measurement", [m.name for m in measurements])
-        _addColumn(tableNode, vtk.vtkDoubleArray(), "Value", [m.value for m in measurements])
-        _addColumn(tableNode, vtk.vtkStringArray(), "Unit", [m.unit for m in measurements])
+        _addColumn(tableNode, "Measurement", [measurement.title for measurement in measurements])
+        _addColumn(tableNode, "Value", [measurement.value_text for measurement in measurements])
+        _addColumn(tableNode, "Unit", [measurement.unit_text for measurement in measurements])
+        _addColumn(tableNode, "Note", [measurement.note for measurement in measurements])
         tableNode.SetUseColumnTitleAsColumnHeader(True)
         tableNode.SetLocked(True)
 
 
 def summaryOfMeasurements(measurements) -> str:
-    """The first measurement, the volume, as a line of text."""
-    first = measurements[0]
-    return f"{first.name}: {first.value:.1f} {first.unit}"
+    """The volume as a line of text."""
+    volume = next(measurement for measurement in measurements if measurement.name == "volume")
+    return f"{volume.title}: {volume.text}"
 
 
-def _addColumn(tableNode, column, name: str, values) -> None:
+def _addColumn(tableNode, name: str, texts) -> None:
+    column = vtk.vtkStringArray()
     column.SetName(name)
-    for value in values:
-        column.InsertNextValue(value)
+    for text in texts:
+        column.InsertNextValue(text)
     tableNode.AddColumn(column)

@@ -359,11 +359,11 @@ class Workflow:
 
 def measureSegment(parameters: Parameters) -> tuple:
     """The measurements of the CT's pancreas segment as it is in the scene now."""
-    from pancreasseg.measure import measure
+    from pancreasseg.run import measurements_of
 
     image = VolumeNodes.readVolumeNode(parameters.volumeNode)
     mask = Segments.readMask(parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
-    return tuple(measure(mask, Volume(image.array, image.geometry)))
+    return measurements_of(mask, Volume(image.array, image.geometry))
 
 
 def _tell(listener, value) -> None:

@@ -23,6 +23,11 @@ def reload(headless, path) -> Parameters:
     return Parameters(headless.scene.GetFirstNodeByClass("vtkMRMLScriptedModuleNode"))
 
 
+def texts_of(tableNode) -> list[list[str]]:
+    rows, columns = range(tableNode.GetNumberOfRows()), range(tableNode.GetNumberOfColumns())
+    return [[tableNode.GetCellText(row, column) for column in columns] for row in rows]
+
+
 def world_of_voxels(volumeNode, mask) -> np.ndarray:
     """World coordinates of a mask's voxels by VTK alone, in a fixed order."""
     matrix = vtk.vtkMatrix4x4()
@@ -68,7 +73,7 @@ def test_labels_choices_table_and_draft_survive_saving(headless, aVolumeNode, tm
     before = Parameters.forVolume(aVolumeNode)
     before.pipeline = "two-stage"
     outcome = Workflow(FakeClient()).run(aVolumeNode)
-    result, rows = before.result, before.tableNode.GetNumberOfRows()
+    result, table = before.result, texts_of(before.tableNode)
     SceneFiles.saveScene(headless.scene, tmp_path / "scene.mrb")
 
     after = reload(headless, tmp_path / "scene.mrb")
@@ -83,7 +88,8 @@ def test_labels_choices_table_and_draft_survive_saving(headless, aVolumeNode, tm
     assert after.pipeline == "two-stage"
     assert after.result == result
     assert after.segmentedBox == outcome.segmentation.box
-    assert after.tableNode.GetNumberOfRows() == rows
+    assert texts_of(after.tableNode) == table
+    assert table[0][:3] == ["Volume", outcome.measurements[0].value_text, "ml"]
     assert Parameters.forVolume(after.volumeNode).node is after.node
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(headless.scene)
     parents = {

@@ -1,0 +1,114 @@
+"""The files around the module, as Slicer's build and extension catalogue want them. Read as text; no Slicer needed."""
+
+import ast
+import re
+import struct
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULE = ROOT / "PancreasSeg"
+FILE_SCOPE = set(sys.stdlib_module_names) | {"slicer", "vtk", "qt", "ctk", "SimpleITK", "numpy", "scipy"}
+MAX_CHECKOUT_BYTES = 100_000_000
+
+
+def cmake(path: Path) -> str:
+    """A CMakeLists.txt without its comments."""
+    return re.sub(r"#.*", "", path.read_text(encoding="utf-8"))
+
+
+def words(text: str, variable: str) -> list[str]:
+    """What ``set(variable ...)`` sets, as a list."""
+    block = re.search(rf"\bset\(\s*{variable}\b(.*?)\n?\s*\)", text, re.DOTALL)
+    assert block, f"{variable} is not set"
+    return [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|([^\s"]+)', block.group(1))]
+
+
+TOP = cmake(ROOT / "CMakeLists.txt")
+INNER = cmake(MODULE / "CMakeLists.txt").replace("${MODULE_NAME}", "PancreasSeg")
+
+
+def files(folder: Path, *, python: bool) -> set[str]:
+    return {
+        path.relative_to(MODULE).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and (path.suffix == ".py") is python
+    }
+
+
+def test_every_python_file_is_listed_once() -> None:
+    listed = words(INNER, "MODULE_PYTHON_SCRIPTS")
+    there = (
+        {"PancreasSeg.py"} | files(MODULE / "PancreasSegLib", python=True) | files(MODULE / "pancreasseg", python=True)
+    )
+    assert there - set(listed) == set(), "add these to MODULE_PYTHON_SCRIPTS in PancreasSeg/CMakeLists.txt"
+    assert set(listed) - there == set(), "remove these from MODULE_PYTHON_SCRIPTS"
+    assert len(listed) == len(set(listed))
+
+
+def test_every_resource_is_listed_once() -> None:
+    listed = words(INNER, "MODULE_PYTHON_RESOURCES")
+    there = files(MODULE / "Resources", python=False) | files(MODULE / "pancreasseg", python=False)
+    assert there - set(listed) == set(), "add these to MODULE_PYTHON_RESOURCES in PancreasSeg/CMakeLists.txt"
+    assert set(listed) - there == set(), "remove these from MODULE_PYTHON_RESOURCES"
+    assert len(listed) == len(set(listed))
+
+
+def test_the_module_is_built_and_tested_as_scripted_modules_are() -> None:
+    assert re.search(r"slicerMacroBuildScriptedModule\(.*WITH_GENERIC_TESTS", INNER, re.DOTALL)
+    assert re.search(r"slicer_add_python_unittest\(SCRIPT PancreasSeg\.py\)", INNER)
+
+
+def test_the_top_level_names_what_the_catalogue_asks_for() -> None:
+    assert "cmake_minimum_required(VERSION 3.28.0...3.28.0 FATAL_ERROR)" in TOP
+    assert re.search(r"\bproject\(PancreasSeg\)", TOP)
+    assert words(TOP, "EXTENSION_DEPENDS") == ["PyTorch"]
+    for variable in ("EXTENSION_CONTRIBUTORS", "EXTENSION_DESCRIPTION"):
+        assert len(words(TOP, variable)) == 1
+    for variable in ("EXTENSION_HOMEPAGE", "EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"):
+        assert all(url.startswith("https://") for url in words(TOP, variable))
+    assert "EXTENSION_CATEGORY" not in TOP, "the category belongs into the catalogue entry"
+    assert "add_subdirectory(PancreasSeg)" in TOP
+    order = ["find_package(Slicer REQUIRED)", "${Slicer_USE_FILE}", "${Slicer_EXTENSION_GENERATE_CONFIG}"]
+    places = [TOP.index(part) for part in [*order, "${Slicer_EXTENSION_CPACK}"]]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("path", [ROOT / "PancreasSeg.png", MODULE / "Resources/Icons/PancreasSeg.png"], ids=str)
+def test_icons_are_128_pixels_square(path) -> None:
+    header = path.read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", header[16:24]) == (128, 128)
+
+
+def test_the_module_file_imports_only_what_slicer_brings_and_does_nothing_else() -> None:
+    tree = ast.parse((MODULE / "PancreasSeg.py").read_text(encoding="utf-8"))
+    imported = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.split(".")[0])
+        else:
+            doc = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            constant = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            assert doc or constant or isinstance(node, ast.ClassDef), ast.unparse(node)
+    assert imported <= FILE_SCOPE
+    classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    assert classes >= {"PancreasSeg", "PancreasSegWidget", "PancreasSegLogic", "PancreasSegTest"}
+
+
+def test_the_panel_knows_every_widget_it_speaks_of() -> None:
+    panel = ElementTree.parse(MODULE / "Resources/UI/PancreasSeg.ui")  # noqa: S314 - our own file
+    names = {widget.get("name") for widget in panel.iter("widget")}
+    source = (MODULE / "PancreasSeg.py").read_text(encoding="utf-8")
+    used = set(re.findall(r"self\.ui\.(\w+)", source))
+    assert used
+    assert used <= names
+
+
+def test_the_licence_is_there() -> None:
+    assert "Apache License" in (ROOT / "LICENSE.txt").read_text(encoding="utf-8")
