@@ -1,0 +1,71 @@
+"""The Qt side of ``slicer.app``: qSlicerApplication as far as scripted modules use it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6 import QtCore, QtWidgets
+from Testing.slicer_boot.application import ApplicationStandIn
+from Testing.standins import qt
+
+
+class ModuleManager(qt.QObject):
+    """Says when a module is about to go."""
+
+    moduleAboutToBeUnloaded = QtCore.Signal(str)
+
+
+class Signals(qt.QObject):
+    """The application's own signals."""
+
+    startupCompleted = QtCore.Signal()
+
+
+class LayoutManager:
+    """Remembers what the views were asked to show."""
+
+    def __init__(self) -> None:
+        self.reset3D = 0
+        self.layout = 4
+
+    def resetThreeDViews(self) -> None:
+        self.reset3D += 1
+
+
+class PanelApplication(ApplicationStandIn):
+    """``slicer.app`` with Qt.
+
+    Attributes:
+        manager: the layout manager; None leaves the application without views, as on the command line.
+    """
+
+    def __init__(self, application: ApplicationStandIn) -> None:
+        super().__init__(application.applicationLogic(), application.temporaryPath)
+        self.manager: LayoutManager | None = LayoutManager()
+        self._modules = ModuleManager()
+        self._signals = Signals()
+
+    def moduleManager(self) -> ModuleManager:
+        return self._modules
+
+    def connect(self, signature: str, receiver: Any) -> bool:
+        return self._signals.connect(signature, receiver)
+
+    def start(self) -> None:
+        """What Slicer does when all modules are loaded."""
+        self._signals.startupCompleted.emit()
+
+    def layoutManager(self) -> LayoutManager | None:
+        return self.manager
+
+    def topLevelWidgets(self) -> list[QtWidgets.QWidget]:
+        return QtWidgets.QApplication.topLevelWidgets()
+
+    def processEvents(self, *_: Any) -> None:
+        QtWidgets.QApplication.processEvents()
+
+    def translate(self, context: str, text: str) -> str:
+        return text
+
+    def settings(self) -> QtCore.QSettings:
+        return qt.QSettings()
