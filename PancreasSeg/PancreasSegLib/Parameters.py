@@ -24,6 +24,37 @@ class _Text:
         parameters.node.SetParameter(self._name, value)
 
 
+class _Number:
+    """A number with a default."""
+
+    def __init__(self, default: float) -> None:
+        self._default = default
+
+    def __set_name__(self, owner, name) -> None:
+        self._name = name
+
+    def __get__(self, parameters, owner=None) -> float:
+        text = parameters.node.GetParameter(self._name)
+        return float(text) if text else self._default
+
+    def __set__(self, parameters, value: float) -> None:
+        parameters.node.SetParameter(self._name, repr(float(value)))
+
+
+class _Box:
+    """A box in the CT's voxels; None while there is none."""
+
+    def __set_name__(self, owner, name) -> None:
+        self._name = name
+
+    def __get__(self, parameters, owner=None) -> Box | None:
+        text = parameters.node.GetParameter(self._name)
+        return Box.from_bounds(json.loads(text)) if text else None
+
+    def __set__(self, parameters, box: Box | None) -> None:
+        parameters.node.SetParameter(self._name, json.dumps(box.bounds()) if box is not None else "")
+
+
 class _Reference:
     """A reference to another node of the scene; None when that node is gone."""
 
@@ -45,6 +76,11 @@ class Parameters:
         volumeNode, roiNode, segmentationNode, tableNode: the CT and its results; None while there are none.
         segmentId: the pancreas in the segmentation.
         pipeline, model, device, precision: choices for the engine; empty for the default.
+        marginMm: between the pancreas that was found and the faces of the box.
+        automaticBox: where the engine last put the ROI by itself; elsewhere it was placed by a person.
+        segmentedBox: the box of the present result.
+        referenceNode, referenceSegmentId: what statistics compare with instead of the AI draft.
+        agreementNode: the map of where the voters differed, as a volume.
     """
 
     volumeNode = _Reference()
@@ -56,7 +92,12 @@ class Parameters:
     model = _Text()
     device = _Text()
     precision = _Text()
-    _box = _Text()
+    marginMm = _Number(10.0)
+    automaticBox = _Box()
+    segmentedBox = _Box()
+    referenceNode = _Reference()
+    referenceSegmentId = _Text()
+    agreementNode = _Reference()
     _result = _Text()
 
     def __init__(self, node) -> None:
@@ -76,15 +117,6 @@ class Parameters:
         parameters = cls(node)
         parameters.volumeNode = volumeNode
         return parameters
-
-    @property
-    def segmentedBox(self) -> Box | None:
-        """The box of the present result, or None when there is none."""
-        return Box.from_bounds(json.loads(self._box)) if self._box else None
-
-    @segmentedBox.setter
-    def segmentedBox(self, box: Box | None) -> None:
-        self._box = json.dumps(box.bounds()) if box is not None else ""
 
     @property
     def result(self) -> dict:

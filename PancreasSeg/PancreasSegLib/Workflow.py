@@ -21,6 +21,9 @@ from PancreasSegLib.Placement import placeBeside
 
 POLL_SECONDS = 0.01
 
+# Pipelines whose localizer leaves a margin around what it found.
+MARGIN_PIPELINES = ("two-stage", "fast")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -70,6 +73,7 @@ class Workflow:
         onProgress: called with every progress update.
         onNotice: called with what a person must know while the run goes on.
         beforeWrite: called with a segmentation node before one of its segments is overwritten; saves for undo.
+        onDescribed: called with the answer to `describe`, a dict, or with the error.
     """
 
     def __init__(
@@ -79,11 +83,14 @@ class Workflow:
         onProgress: Callable[[Update], None] | None = None,
         onNotice: Callable[[Finding], None] | None = None,
         beforeWrite: Callable[[object], None] | None = None,
+        onDescribed: Callable[[object], None] | None = None,
     ) -> None:
         self.client = client
         self.onProgress = onProgress
         self.onNotice = onNotice
         self.beforeWrite = beforeWrite
+        self.onDescribed = onDescribed
+        self._description: int | None = None
         self._run: _Run | None = None
         self._loadedKey: tuple | None = None
         self._failure: PancreasSegError | None = None
@@ -93,6 +100,15 @@ class Workflow:
     def running(self) -> bool:
         """True from the start of a run until `poll` has reported its end."""
         return self._run is not None
+
+    @property
+    def describing(self) -> bool:
+        """True from `describe` until `poll` has handed on the answer."""
+        return self._description is not None
+
+    def describe(self) -> None:
+        """Ask for device, memory and installed models, which also starts and warms the worker."""
+        self._description = self.client.hello()
 
     def startLocate(self, volumeNode) -> None:
         """Begin to find the pancreas and to put the ROI around it.
@@ -136,6 +152,7 @@ class Workflow:
         """Give up the run, if there is one, and end the worker process; the next run starts a new one."""
         self._end()
         self._loadedKey = None
+        self._description = None
         self.client.shutdown()
 
     def poll(self) -> Outcome | None:
@@ -148,6 +165,11 @@ class Workflow:
             PancreasSegError: why the run has ended without one.
         """
         for event in self.client.poll():
+            if event.request == self._description:
+                if event.final:
+                    self._description = None
+                    _tell(self.onDescribed, event.value)
+                continue
             if self._run is None or self._failure is not None or event.request != self._run.request:
                 continue  # from a run that was given up
             if event.name == "progress":
@@ -203,6 +225,8 @@ class Workflow:
             "device": parameters.device or "auto",
             "precision": parameters.precision or "auto",
         }
+        if parameters.pipeline in MARGIN_PIPELINES:
+            settings["options"] = {"margin_mm": parameters.marginMm}
         if run.steps[0] == "load":
             self._loadedKey = None
             run.request = self.client.load(run.array, run.geometry)

@@ -32,6 +32,10 @@ class FakeClient:
         self._open: dict[int, str] = {}
         self._answers: list[Event] = []
 
+    def hello(self) -> int:
+        description = {"device": {"name": "Fake device", "precision": "f32", "memory": "1.0 of 2.0 GB free"}}
+        return self._take("hello", None, description, final="ready")
+
     def load(self, array, geometry, *, source=None, allow=()) -> int:
         self.array, self.geometry = np.array(array), geometry
         return self._take("load", geometry, ())
@@ -74,13 +78,13 @@ class FakeClient:
         self._open.clear()
         self._answers.clear()
 
-    def _take(self, name, asked, value) -> int:
+    def _take(self, name, asked, value, final="result") -> int:
         self.requests.append((name, asked))
         number = len(self.requests)
         self._open[number] = name
         self._answers.append(Event(number, "progress", Update(name, 1, 2, 0.5, 1.0)))
-        final = Event(number, "error", self.fail.pop(name)) if name in self.fail else Event(number, "result", value)
-        self._answers.append(final)
+        answer = Event(number, "error", self.fail.pop(name)) if name in self.fail else Event(number, final, value)
+        self._answers.append(answer)
         return number
 
     def _end(self, number, event) -> None:

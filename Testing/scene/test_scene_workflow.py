@@ -143,7 +143,30 @@ def test_the_choices_of_the_ct_reach_the_engine(workflow, client, aVolumeNode) -
     parameters.pipeline, parameters.model, parameters.device = "fast", "phantom-two-stage", "cpu"
     workflow.run(aVolumeNode)
     asked = dict(client.requests)["localize"]
-    assert asked == {"pipeline": "fast", "model": "phantom-two-stage", "device": "cpu", "precision": "auto"}
+    assert asked == {
+        "pipeline": "fast",
+        "model": "phantom-two-stage",
+        "device": "cpu",
+        "precision": "auto",
+        "options": {"margin_mm": 10.0},
+    }
+
+
+def test_the_margin_is_asked_for_only_where_the_pipeline_has_one(workflow, aVolumeNode) -> None:
+    parameters = Parameters.forVolume(aVolumeNode)
+    parameters.pipeline, parameters.marginMm = "single-stage", 25
+    workflow.run(aVolumeNode)
+    assert "options" not in dict(workflow.client.requests)["localize"]
+
+
+def test_the_workers_description_comes_through_the_same_poll(workflow) -> None:
+    answers = []
+    workflow.onDescribed = answers.append
+    workflow.describe()
+    assert workflow.describing
+    workflow.poll()
+    assert answers[0]["device"]["name"] == "Fake device"
+    assert not workflow.describing
 
 
 def test_a_serious_finding_flags_the_segment(workflow, client, aVolumeNode) -> None:
