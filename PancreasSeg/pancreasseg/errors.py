@@ -77,7 +77,7 @@ def explain(error: BaseException) -> PancreasSegError:
     """
     if isinstance(error, PancreasSegError):
         return error
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("pancreasseg"):
         return RunError(
             "package-missing",
             f"The Python package {error.name} is not installed.",
