@@ -197,9 +197,9 @@ def frame_over(anatomy: Anatomy, geometry: Geometry, step: float) -> Frame:
     inside = anatomy.to_patient(corners)
     body = anatomy.trunk.body
     side, front = body.axes[0] + 12, body.centre[1] - body.axes[1] - 12
-    low = np.maximum(inside.min(axis=0), [-side, front, -330.0])
-    high = np.minimum(inside.max(axis=0), [side, body.centre[1] + body.back + 45, 330.0])
-    return Frame.covering(low, np.maximum(high, low), step)
+    low = np.array([-side, front, -330.0])
+    high = np.array([side, body.centre[1] + body.back + 45, 330.0])
+    return Frame.covering(np.clip(inside.min(axis=0), low, high), np.clip(inside.max(axis=0), low, high), step)
 
 
 def frame_geometry(anatomy: Anatomy, frame: Frame) -> Geometry:

@@ -98,15 +98,8 @@ def scan(anatomy: Anatomy, geometry: Geometry, *, noise: float | None = None, st
 
 
 def paint(anatomy: Anatomy, geometry: Geometry, step: float = 1.5) -> Painting:
-    """The tissue in a scan's field of view, every ``step`` mm.
-
-    Raises:
-        ValueError: the field of view does not meet the patient.
-    """
-    frame = frame_over(anatomy, geometry, step)
-    if min(frame.shape) < 4:
-        raise ValueError("the field of view does not meet the patient")
-    return anatomy.paint(frame)
+    """The tissue in a scan's field of view, every ``step`` mm."""
+    return anatomy.paint(frame_over(anatomy, geometry, step))
 
 
 def expose(painting: Painting, anatomy: Anatomy, geometry: Geometry, *, noise: float | None = None) -> Volume:
