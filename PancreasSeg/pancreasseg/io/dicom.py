@@ -50,9 +50,7 @@ def read_dicom(folder: Path, *, series: int | str | None = None) -> Volume:
     return Volume(array, geometry, findings, _facts(chosen, len(slices)))
 
 
-def find_slices(
-    source: Path | Sequence[Path], *, series: int | str | None = None
-) -> tuple[list[Slice], Geometry]:
+def find_slices(source: Path | Sequence[Path], *, series: int | str | None = None) -> tuple[list[Slice], Geometry]:
     """The slices of one series from first to last along +k, and their grid, without reading a pixel.
 
     Args:

@@ -94,8 +94,8 @@ def read_nifti(path: Path) -> NiftiImage:
     return NiftiImage(array, slope, intercept, geometry, findings)
 
 
-def encode_nifti(mask: np.ndarray, geometry: Geometry) -> bytes:
-    """A gzipped NIfTI-1 file of a uint8 (K, J, I) mask, its grid in sform and qform.
+def encode_nifti(mask: np.ndarray, geometry: Geometry, *, packed: bool = True) -> bytes:
+    """A NIfTI-1 file of a uint8 (K, J, I) mask, gzipped if ``packed``; its grid in sform and qform.
 
     Raises:
         ValueError: the mask does not fit the grid.
@@ -119,7 +119,8 @@ def encode_nifti(mask: np.ndarray, geometry: Geometry) -> bytes:
     raw[0:4] = (348).to_bytes(4, "little")
     raw[344:348] = b"n+1\0"
     body = np.ascontiguousarray(mask, dtype=np.uint8)
-    return gzip.compress(bytes(raw) + bytes(4) + body.tobytes(), compresslevel=1, mtime=0)
+    content = bytes(raw) + bytes(4) + body.tobytes()
+    return gzip.compress(content, compresslevel=1, mtime=0) if packed else content
 
 
 def truncated() -> InputError:

@@ -20,7 +20,7 @@ from pancreasseg.results import Segmentation
 from pancreasseg.volume import Geometry, Volume
 
 if TYPE_CHECKING:
-    from pancreasseg.measure.measurements import Measurement
+    from pancreasseg.measure.measurement import Measurement
 
 SEGMENTATION = "pancreas.seg.nrrd"
 MASK = "pancreas.nii.gz"
@@ -125,24 +125,27 @@ def write_seg_nrrd(
 
 
 def write_nifti(path: str | Path, mask: np.ndarray, geometry: Geometry) -> None:
-    """Write a mask as .nii.gz: uint8, the grid in sform and qform (float32, as the format has it).
+    """Write a mask as .nii.gz or .nii: uint8, the grid in sform and qform (float32, as the format has it).
 
     Raises:
         OutputError: the file cannot be written.
     """
-    content = encode_nifti(mask, geometry)
+    content = encode_nifti(mask, geometry, packed=Path(path).suffix.lower() == ".gz")
     with atomic_write(path) as partial:
         partial.write_bytes(content)
 
 
 def statistics_csv(measurements: Sequence[Measurement]) -> str:
-    """One row a measurement; the columns are the fields of a measurement, in their order."""
-    rows = [m.as_dict() for m in measurements]
+    """One row a measurement; the columns are its fields in their order, codes as code_scheme, code_value, code_meaning.
+
+    A value that does not exist is an empty cell, an infinite one reads "inf".
+    """
+    rows = [_flat(m.as_dict()) for m in measurements]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows([{key: _cell(value) for key, value in row.items()} for row in rows])
+    writer.writerows(rows)
     return text.getvalue()
 
 
@@ -176,10 +179,11 @@ def as_json(document: Mapping[str, Any]) -> str:
     return json.dumps(json_ready(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _cell(value: object) -> object:
-    """One CSV cell; nested codes are joined by blanks."""
-    if isinstance(value, Mapping):
-        return " ".join(str(v) for v in value.values())
-    if isinstance(value, (list, tuple)):
-        return " ".join(str(v) for v in value)
-    return "" if value is None else value
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    cells: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            cells.update({f"{key}_{inner}": item for inner, item in value.items()})
+        else:
+            cells[key] = value
+    return cells
