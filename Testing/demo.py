@@ -73,12 +73,13 @@ def _run(options: argparse.Namespace) -> None:
     # The files hold what is in the scene, not what the engine returned: that the two are the same is the point.
     mask = Segments.readMask(parameters.segmentationNode, parameters.segmentId, volumeNode)
     segmentation = replace(outcome.segmentation, mask=mask, findings=outcome.findings)
-    document = write(options.output, complete(volume, segmentation, truth), {"run": sum(seconds.values())})
+    result = complete(volume, segmentation, truth)
+    document = write(options.output, result, {"run": sum(seconds.values())})
     SceneFiles.saveScene(headless.scene, options.output / SCENE)
     drawn = _draw(options.output)
 
-    document["files"] += [SCENE, VIEWS] if drawn else [SCENE]
-    show_result(document, options.output)
+    files = [*document["files"], SCENE, *([VIEWS] if drawn else [])]
+    show_result(result, files, options.output)
     for what, value in seconds.items():
         console.show(f"{value:6.1f} s  {what}")
     if truth is not None:

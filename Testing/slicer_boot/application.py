@@ -142,7 +142,6 @@ class HeadlessSlicer:
     def clear(self) -> None:
         """Close the scene, as File > Close Scene does, and forget earlier messages."""
         self.scene.Clear(False)
-        self.scene.GetSubjectHierarchyNode().RemoveAllItems(True)
         self.messages.clear()
 
 
