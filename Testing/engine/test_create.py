@@ -1,0 +1,99 @@
+"""Pipelines by name, from whatever is installed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pancreasseg.errors import ModelError
+from pancreasseg.models.package import write_package
+from pancreasseg.models.store import Store
+from pancreasseg.networks import build
+from pancreasseg.pipelines import NAMES, choose, create
+
+ARGUMENTS = {"channels": [4, 8]}
+
+
+def install(home: Path, name: str, *roles: str, pipeline: str = "two-stage") -> None:
+    """A package with untrained networks of the given roles."""
+    torch.manual_seed(0)
+    networks, tensors = [], {}
+    for role in roles:
+        prefix = role.replace("-", "_")
+        state = build("unet3d", **ARGUMENTS).state_dict()
+        tensors |= {f"{prefix}.{key}": value for key, value in state.items()}
+        networks.append(
+            {
+                "role": role,
+                "network": "unet3d",
+                "arguments": ARGUMENTS,
+                "members": [prefix],
+                "classes": ["background", "pancreas"],
+                "pancreas": 1,
+                "preprocessing": {
+                    "orientation": "LPS",
+                    "array_axes": "kji",
+                    "spacing_mm": [4, 4, 4],
+                    "size": None,
+                    "window_hu": [-100, 240],
+                    "scale": 1 / 340,
+                    "shift": 100 / 340,
+                    "patch": [32, 32, 32],
+                },
+            }
+        )
+    card = {
+        "name": name,
+        "version": "1.0.0",
+        "title": name,
+        "description": "",
+        "pipeline": pipeline,
+        "networks": networks,
+        "contrast_phase": "portal-venous",
+        "intended_use": "tests",
+        "not_for": [],
+        "training": {},
+        "figures": [],
+        "licence": "Apache-2.0",
+        "citation": "",
+    }
+    write_package(home / "models" / name, card, tensors)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    install(tmp_path, "both", "localizer", "segmenter")
+    install(tmp_path, "coarse-only", "localizer")
+    install(tmp_path, "fine-only", "segmenter", pipeline="single-stage")
+    return Store(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["two-stage", "fast", "single-stage"])
+def test_every_pipeline_can_be_made_from_a_package_with_its_networks(store: Store, name: str) -> None:
+    pipeline = create(name, model="both", store=store, device="cpu", precision="f32")
+    assert pipeline.name == name
+    assert [package.card.name for package in pipeline.models] == ["both"]
+    assert (pipeline.device, pipeline.precision) == ("cpu", "f32")
+
+
+def test_the_card_names_the_pipeline_when_nobody_else_does(store: Store) -> None:
+    assert create(model="fine-only", store=store, device="cpu").name == "single-stage"
+
+
+def test_localizer_and_segmenter_may_come_from_two_packages(store: Store) -> None:
+    pipeline = create("two-stage", model="coarse-only+fine-only", store=store, device="cpu")
+    assert [package.card.name for package in pipeline.models] == ["coarse-only", "fine-only"]
+
+
+def test_a_model_without_the_networks_of_the_pipeline_is_refused(store: Store) -> None:
+    with pytest.raises(ModelError, match="has no localizer") as caught:
+        choose("two-stage", "fine-only", store)
+    assert caught.value.exit_code == 4
+
+
+def test_unknown_names_are_refused_with_the_known_ones(store: Store) -> None:
+    with pytest.raises(ModelError) as caught:
+        choose("three-stage", None, store)
+    assert all(name in str(caught.value) for name in NAMES)
+    with pytest.raises(ModelError, match="nobody"):
+        choose(None, "nobody", store)
