@@ -11,9 +11,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from Testing.engine.bright_model import a_patient, write_bright_model
 
 from pancreasseg.errors import Cancelled, PancreasSegError, RunError
 from pancreasseg.volume import Box, Geometry
@@ -336,6 +338,37 @@ def exchange() -> Iterator[ExchangeFolder]:
     folder = ExchangeFolder.create()
     yield folder
     folder.remove()
+
+
+def test_the_true_worker_returns_what_the_pipeline_returns_in_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pancreasseg import pipelines
+    from pancreasseg.run import segment
+
+    monkeypatch.setenv("PANCREASSEG_HOME", str(tmp_path))
+    package = write_bright_model(tmp_path)
+    volume, _ = a_patient()
+    expected = segment(volume, pipelines.create(model="bright", device="cpu", precision="f32"))
+    assert expected.mask.any()
+    settings: dict[str, Any] = {"model": "bright", "device": "cpu", "precision": "f32"}
+    with WorkerClient() as client:
+        assert "bright" in {model["name"] for model in client.wait(client.hello())["models"]}
+        client.wait(client.load(volume.array, volume.geometry, source=volume.source))
+        result = client.wait(client.segment(**settings))
+        np.testing.assert_array_equal(result.mask, expected.mask)
+        np.testing.assert_array_equal(result.probability, expected.probability)
+        np.testing.assert_array_equal(result.agreement, expected.agreement)
+        assert result.box == expected.box
+        assert result.provenance == expected.provenance
+        assert [finding.code for finding in result.findings] == [finding.code for finding in expected.findings]
+        # Another package under the same name is not mistaken for the warm one.
+        package.weights.write_bytes(b"broken")
+        (package.folder / "model.json").write_text(
+            (package.folder / "model.json").read_text().replace(package.card.weights.sha256, "0" * 64)
+        )
+        with pytest.raises(PancreasSegError, match="bright"):
+            client.wait(client.segment(**settings))
 
 
 def talk(lines: list[bytes]) -> tuple[list[dict], int]:
