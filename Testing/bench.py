@@ -33,6 +33,7 @@ from pancreasseg.results import Segmentation
 from pancreasseg.volume import Box, Volume
 from pancreasseg.volume.resample import to_image
 from pancreasseg.worker.client import WorkerClient
+from Testing import scene_timings
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "phantom-two-stage"
@@ -88,6 +89,9 @@ def main(arguments: list[str] | None = None) -> int:
                     volume = read_volume(path)
         _cold(table, ct, options, Path(name) / "out")
         remarks = _warm(table, volume, options)
+    for row, seconds in scene_timings.timings(options.repeats).items():
+        for value in seconds:
+            table.add(f"scene, 512 x 512 x 240: {row}", value)
     _print(table, volume, options, remarks)
     return 0
 
