@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from Testing import scene_timings
 
 from pancreasseg.cli import console
 from pancreasseg.io.read import read_volume
@@ -33,7 +34,6 @@ from pancreasseg.results import Segmentation
 from pancreasseg.volume import Box, Volume
 from pancreasseg.volume.resample import to_image
 from pancreasseg.worker.client import WorkerClient
-from Testing import scene_timings
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "phantom-two-stage"
