@@ -18,7 +18,8 @@ _STAGES = {
     "body": "Finding the body",
     "coarse": "Finding the pancreas",
     "search": "Finding the abdomen",
-    "whole": "Segmenting",
+    "window": "Segmenting",
+    "organs": "Segmenting",
     "fine": "Segmenting",
     "fusion": "Combining the masks",
     "measure": "Measuring",
@@ -59,8 +60,10 @@ def _bar() -> Iterator[Progress]:
         task = bars.add_task("Starting", total=1.0, left="")
 
         def show(update: Update) -> None:
+            # A pipeline announces its stages as it comes to them; the bar waits rather than going back.
+            reached = max(bars.tasks[task].completed, update.fraction)
             left = "" if update.seconds_left is None else f"{update.seconds_left:.0f} s left"
-            bars.update(task, description=stage_title(update.stage), completed=update.fraction, left=left)
+            bars.update(task, description=stage_title(update.stage), completed=reached, left=left)
 
         yield Progress(report=show, notify=lambda finding: console.print(finding.sentence, markup=False))
 
@@ -106,10 +109,10 @@ def show_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[objec
     from rich.text import Text
 
     body = [[str(cell) for cell in row] for row in rows]
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="")
+    table = Table(title=Text(title, style="bold"), title_justify="left", header_style="")
     for index, header in enumerate(headers):
         numeric = all(_is_number(row[index]) for row in body)
-        table.add_column(header, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(header), justify="right" if numeric else "left", overflow="fold")
     for row in body:
         table.add_row(*(Text(cell) for cell in row))
     # Without a terminal there is no width to respect: tables are cut for no reader.
