@@ -3,6 +3,7 @@
 import ast
 import re
 import struct
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -108,6 +109,16 @@ def test_the_panel_knows_every_widget_it_speaks_of() -> None:
     used = set(re.findall(r"self\.ui\.(\w+)", source))
     assert used
     assert used <= names
+
+
+def test_slicers_start_up_loads_neither_torch_nor_simpleitk() -> None:
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    code = (
+        "import sys, PancreasSegLib.Workflow, pancreasseg.worker.client\n"
+        "sys.exit(' '.join(sorted({'torch', 'SimpleITK', 'skimage', 'scipy', 'matplotlib'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
 
 
 def test_the_licence_is_there() -> None:
