@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from Testing import list_module_files
 
 ROOT = Path(__file__).parents[1]
 MODULE = ROOT / "PancreasSeg"
@@ -32,30 +33,16 @@ TOP = cmake(ROOT / "CMakeLists.txt")
 INNER = cmake(MODULE / "CMakeLists.txt").replace("${MODULE_NAME}", "PancreasSeg")
 
 
-def files(folder: Path, *, python: bool) -> set[str]:
-    return {
-        path.relative_to(MODULE).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and (path.suffix == ".py") is python
-    }
-
-
-def test_every_python_file_is_listed_once() -> None:
-    listed = words(INNER, "MODULE_PYTHON_SCRIPTS")
-    there = (
-        {"PancreasSeg.py"} | files(MODULE / "PancreasSegLib", python=True) | files(MODULE / "pancreasseg", python=True)
-    )
-    assert there - set(listed) == set(), "add these to MODULE_PYTHON_SCRIPTS in PancreasSeg/CMakeLists.txt"
-    assert set(listed) - there == set(), "remove these from MODULE_PYTHON_SCRIPTS"
-    assert len(listed) == len(set(listed))
-
-
-def test_every_resource_is_listed_once() -> None:
-    listed = words(INNER, "MODULE_PYTHON_RESOURCES")
-    there = files(MODULE / "Resources", python=False) | files(MODULE / "pancreasseg", python=False)
-    assert there - set(listed) == set(), "add these to MODULE_PYTHON_RESOURCES in PancreasSeg/CMakeLists.txt"
-    assert set(listed) - there == set(), "remove these from MODULE_PYTHON_RESOURCES"
-    assert len(listed) == len(set(listed))
+@pytest.mark.parametrize(
+    ("variable", "there"),
+    [
+        ("MODULE_PYTHON_SCRIPTS", list_module_files.scripts()),
+        ("MODULE_PYTHON_RESOURCES", list_module_files.resources()),
+    ],
+)
+def test_every_file_of_the_module_is_listed_once(variable, there) -> None:
+    listed = words(INNER, variable)
+    assert sorted(listed) == sorted(there), "run: python -m Testing.list_module_files"
 
 
 def test_the_module_is_built_and_tested_as_scripted_modules_are() -> None:
