@@ -392,6 +392,21 @@ def test_garbage_is_answered_and_the_worker_goes_on(temporary: Path, exchange: E
     assert not list(temporary.iterdir())  # the pipe's end removes the folder
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends processes otherwise")
+def test_a_worker_that_is_told_to_terminate_removes_the_folder_and_says_nothing(exchange: ExchangeFolder) -> None:
+    with subprocess.Popen(DOUBLE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        assert worker.stderr is not None
+        worker.stdin.write(hello(exchange))
+        worker.stdin.flush()
+        worker.stdout.readline()
+        worker.terminate()
+        assert worker.wait(30) == 0
+        assert b"Fatal" not in worker.stderr.read()
+    assert not exchange.path.exists()
+
+
 def test_a_request_before_hello_is_refused() -> None:
     events, _ = talk([b'{"id": 1, "request": "load"}\n', b'{"id": 2, "request": "shutdown"}\n'])
     assert [(event["id"], event["event"]) for event in events] == [(1, "error"), (2, "result")]

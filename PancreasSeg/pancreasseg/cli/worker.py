@@ -12,9 +12,9 @@ itself; pancreasseg.worker.protocol describes the lines.
 """
 
 
-def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
+def add_to(commands: Commands, _common: argparse.ArgumentParser) -> None:
     """Add the command to the command line."""
-    command = add_command(commands, "worker", [common], "serve the Slicer panel (started by it)", _DESCRIPTION)
+    command = add_command(commands, "worker", [], "serve the Slicer panel (started by it)", _DESCRIPTION)
     command.set_defaults(run=run)
 
 

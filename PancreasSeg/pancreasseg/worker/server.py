@@ -266,7 +266,9 @@ def serve(warm: Warm | None = None, describe: Callable[[], dict[str, Any]] = des
     events = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    Server(sys.stdin.buffer, events, warm or Warm(), describe).run()
+    # Not sys.stdin itself: Python would wait for the reading thread to let go of it when it shuts down.
+    requests = os.fdopen(os.dup(0), "rb")
+    Server(requests, events, warm or Warm(), describe).run()
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
