@@ -62,9 +62,9 @@ def create(
         settings = TwoStageOptions(**{"boxes": 1 if name == "fast" else 2, **options})
         return TwoStagePipeline(stages[0], stages[1], settings)
     if name == "whole-volume":
-        from pancreasseg.pipelines.whole_volume import WholeVolumePipeline
+        from pancreasseg.pipelines.whole_volume import WholeVolumeOptions, WholeVolumePipeline
 
-        return WholeVolumePipeline(stages[0], **options)
+        return WholeVolumePipeline(stages[0], WholeVolumeOptions(**options))
     from pancreasseg.pipelines.single_stage import SingleStagePipeline
 
     return SingleStagePipeline(stages[0], **options)

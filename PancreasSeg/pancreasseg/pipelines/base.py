@@ -65,6 +65,11 @@ class Stage:
         Returns:
             float32 of shape (classes, K, J, I) on the grid, and the grid.
         """
+        array, grid = self.prepare(volume, box)
+        return self.run(array, progress, members=members, sliding=sliding), grid
+
+    def prepare(self, volume: Volume, box: Box) -> tuple[np.ndarray, Geometry]:
+        """The network's input over ``box``: float32 in the network's own axis order, and its grid."""
         grid = self.grid(volume.geometry, box)
         # Only the box and a rim for interpolation are resampled: a small box of a large CT costs little.
         rim = box.grow(2 * max(grid.spacing), volume.geometry)
@@ -73,15 +78,22 @@ class Stage:
             volume.array[rim.slices], volume.geometry.crop(rim), grid, AIR_HU, antialias=preprocessing.antialias
         )
         array = preprocessing.normalise(hu)
-        turned = preprocessing.array_axes == "ijk"
-        if turned:
-            array = array.transpose(2, 1, 0)
+        return (array.transpose(2, 1, 0) if self._turned else array), grid
+
+    def run(
+        self, array: np.ndarray, progress: Progress, *, members: Sequence[int] | None = None, sliding: bool = False
+    ) -> np.ndarray:
+        """Class probabilities (classes, K, J, I) of a prepared input; arguments as for `probabilities`."""
         patch = None
-        if sliding and preprocessing.patch is not None:
-            i, j, k = preprocessing.patch
-            patch = (i, j, k) if turned else (k, j, i)
+        if sliding and self.card.preprocessing.patch is not None:
+            i, j, k = self.card.preprocessing.patch
+            patch = (i, j, k) if self._turned else (k, j, i)
         output = self.predictor.probabilities(array, progress, patch=patch, members=members)
-        return (output.transpose(0, 3, 2, 1) if turned else output), grid
+        return output.transpose(0, 3, 2, 1) if self._turned else output
+
+    @property
+    def _turned(self) -> bool:
+        return self.card.preprocessing.array_axes == "ijk"
 
     def pancreas(
         self, volume: Volume, box: Box, progress: Progress, *, sliding: bool = False

@@ -1,0 +1,331 @@
+"""One network, or an ensemble, that sees the whole upper abdomen at once (OBELISK-Net and its like)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.pipelines.abdomen import Abdomen, find_abdomen
+from pancreasseg.pipelines.base import Pipeline, Stage
+from pancreasseg.pipelines.body import map_box
+from pancreasseg.pipelines.postprocess import clean
+from pancreasseg.progress import Progress
+from pancreasseg.results import Localization, Segmentation
+from pancreasseg.volume import Box, Geometry, Volume
+from pancreasseg.volume.resample import from_grid, nearest_axes, paste
+
+#: Margin around the found pancreas in the reported box.
+MARGIN_MM = 10.0
+#: A person's box that is narrower than this part of the body's box cannot be the network's input.
+LEAST_SHARE = 0.75
+#: Where the pancreas lies in a good window, from its bottom: the median of 18 public label maps (Zenodo 1169361).
+CENTRE = 0.5
+#: Probabilities below this are not brought back to the native grid.
+FAINT = 0.01
+
+
+@dataclass(frozen=True)
+class WholeVolumeOptions:
+    """Settings of the whole-volume pipeline; the defaults are those of OBELISK-Net.
+
+    Attributes:
+        window_mm: length of the box from head to foot.
+        search_beyond_mm: scans of up to this length are taken whole; in longer ones the window is searched.
+        least_mm: shorter scans are beyond what the network can do.
+        step_mm: distance of neighbouring windows when all of a scan is searched; half of it while climbing.
+        sure: mean organ probability that a window must reach to be believed without searching all of the scan.
+        organs: resolve all classes into ``labels``; without, only the surroundings of the pancreas (quicker).
+    """
+
+    window_mm: float = 200.0
+    search_beyond_mm: float = 230.0
+    least_mm: float = 150.0
+    step_mm: float = 70.0
+    sure: float = 0.75
+    organs: bool = True
+
+
+class WholeVolumePipeline(Pipeline):
+    """Body box, window search in z, mean softmax of the members, argmax on the native grid.
+
+    Args:
+        network: the one network, with its members.
+        options: window and search.
+    """
+
+    name = "whole-volume"
+
+    def __init__(self, network: Stage, options: WholeVolumeOptions | None = None) -> None:
+        super().__init__(network)
+        self.network = network
+        self.options = options or WholeVolumeOptions()
+
+    def localize(self, volume: Volume, progress: Progress | None = None) -> Localization:
+        """The body's box over about 200 mm from just above the liver dome.
+
+        The lungs tell roughly where that is. The first member then looks at neighbouring windows: how sure it is of
+        its organs rises and falls smoothly over more than 10 cm around the right one. Short scans need no search.
+        """
+        progress = progress or Progress()
+        progress.plan([("body", 0.2)])
+        with progress.stage("body"):
+            abdomen = find_abdomen(volume)
+        if abdomen is None:
+            finding = Finding("no-body", Severity.SERIOUS, "No body was found in this volume; check that it is a CT.")
+            return Localization(Box.whole(volume.geometry), 0.0, (), None, None, (finding,), dict(progress.timings))
+        bottom, top, score = abdomen.first, abdomen.last, 1.0
+        if abdomen.length_mm > self.options.search_beyond_mm:
+            with progress.stage("search", 4):
+                bottom, top, score = self._search(volume, abdomen, progress)
+        box = abdomen.box(volume.geometry, bottom, top)
+        return Localization(box, score, (box,), findings=self._length_findings(abdomen), timings=dict(progress.timings))
+
+    def segment(self, volume: Volume, region: Localization | Box, progress: Progress | None = None) -> Segmentation:
+        """All members over the region; the class with the largest mean probability wins on the native grid.
+
+        A box too small for the network only limits the result: the network itself then sees the body's box around it.
+        """
+        progress = progress or Progress()
+        members = self.network.predictor.members
+        progress.plan([("organs", float(members)), ("fusion", 0.5)])
+        if isinstance(region, Localization):
+            seen, limit, findings = region.box, None, list(region.findings)
+            timings = region.timings
+        else:
+            limit = region.clip(volume.geometry)
+            seen, findings = self._context(volume, limit, progress)
+            timings = {}
+        with progress.stage("organs", members):
+            mean, votes, grid = self._members(volume, seen, progress)
+        with progress.stage("fusion"):
+            result = self._resolve(volume, mean, votes, grid, seen, limit)
+        return replace(result, findings=(*findings, *progress.notices), timings={**timings, **progress.timings})
+
+    def _search(self, volume: Volume, abdomen: Abdomen, progress: Progress) -> tuple[int, int, float]:
+        """(bottom, top, score) of the window in which the first member is surest of its organs."""
+        step = abdomen.grid.spacing[2]
+        length = round(self.options.window_mm / step)
+
+        def score(top: int) -> float:
+            return self._sureness(volume, abdomen.box(volume.geometry, top - length, top), progress)
+
+        lowest, highest = abdomen.first + length, abdomen.last
+        stride = max(1, round(self.options.step_mm / 2 / step))
+        seen: dict[int, float] = {}
+        dome = abdomen.dome()
+        if dome is not None:
+            best = climb(score, min(max(dome, lowest), highest), stride, lowest, highest, seen)
+        if dome is None or best[1] < self.options.sure:
+            for top in {*range(highest, lowest, -2 * stride), lowest}:
+                if top not in seen:
+                    seen[top] = score(top)
+            best = climb(score, max(seen, key=lambda top: seen[top]), stride, lowest, highest, seen)
+        return best[0] - length, best[0], best[1]
+
+    def _sureness(self, volume: Volume, box: Box, progress: Progress) -> float:
+        """Mean over all organs of their mean probability where they win; an absent organ counts as 0."""
+        probability, _ = self.network.probabilities(volume, box, progress, members=[0])
+        winner = probability.argmax(axis=0)
+        count = np.bincount(winner.ravel(), minlength=len(probability))
+        # Fewer voxels than this are noise.
+        least = winner.size // 50_000
+        sums = [float(p[winner == c].sum()) for c, p in enumerate(probability)]
+        organs = [sums[c] / count[c] if count[c] > least else 0.0 for c in range(1, len(probability))]
+        return float(np.mean(organs))
+
+    def _length_findings(self, abdomen: Abdomen) -> tuple[Finding, ...]:
+        if abdomen.length_mm >= self.options.least_mm:
+            return ()
+        sentence = (
+            f"The scan covers {abdomen.length_mm:.0f} mm from head to foot; this model needs about "
+            f"{self.options.least_mm:.0f} mm, so do not rely on its result."
+        )
+        return (Finding("short-scan", Severity.SERIOUS, sentence, round(abdomen.length_mm, 1)),)
+
+    def _context(self, volume: Volume, box: Box, progress: Progress) -> tuple[Box, list[Finding]]:
+        """The box that the network sees for a person's box, and why it is another one."""
+        with progress.stage("body"):
+            abdomen = find_abdomen(volume)
+        if abdomen is None:
+            return box, []
+        body = abdomen.box(volume.geometry, abdomen.first, abdomen.last)
+        findings = list(self._length_findings(abdomen))
+        height = min(self.options.least_mm, abdomen.length_mm)
+        _, _, (axis, _) = nearest_axes(volume.geometry)
+        wide = all(
+            n >= (height / spacing if a == axis else LEAST_SHARE * whole) - 1
+            for a, (n, whole, spacing) in enumerate(zip(box.size, body.size, volume.geometry.spacing, strict=True))
+        )
+        if wide:
+            return box, findings
+        findings.append(
+            Finding(
+                "box-smaller-than-view",
+                Severity.INFO,
+                "The box is smaller than what this model has to see, so it looked at the whole upper abdomen and "
+                "the result was cut to the box.",
+            )
+        )
+        if abdomen.length_mm <= self.options.search_beyond_mm:
+            return body, findings
+        return self._around(abdomen, volume.geometry, box), findings
+
+    def _around(self, abdomen: Abdomen, geometry: Geometry, box: Box) -> Box:
+        """The body's box over a window that has the person's box where the pancreas usually lies: in the middle."""
+        step = abdomen.grid.spacing[2]
+        length = round(self.options.window_mm / step)
+        middle = geometry.to_world([(a + b - 1) / 2 for a, b in zip(box.start, box.stop, strict=True)])
+        centre = round(float(abdomen.grid.to_index(middle)[2]))
+        bottom = min(max(centre - round(CENTRE * length), abdomen.first), abdomen.last - length)
+        return abdomen.box(geometry, bottom, bottom + length)
+
+    def _members(self, volume: Volume, box: Box, progress: Progress) -> tuple[np.ndarray, list[np.ndarray], Geometry]:
+        """Mean class probabilities (classes, K, J, I) of all members, each member's pancreas map, and their grid."""
+        array, grid = self.network.prepare(volume, box)
+        mean = self.network.run(array, progress, members=[0])
+        maps = [mean[self.network.card.pancreas].copy()]
+        for index in range(1, self.network.predictor.members):
+            output = self.network.run(array, progress, members=[index])
+            maps.append(output[self.network.card.pancreas].copy())
+            mean += output
+        mean /= len(maps)
+        return mean, maps, grid
+
+    def _resolve(
+        self,
+        volume: Volume,
+        mean: np.ndarray,
+        votes: list[np.ndarray],
+        grid: Geometry,
+        seen: Box,
+        limit: Box | None,
+    ) -> Segmentation:
+        geometry, pancreas = volume.geometry, self.network.card.pancreas
+        region = seen if limit is None else limit
+        only = None if self.options.organs else pancreas
+        labels, window = winners(mean, grid, geometry, region, only)
+        organ = clean(labels == pancreas).mask
+        box = region
+        found = Box.of_mask(organ)
+        if limit is None and found is not None:
+            box = found.out_of(window).grow(MARGIN_MM, geometry).intersect(seen)
+        mask = paste(organ, window, geometry)
+        inside = mask[box.slices]
+        agreeing = np.zeros(box.shape, dtype=np.float32)
+        for vote in votes:
+            agreeing += (_near(vote, grid, geometry, box, 0.5) >= 0.5) == inside
+        return Segmentation(
+            mask=mask,
+            box=box,
+            probability=_near(mean[pancreas], grid, geometry, box, FAINT),
+            agreement=agreeing / len(votes),
+            findings=(),
+            timings={},
+            provenance=self.provenance(seen if limit is None else limit),
+            labels=paste(labels, window, geometry) if self.options.organs else None,
+        )
+
+
+def climb(
+    score: Callable[[int], float], start: int, stride: int, lowest: int, highest: int, seen: dict[int, float]
+) -> tuple[int, float]:
+    """The top of a smooth hill: steps of ``stride`` while they lead upwards, then the vertex of a parabola.
+
+    Args:
+        score: asked once for every position.
+        start: where to begin.
+        stride: how far to step.
+        lowest: first position of the range.
+        highest: last position of the range.
+        seen: scores that are known already; filled further.
+
+    Returns:
+        Position of the vertex, and the highest score seen (near it).
+    """
+
+    def at(position: int) -> float:
+        if position not in seen:
+            seen[position] = score(position)
+        return seen[position]
+
+    best = start
+    while True:
+        below, above = max(best - stride, lowest), min(best + stride, highest)
+        better = max((best, below, above), key=at)
+        if better == best:
+            break
+        best = better
+    if not below < best < above:
+        return best, at(best)
+    # The parabola through the three; with unequal steps at the ends of the range.
+    left, right = (at(best) - at(below)) / (best - below), (at(above) - at(best)) / (above - best)
+    curvature = (right - left) / (above - below)
+    if curvature >= 0:
+        return best, at(best)
+    vertex = (below + best) / 2 - left / (2 * curvature)
+    return round(min(max(vertex, below), above)), at(best)
+
+
+def winners(
+    mean: np.ndarray, grid: Geometry, geometry: Geometry, region: Box, only: int | None = None
+) -> tuple[np.ndarray, Box]:
+    """The class with the largest probability in every voxel of a volume, probabilities interpolated linearly.
+
+    A class can win only where it has at least 1 / classes, and interpolation never exceeds its neighbours: so each
+    class is brought to the native grid only around the voxels where it has that, which saves most of the work.
+
+    Args:
+        mean: probabilities (classes, K, J, I) on ``grid``; class 0 is the background.
+        grid: the network's.
+        geometry: the volume's.
+        region: voxels of the volume that are asked for.
+        only: resolve only the surroundings of this class.
+
+    Returns:
+        uint8 labels on the returned box, which lies in ``region``; everything outside of it is background.
+    """
+    classes = len(mean)
+    boxes: dict[int, Box] = {}
+    for index in range(1, classes):
+        box = _support(mean[index] >= 1.0 / classes, grid, geometry, region)
+        if box is not None:
+            boxes[index] = box
+    if only is not None:
+        around = boxes.get(only)
+        boxes = {} if around is None else {c: box.intersect(around) for c, box in boxes.items()}
+        boxes = {c: box for c, box in boxes.items() if min(box.size) > 0}
+    if not boxes:
+        return np.zeros(region.shape, dtype=np.uint8), region
+    union = next(iter(boxes.values()))
+    for box in boxes.values():
+        union = union.union(box)
+    best = from_grid(mean[0], grid, geometry, union)
+    labels = np.zeros(union.shape, dtype=np.uint8)
+    for index, box in boxes.items():
+        here = box.relative_to(union).slices
+        probability = from_grid(mean[index], grid, geometry, box)
+        wins = probability > best[here]
+        labels[here][wins] = index
+        best[here][wins] = probability[wins]
+    return labels, union
+
+
+def _support(where: np.ndarray, grid: Geometry, geometry: Geometry, region: Box) -> Box | None:
+    """Voxels of ``region`` that interpolation between the voxels of a mask on ``grid`` can reach."""
+    box = Box.of_mask(where)
+    if box is None:
+        return None
+    reached = map_box(box.pad((1, 1, 1), (1, 1, 1)), grid, geometry).intersect(region)
+    return reached if min(reached.size) > 0 else None
+
+
+def _near(probability: np.ndarray, grid: Geometry, geometry: Geometry, box: Box, least: float) -> np.ndarray:
+    """A map in the native voxels of ``box``; 0 beyond the surroundings of where it reaches ``least``."""
+    result = np.zeros(box.shape, dtype=np.float32)
+    around = _support(probability >= least, grid, geometry, box)
+    if around is not None:
+        result[around.relative_to(box).slices] = from_grid(probability, grid, geometry, around)
+    return result
