@@ -6,6 +6,7 @@ A shape answers with a signed distance (mm, negative inside) that is exact enoug
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -40,10 +41,13 @@ class Frame:
 
     def window(self, low: Sequence[float] | np.ndarray, high: Sequence[float] | np.ndarray) -> tuple[slice, ...]:
         """Index (K, J, I) of the grid points between two corners; may be empty."""
-        return tuple(
-            slice(int(np.searchsorted(axis, a)), int(np.searchsorted(axis, b, side="right")))
-            for axis, a, b in zip((self.z, self.y, self.x), low[::-1], high[::-1], strict=True)
-        )
+        window = []
+        for axis, a, b in zip((self.z, self.y, self.x), low[::-1], high[::-1], strict=True):
+            first = float(axis[0]) if axis.size else 0.0
+            start = min(max(math.ceil((float(a) - first) / self.step), 0), axis.size)
+            stop = min(max(math.floor((float(b) - first) / self.step) + 1, start), axis.size)
+            window.append(slice(start, stop))
+        return tuple(window)
 
     def crop(self, window: tuple[slice, ...]) -> Frame:
         """The frame of a window."""

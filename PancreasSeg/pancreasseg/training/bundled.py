@@ -1,0 +1,131 @@
+"""Trains the bundled model package, a localizer and a segmenter, on phantoms alone.
+
+    python -m pancreasseg.training.bundled --output FOLDER
+
+Cases are made in the background while the networks train in turns. Stopped at any time, the same command continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pancreasseg.inference.hardware import cpu_has_bf16
+from pancreasseg.training.augment import jittered_box, whole_block
+from pancreasseg.training.cases import COARSE_MM, FINE_MM, WINDOW, Case, case_path, fill
+from pancreasseg.training.trainer import Recipe, Trainer
+
+_log = logging.getLogger(__name__)
+
+NAME = "phantom-two-stage"
+FIRST_SEED = 1000  # of the training patients; tests and demos use seeds below, evaluation those from 500000
+LOCALIZER_STEPS, SEGMENTER_STEPS = 320, 640
+HELD_OUT = frozenset(range(400_000, 400_006))
+
+
+def _localizer_view(case: Case, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    return whole_block(case, (72, 64, 88), random)
+
+
+def recipes(localizer_steps: int = LOCALIZER_STEPS, segmenter_steps: int = SEGMENTER_STEPS) -> tuple[Recipe, Recipe]:
+    """Localizer and segmenter of the bundled package."""
+    localizer = Recipe(
+        role="localizer",
+        network="unet3d",
+        arguments={"channels": [16, 32, 64, 96], "upsampling": "linear"},
+        spacing_mm=COARSE_MM,
+        window_hu=WINDOW,
+        sampler=_localizer_view,
+        patch=(88, 64, 72),
+        steps=localizer_steps,
+    )
+    segmenter = Recipe(
+        role="segmenter",
+        network="unet3d",
+        arguments={"channels": [16, 32, 64, 128], "upsampling": "linear"},
+        spacing_mm=FINE_MM,
+        window_hu=WINDOW,
+        sampler=_segmenter_view,
+        patch=(96, 72, 72),
+        steps=segmenter_steps,
+    )
+    return localizer, segmenter
+
+
+def _segmenter_view(case: Case, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    return jittered_box(case, FINE_MM, random)
+
+
+def _make_cases(folder: Path, patients: int) -> None:
+    """The producer: the localizer's and the segmenter's case of one patient after the other."""
+    os.nice(5)
+    torch.set_num_threads(1)
+    for seed in [*sorted(HELD_OUT), *range(FIRST_SEED, FIRST_SEED + patients)]:
+        for role in ("localizer", "segmenter"):
+            fill(folder, role, [seed])
+
+
+def train(output: Path, cases: Path, patients: int, chosen: Sequence[Recipe], rounds: int = 16) -> tuple[Trainer, ...]:
+    """Train networks in turns, so that each is useful early.
+
+    Args:
+        output: folder for checkpoints and logs.
+        cases: folder for the cases.
+        patients: synthetic patients to make; 0 uses what lies in ``cases``.
+        chosen: what to train.
+        rounds: how often they take turns.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    for recipe in chosen:
+        fill(cases, recipe.role, sorted(HELD_OUT))
+    producer = None
+    if patients:
+        producer = multiprocessing.get_context("spawn").Process(target=_make_cases, args=(cases, patients), daemon=True)
+        producer.start()
+        while not case_path(cases, "segmenter", FIRST_SEED + min(patients, 16) - 1).exists():
+            if not producer.is_alive():
+                raise RuntimeError("the process that makes the cases has stopped")
+            time.sleep(1)
+    bf16 = cpu_has_bf16()
+    trainers = tuple(Trainer(recipe, cases, output, HELD_OUT, bf16=bf16) for recipe in chosen)
+    for turn in range(1, rounds + 1):
+        for trainer in trainers:
+            target = round(trainer.recipe.steps * turn / rounds)
+            if trainer.step < target:
+                trainer.run(target)
+    if producer is not None:
+        producer.terminate()
+    return trainers
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train the bundled model package on phantoms.")
+    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints and logs")
+    parser.add_argument("--cases", type=Path, help="folder for the training cases (default: OUTPUT/cases)")
+    parser.add_argument("--patients", type=int, default=200, help="synthetic patients to make; 0: use those at hand")
+    parser.add_argument("--localizer-steps", type=int, default=LOCALIZER_STEPS)
+    parser.add_argument("--segmenter-steps", type=int, default=SEGMENTER_STEPS)
+    parser.add_argument("--only", choices=("localizer", "segmenter"), help="train one of the two")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    torch.set_num_threads(options.threads)
+    both = recipes(options.localizer_steps, options.segmenter_steps)
+    chosen = [recipe for recipe in both if options.only in (None, recipe.role)]
+    train(options.output, options.cases or options.output / "cases", options.patients, chosen)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
