@@ -1,0 +1,49 @@
+"""Faces of a box in the patient's words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from pancreasseg.volume import Box, Geometry
+from pancreasseg.volume.resample import nearest_axes
+
+_WORDS = (("right", "left"), ("front", "back"), ("lower", "upper"))  # low and high along L, P, S
+
+
+def face_names(geometry: Geometry) -> dict[tuple[int, int], str]:
+    """(index axis, 0 for its low or 1 for its high face) to left, right, front, back, upper or lower."""
+    names = {}
+    for (axis, sign), words in zip(nearest_axes(geometry, "LPS"), _WORDS, strict=True):
+        for side in (0, 1):
+            names[axis, side] = words[side if sign > 0 else 1 - side]
+    return names
+
+
+def faces_touched(inside: np.ndarray, organ: Box, box: Box, geometry: Geometry) -> dict[str, float]:
+    """Faces of ``box`` that a mask touches or crosses, with the area in mm².
+
+    Args:
+        inside: bool mask cropped to ``organ``.
+        organ: the smallest box around the mask.
+        box: the box whose faces count.
+        geometry: of the volume.
+    """
+    names = face_names(geometry)
+    areas = {}
+    for axis in range(3):
+        across = float(np.prod([s for a, s in enumerate(geometry.spacing) if a != axis]))
+        low, high = box.start[axis] - organ.start[axis], box.stop[axis] - 1 - organ.start[axis]
+        for side, plane in ((0, low), (1, high)):
+            if 0 <= plane < organ.size[axis]:
+                voxels = int(np.count_nonzero(np.take(inside, plane, axis=2 - axis)))
+                if voxels:
+                    areas[names[axis, side]] = voxels * across
+    return areas
+
+
+def joined(words: Collection[str]) -> str:
+    """Words for a sentence: ``"left"``, ``"left and upper"``, ``"left, front and upper"``."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,0 +1,328 @@
+"""Each finding: when it is given, when not, and that it is a sentence to act on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pancreasseg.findings.blocks import Blocks
+from pancreasseg.findings.faces import face_names, joined
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.findings.phase import estimate_phase
+from pancreasseg.findings.result import review
+from pancreasseg.io.read import read_mask, read_volume
+from pancreasseg.phantom import make_phantom
+from pancreasseg.volume import Box, Geometry, Volume
+
+SPACING = (4.0, 4.0, 4.0)
+
+
+def patient(shape=(40, 60, 70), spacing=SPACING, **changes):
+    """A body of fat and enhanced tissue in air; 40 x 60 x 70 voxels of 4 mm."""
+    array = np.full(shape, -1000, np.int16)
+    k, j, i = shape
+    array[:, j // 10 : -j // 10, i // 10 : -i // 10] = -100
+    array[:, j // 5 : -j // 5, i // 5 : -i // 5] = 110
+    return Volume(array, Geometry((i, j, k), spacing, **changes))
+
+
+def organ(volume, start=(20, 25, 15), size=(20, 8, 6)):
+    """A cuboid; 61 ml in 4 mm voxels."""
+    mask = np.zeros(volume.geometry.shape, np.uint8)
+    mask[Box(start, tuple(a + n for a, n in zip(start, size, strict=True))).slices] = 1
+    return mask
+
+
+def codes(findings):
+    return [finding.code for finding in findings]
+
+
+def only(findings, code):
+    (finding,) = [f for f in findings if f.code == code]
+    return finding
+
+
+def test_an_ordinary_result_has_no_findings() -> None:
+    volume = patient()
+    box = Box((15, 20, 10), (45, 40, 25))
+    assert review(organ(volume), volume, box=box, stage_dsc=0.85, phase="portal-venous") == ()
+
+
+def test_an_empty_mask_is_no_pancreas_and_nothing_else() -> None:
+    volume = patient()
+    findings = review(np.zeros(volume.geometry.shape, np.uint8), volume, box=Box((0, 0, 0), (9, 9, 9)), stage_dsc=0.0)
+    assert codes(findings) == ["no-pancreas"]
+    assert findings[0].severity is Severity.SERIOUS
+
+
+@pytest.mark.parametrize(("start", "word"), [((20, 25, 0), "lower"), ((20, 25, 34), "upper")])
+def test_a_mask_in_the_last_slice_is_cut_off(start, word) -> None:
+    volume = patient()
+    finding = only(review(organ(volume, start), volume), "touches-volume-end")
+    assert f"the {word} end of the scan" in finding.sentence
+    assert finding.number == pytest.approx(20 * 8 * 16 / 100)
+
+
+def test_one_slice_from_the_end_is_not_the_end() -> None:
+    volume = patient()
+    assert "touches-volume-end" not in codes(review(organ(volume, (20, 25, 1)), volume))
+
+
+def test_ends_and_sides_are_the_patients_not_the_arrays() -> None:
+    # i points to superior: its last plane is the upper end of the scan, the last slice along k the right side.
+    volume = patient(direction=(0, 0, -1, 0, 1, 0, 1, 0, 0))
+    findings = review(organ(volume, (50, 25, 15)), volume)
+    assert "the upper end" in only(findings, "touches-volume-end").sentence
+    findings = review(organ(volume, (20, 25, 34)), volume)
+    assert "the right border" in only(findings, "touches-field-of-view").sentence
+    assert "touches-volume-end" not in codes(findings)
+
+
+def test_a_mask_at_the_image_border_leaves_the_field_of_view() -> None:
+    volume = patient()
+    finding = only(review(organ(volume, (50, 25, 15)), volume), "touches-field-of-view")
+    assert "the left border" in finding.sentence
+
+
+def test_a_mask_at_the_padding_of_a_round_field_of_view_leaves_it() -> None:
+    volume = patient()
+    volume.array[:, :, 40:] = -2048
+    assert "round edge" in only(review(organ(volume), volume), "touches-field-of-view").sentence
+    volume.array[:, :, 40:] = -1000  # bowel gas is no padding
+    assert "touches-field-of-view" not in codes(review(organ(volume), volume))
+
+
+def test_a_mask_at_a_face_of_the_box_may_be_cut_there() -> None:
+    volume = patient()
+    finding = only(review(organ(volume), volume, box=Box((15, 20, 15), (40, 40, 25))), "touches-roi-face")
+    assert "the left and lower face of the box" in finding.sentence
+    assert finding.number == pytest.approx((8 * 6 + 20 * 8) * 16 / 100)
+
+
+def test_a_face_of_the_box_on_the_volumes_border_is_not_told_twice() -> None:
+    volume = patient()
+    findings = review(organ(volume, (20, 25, 0)), volume, box=Box((15, 20, 0), (45, 40, 25)))
+    assert codes(findings) == ["touches-volume-end"]
+
+
+def test_a_mask_beyond_the_box_crosses_its_face() -> None:
+    volume = patient()
+    assert "touches-roi-face" in codes(review(organ(volume), volume, box=Box((15, 20, 10), (30, 40, 25))))
+
+
+@pytest.mark.parametrize(
+    ("size", "word"), [((20, 8, 6), None), ((6, 8, 6), "18.4 ml lies below"), ((25, 12, 10), "192.0 ml lies above")]
+)
+def test_volumes_outside_20_to_180_ml_are_unusual(size, word) -> None:
+    volume = patient()
+    findings = review(organ(volume, size=size), volume)
+    if word is None:
+        assert "volume-unusual" not in codes(findings)
+    else:
+        assert word in only(findings, "volume-unusual").sentence
+
+
+def test_two_large_parts_are_told_and_crumbs_are_not() -> None:
+    volume = patient()
+    mask = organ(volume)
+    mask[30, 30, 30] = 1  # 0.06 ml
+    assert "several-components" not in codes(review(mask, volume))
+    mask[30:34, 30:34, 30:34] = 1  # 4.1 ml
+    finding = only(review(mask, volume), "several-components")
+    assert finding.number == 2
+    assert "4.1 ml" in finding.sentence
+
+
+def test_a_large_part_that_was_removed_is_told() -> None:
+    volume = patient()
+    assert "several-components" not in codes(review(organ(volume), volume, second_largest=0.01))
+    assert (
+        "6.1 ml was left out" in only(review(organ(volume), volume, second_largest=0.1), "several-components").sentence
+    )
+
+
+@pytest.mark.parametrize(("hu", "fires"), [(-40, True), (20, False), (110, False), (250, True)])
+def test_a_mean_that_no_pancreas_has_is_implausible(hu, fires) -> None:
+    volume = patient()
+    mask = organ(volume)
+    volume.array[mask > 0] = hu
+    found = review(mask, volume)
+    assert ("mean-hu-implausible" in codes(found)) == fires
+    if fires:
+        assert only(found, "mean-hu-implausible").number == hu
+
+
+@pytest.mark.parametrize(("dsc", "fires"), [(None, False), (0.69, True), (0.7, False)])
+def test_stages_disagree_below_a_dsc_of_point_seven(dsc, fires) -> None:
+    volume = patient()
+    assert ("stages-disagree" in codes(review(organ(volume), volume, stage_dsc=dsc))) == fires
+
+
+def test_another_modality_is_no_ct() -> None:
+    volume = patient()
+    findings = review(organ(volume), replace(volume, source={"modality": "MR"}))
+    assert "The volume is MR" in only(findings, "not-ct").sentence
+    assert "not-ct" not in codes(review(organ(volume), replace(volume, source={"modality": "CT"})))
+
+
+def test_values_without_air_and_fat_are_not_hu_and_have_no_phase() -> None:
+    volume = patient()
+    shifted = Volume((volume.array + 1024).astype(np.int16), volume.geometry)
+    findings = review(organ(volume), shifted, phase="unenhanced")
+    assert "not-hu" in codes(findings)
+    assert not any(code.startswith("looks-") for code in codes(findings))
+
+
+def test_thick_slices_are_told_above_5_mm() -> None:
+    for thickness, fires in ((5.0, False), (5.5, True)):
+        volume = patient(spacing=(4.0, 4.0, thickness))
+        assert ("spacing-above-5-mm" in codes(review(organ(volume), volume))) == fires
+
+
+def test_a_body_that_leaves_the_image_is_told_in_whatever_orientation() -> None:
+    assert "body-cut-off" not in codes(review(organ(patient()), patient()))
+    # i points to superior: the body, which fills k from end to end, now leaves the image at both sides.
+    turned = patient(direction=(0, 0, -1, 0, 1, 0, 1, 0, 0))
+    assert only(review(organ(turned), turned), "body-cut-off").number == 1
+    volume = patient()
+    volume.array[:20, :, -8:] = volume.array[:20, :, -16:-8]
+    finding = only(review(organ(volume), volume), "body-cut-off")
+    assert finding.number == pytest.approx(0.5, abs=0.03)
+    assert finding.severity is Severity.INFO
+
+
+def test_a_body_cut_by_the_padding_of_a_round_field_of_view_is_told() -> None:
+    volume = patient()
+    volume.array[:, :, 55:] = -2000
+    assert only(review(organ(volume), volume), "body-cut-off").number == 1
+
+
+def test_what_is_known_already_is_not_said_again() -> None:
+    volume = patient(spacing=(4.0, 4.0, 6.0))
+    known = [Finding("spacing-above-5-mm", Severity.WARNING, "The slices are thick.", 6.0)]
+    assert "spacing-above-5-mm" in codes(review(organ(volume), volume))
+    assert "spacing-above-5-mm" not in codes(review(organ(volume), volume, known=known))
+
+
+def test_serious_findings_come_first() -> None:
+    volume = patient()
+    findings = review(organ(volume, (20, 25, 0), (3, 3, 3)), volume)
+    assert codes(findings) == ["touches-volume-end", "volume-unusual"]
+
+
+def test_every_finding_is_whole_sentences_with_what_to_do() -> None:
+    volume = patient(spacing=(4.0, 4.0, 6.0))
+    mask = organ(volume, (50, 25, 0), (20, 8, 34))
+    mask[36:, 5:15, 5:15] = 1
+    volume.array[mask > 0] = 300
+    volume.array[volume.array < 0] = -2000
+    findings = review(mask, volume, box=Box((10, 10, 0), (69, 40, 39)), stage_dsc=0.1)
+    assert len(findings) >= 7
+    for finding in findings:
+        assert finding.sentence[0].isupper()
+        assert finding.sentence.endswith(".")
+        assert finding.number is not None
+        assert finding.as_dict()["code"] == finding.code
+
+
+def labelled(spleen, liver):
+    volume = patient()
+    labels = np.zeros(volume.geometry.shape, np.uint8)
+    labels[10:25, 20:30, 15:25] = 1
+    labels[10:25, 20:30, 40:50] = 2
+    volume.array[labels == 1] = spleen
+    volume.array[labels == 2] = liver
+    return volume, {"labels": labels, "classes": ("background", "spleen", "liver")}
+
+
+@pytest.mark.parametrize(
+    ("spleen", "liver", "phase", "code"),
+    [
+        (48, 55, "portal-venous", "looks-unenhanced"),
+        (130, 60, "portal-venous", "looks-arterial"),
+        (115, 105, "portal-venous", None),
+        (110, 75, "portal-venous", None),  # fatty liver
+        (48, 55, "any", None),
+        (48, 55, "unenhanced", None),
+        (115, 105, "unenhanced", "looks-enhanced"),
+        (130, 60, "arterial", None),
+        (48, 55, "arterial", "looks-unenhanced"),
+    ],
+)
+def test_spleen_and_liver_tell_the_phase_where_they_are_known(spleen, liver, phase, code) -> None:
+    volume, known = labelled(spleen, liver)
+    found = [c for c in codes(review(organ(volume), volume, phase=phase, **known)) if c.startswith("looks-")]
+    assert found == ([code] if code else [])
+
+
+def test_a_spleen_of_a_few_voxels_tells_nothing() -> None:
+    volume, known = labelled(48, 55)
+    known["labels"][known["labels"] == 1] = 0
+    known["labels"][10, 20, 15:25] = 1
+    assert review(organ(volume), volume, phase="portal-venous", **known) == ()
+
+
+# HU of each organ where it differs from the portal-venous phantom
+UNENHANCED = {
+    "aorta": 40, "arteries": 40, "heart": 40, "inferior vena cava": 40, "portal and splenic vein": 40, "liver": 55,
+    "spleen": 45, "pancreas": 35, "left kidney": 32, "right kidney": 32, "adrenal glands": 30,
+}  # fmt: skip
+ARTERIAL = {"aorta": 320, "arteries": 300, "liver": 62, "portal and splenic vein": 70, "inferior vena cava": 50}
+
+
+def in_phase(phantom, organs):
+    array = phantom.volume.array.copy()
+    for label, name in phantom.names.items():
+        inside = phantom.labels == label
+        if name in organs and inside.any():
+            array[inside] += np.int16(organs[name] - np.median(array[inside]))
+    return Volume(array, phantom.volume.geometry)
+
+
+@pytest.fixture(scope="module", params=[1, 4])
+def phantom(request):
+    return make_phantom(request.param, spacing=(3.0, 3.0, 5.0), step=3.0)
+
+
+@pytest.mark.parametrize(("organs", "name"), [({}, "enhanced"), (UNENHANCED, "unenhanced"), (ARTERIAL, "arterial")])
+def test_the_body_tells_the_phase_of_a_phantom_without_labels(phantom, organs, name) -> None:
+    volume = in_phase(phantom, organs)
+    looks = estimate_phase(volume.array, Blocks.of(volume))
+    assert looks is not None
+    assert looks.name == name
+
+
+def test_a_phantoms_own_pancreas_has_nothing_serious(phantom) -> None:
+    findings = review(phantom.pancreas, phantom.volume, phase="portal-venous")
+    assert not [f for f in findings if f.severity is Severity.SERIOUS]
+
+
+def test_air_alone_has_no_phase() -> None:
+    volume = Volume(np.full((20, 30, 30), -1000, np.int16), Geometry((30, 30, 20), SPACING))
+    assert estimate_phase(volume.array, Blocks.of(volume)) is None
+
+
+@pytest.mark.real_data
+def test_a_real_portal_venous_scan_suits_a_portal_venous_model(real_data) -> None:
+    folder = real_data / "data" / "ircadb17"
+    volume = read_volume(folder / "ct.nii.gz")
+    mask = read_mask(folder / "obelisk_reference.nii.gz", volume.geometry, label=2)
+    assert not [c for c in codes(review(mask, volume, phase="portal-venous")) if c != "body-cut-off"]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["example_ct.nii.gz", "example_ct_sm.nii.gz"])
+def test_a_real_unenhanced_scan_does_not(real_data, name) -> None:
+    volume = read_volume(real_data / "data" / "totalseg-example" / name)
+    empty = np.zeros(volume.geometry.shape, np.uint8)
+    finding = only(review(empty, volume, phase="portal-venous"), "looks-unenhanced")
+    assert "brighter than 85 HU" in finding.sentence
+    assert "looks-unenhanced" not in codes(review(empty, volume, phase="any"))
+
+
+def test_faces_have_the_patients_names() -> None:
+    assert face_names(Geometry((9, 9, 9)))[0, 1] == "left"
+    flipped = face_names(Geometry((9, 9, 9), direction=(-1, 0, 0, 0, -1, 0, 0, 0, 1)))
+    assert (flipped[0, 1], flipped[1, 0], flipped[2, 0]) == ("right", "back", "lower")
+    assert joined(["left"]) == "left"
+    assert joined(["left", "front", "upper"]) == "left, front and upper"
