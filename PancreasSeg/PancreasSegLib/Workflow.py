@@ -252,7 +252,7 @@ class Workflow:
                 outcome = self._finish(value if step == "segment" else None)
             else:
                 self._request()
-        except PancreasSegError:
+        except Exception:
             self._end()
             raise
         if outcome is not None:
@@ -300,13 +300,13 @@ class Workflow:
     def _checkedVolumeNode(self):
         """The CT, if it still is what the run began with."""
         volumeNode = self._run.parameters.volumeNode
+        VolumeNodes.checkVolumeNode(volumeNode)
         if VolumeNodes.contentKey(volumeNode) != self._run.key:
             raise InputError(
                 "volume-changed",
                 f"The volume '{volumeNode.GetName()}' was changed while it was being segmented.",
                 "Run again; nothing else was changed.",
             )
-        VolumeNodes.checkTransform(volumeNode)
         return volumeNode
 
     def _target(self, volumeNode) -> tuple[object, str]:

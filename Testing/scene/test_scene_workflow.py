@@ -5,7 +5,7 @@ import pytest
 import slicer
 import slicer.util
 import vtk
-from Testing.scene.builders import DIRECTIONS, aCt, aGeometry, aTransform
+from Testing.scene.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aTransform
 from Testing.scene.fakes import THRESHOLD_HU, FakeClient
 
 from pancreasseg.errors import Cancelled, InputError, PancreasSegError, RunError
@@ -358,6 +358,44 @@ def test_a_ct_that_changed_during_a_run_is_not_given_a_stale_mask(scene, workflo
         until_the_end(workflow)
     assert refusal.value.code == "volume-changed"
     assert visible_segmentations(scene) == []
+
+
+def bend(scene, volumeNode) -> None:
+    volumeNode.SetAndObserveTransformNodeID(aBendingTransform(scene).GetID())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (lambda scene, volumeNode: volumeNode.SetAndObserveImageData(None), "no-voxels"),
+        (lambda scene, volumeNode: scene.RemoveNode(Parameters.forVolume(volumeNode).node), "no-volume"),
+        (bend, "non-linear-transform"),
+    ],
+    ids=["voxels taken away", "parameters removed", "bent"],
+)
+def test_a_ct_spoilt_during_a_run_is_a_sentence_and_the_next_run_works(
+    scene, workflow, client, aVolumeNode, spoil, code
+) -> None:
+    client.held = True
+    workflow.startSegment(aVolumeNode)
+    spoil(scene, aVolumeNode)
+    client.held = False
+    with pytest.raises(InputError) as refusal:
+        until_the_end(workflow)
+    assert refusal.value.code == code
+    other = VolumeNodes.addVolumeNode(scene, aCt(aGeometry(), seed=7), "another CT")
+    np.testing.assert_array_equal(present_mask(workflow.run(other).parameters), expected_mask(other, client.box()))
+
+
+def test_a_mistake_while_writing_leaves_the_workflow_ready(workflow, client, aVolumeNode, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Segments, "writeMask", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            workflow.run(aVolumeNode)
+    assert not workflow.running
+    np.testing.assert_array_equal(
+        present_mask(workflow.run(aVolumeNode).parameters), expected_mask(aVolumeNode, client.box())
+    )
 
 
 def test_a_ct_moved_under_a_transform_during_a_run_takes_results_along(scene, workflow, client, aVolumeNode) -> None:
