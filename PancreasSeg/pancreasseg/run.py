@@ -11,7 +11,7 @@ import numpy as np
 
 from pancreasseg.progress import Progress
 from pancreasseg.results import Localization, Segmentation
-from pancreasseg.volume import Box, Volume
+from pancreasseg.volume import Box, Geometry, Volume
 
 if TYPE_CHECKING:
     from pancreasseg.measure.measurements import Measurement
@@ -54,10 +54,38 @@ def segment(
         RunError: out of memory on every rung of the ladder.
         Cancelled: the person cancelled.
     """
+    from pancreasseg.findings.result import review
+
     progress = progress or Progress()
     if region is None:
         region = pipeline.localize(volume, progress)
-    return pipeline.segment(volume, region, progress)
+    result = pipeline.segment(volume, region, progress)
+    with progress.stage("review"):
+        known = (*volume.findings, *result.findings)
+        phases = {package.card.contrast_phase for package in pipeline.models}
+        new = review(
+            result.mask,
+            volume,
+            box=result.box,
+            stage_dsc=_stage_dsc(region, result, volume.geometry),
+            labels=result.labels,
+            classes=() if result.labels is None else pipeline.stages[-1].card.classes,
+            phase=phases.pop() if len(phases) == 1 else "any",
+            known=known,
+        )
+    timings = {**result.timings, "review": progress.timings["review"]}
+    return replace(result, findings=(*known, *new), timings=timings)
+
+
+def _stage_dsc(region: Localization | Box, result: Segmentation, geometry: Geometry) -> float | None:
+    """DSC between the coarse mask and the result, where there are two stages."""
+    if isinstance(region, Box) or region.coarse is None or region.coarse_grid is None:
+        return None
+    from pancreasseg.measure import dice
+    from pancreasseg.volume.resample import from_grid
+
+    coarse = from_grid(region.coarse, region.coarse_grid, geometry, result.box) >= 0.5
+    return dice(coarse, result.mask[result.box.slices])
 
 
 def measurements_of(mask: np.ndarray, volume: Volume, reference: np.ndarray | None = None) -> tuple[Measurement, ...]:

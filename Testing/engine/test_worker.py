@@ -74,8 +74,8 @@ def test_hello_tells_the_protocol_and_what_the_worker_runs_on(client: WorkerClie
 def test_progress_comes_with_stage_and_fraction_before_the_result(client: WorkerClient, ct: np.ndarray) -> None:
     seen: list[Event] = []
     loaded(client, ct).wait(client.segment(options={"patches": 4}), seen.append)
-    assert [event.value.stage for event in seen] == ["models", *["coarse"] * 2, *["fine"] * 5]
-    assert [event.value.done for event in seen[-5:]] == [0, 1, 2, 3, 4]
+    assert [event.value.stage for event in seen] == ["models", *["coarse"] * 2, *["fine"] * 5, "review"]
+    assert [event.value.done for event in seen[3:8]] == [0, 1, 2, 3, 4]
 
 
 def test_a_notice_arrives_while_the_run_goes_on(client: WorkerClient, ct: np.ndarray) -> None:
@@ -84,7 +84,7 @@ def test_a_notice_arrives_while_the_run_goes_on(client: WorkerClient, ct: np.nda
     names = [event.name for event in seen]
     assert "progress" in names[names.index("notice") :]
     assert [event.value.code for event in seen if event.name == "notice"] == ["out-of-memory"]
-    assert [finding.code for finding in result.findings] == ["out-of-memory"]
+    assert "out-of-memory" in [finding.code for finding in result.findings]
 
 
 def test_a_box_placed_by_a_person_is_obeyed_and_not_localized(client: WorkerClient, ct: np.ndarray) -> None:
@@ -100,9 +100,8 @@ def test_a_box_placed_by_a_person_is_obeyed_and_not_localized(client: WorkerClie
 def test_the_localization_stays_warm_for_the_next_segment(client: WorkerClient, ct: np.ndarray) -> None:
     loaded(client, ct)
     assert client.wait(client.localize()).box == ORGAN
-    first = client.wait(client.segment())
-    assert first.timings == {"localized": 1.0}
-    assert client.wait(client.segment()).timings == {"localized": 1.0}
+    for _ in range(2):
+        assert client.wait(client.segment()).timings["localized"] == 1.0
 
 
 def test_a_new_ct_is_localized_anew(client: WorkerClient, ct: np.ndarray) -> None:
@@ -110,6 +109,11 @@ def test_a_new_ct_is_localized_anew(client: WorkerClient, ct: np.ndarray) -> Non
     moved = np.roll(ct, 2, axis=0)
     client.wait(client.load(moved, GEOMETRY))
     np.testing.assert_array_equal(client.wait(client.segment()).mask, moved > 100)
+
+
+def test_the_result_is_reviewed(client: WorkerClient, ct: np.ndarray) -> None:
+    result = loaded(client, ct).wait(client.segment(Box(ORGAN.start, (8, 11, 10))))
+    assert {"volume-unusual", "touches-roi-face"} <= {finding.code for finding in result.findings}
 
 
 def test_an_empty_box_result_crosses_too(client: WorkerClient, ct: np.ndarray) -> None:

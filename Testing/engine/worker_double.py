@@ -27,6 +27,9 @@ THRESHOLD_HU = 100
 class Double:
     """Segments bright voxels. ``patches`` and ``pause`` say how long a run takes."""
 
+    models = ()
+    stages = ()
+
     def __init__(self, settings: Settings) -> None:
         self.name = settings.pipeline or "double"
         self.patches = int(settings.options.get("patches", 3))

@@ -22,6 +22,7 @@ _STAGES = {
     "organs": "Segmenting",
     "fine": "Segmenting",
     "fusion": "Combining the masks",
+    "review": "Checking the result",
     "measure": "Measuring",
     "write": "Writing the results",
 }
