@@ -1,5 +1,6 @@
 """The lines between client and worker, and the folder beside them."""
 
+import errno
 import json
 import os
 import stat
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -93,6 +95,19 @@ def test_an_array_of_python_objects_is_never_unpickled(folder: ExchangeFolder) -
     np.save(folder.path / "evil.npy", np.array([object], dtype=object), allow_pickle=True)
     with pytest.raises(PancreasSegError, match="missing or damaged"):
         folder.map("evil.npy")
+
+
+def test_a_full_disk_is_said_so_and_leaves_no_half_array(
+    folder: ExchangeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(stream: IO[bytes], *_: object, **__: object) -> None:
+        stream.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OutputError, match="full"):
+        folder.write("volume-1", np.zeros(3))
+    assert [path.name for path in folder.path.iterdir()] == ["in-use"]
 
 
 def test_the_worker_takes_no_folder_that_is_not_an_exchange_folder(tmp_path: Path) -> None:
