@@ -27,6 +27,7 @@ def addRoiNode(scene, name: str):
     display.SetHandlesInteractive(True)
     display.SetRotationHandleVisibility(False)
     display.SetFillOpacity(FILL_OPACITY)
+    display.SetPropertiesLabelVisibility(False)  # its name would lie over the pancreas
     display.SetSelectedColor(*COLOR)
     return roiNode
 

@@ -135,6 +135,8 @@ def keepDraft(segmentationNode, segmentId: str):
             "vtkMRMLSegmentationNode", f"{segmentationNode.GetName()} AI draft"
         )
         draftNode.SetHideFromEditors(True)
+        draftNode.CreateDefaultDisplayNodes()
+        draftNode.SetDisplayVisibility(False)
         segmentationNode.SetNodeReferenceID(DRAFT_ROLE, draftNode.GetID())
     draftNode.SetAndObserveTransformNodeID(segmentationNode.GetTransformNodeID())
     draft = draftNode.GetSegmentation()

@@ -84,6 +84,7 @@ def test_labels_choices_table_and_draft_survive_saving(headless, aVolumeNode, tm
     assert segment.GetTag("DICOM.SegmentAlgorithmType", tag)
     assert tag == "AUTOMATIC"
     assert Segments.draftOf(after.segmentationNode).GetHideFromEditors()
+    assert not Segments.draftOf(after.segmentationNode).GetDisplayVisibility()
     assert not Segments.isEdited(after.segmentationNode, after.segmentId, after.volumeNode)
     assert after.pipeline == "two-stage"
     assert after.result == result

@@ -141,6 +141,7 @@ def test_the_draft_is_hidden_and_stays_while_the_segment_is_edited(aSegmentation
     drawn = Segments.readMask(aSegmentationNode, aSegmentId, aVolumeNode)
     draftNode = Segments.keepDraft(aSegmentationNode, aSegmentId)
     assert draftNode.GetHideFromEditors()
+    assert not draftNode.GetDisplayVisibility()
     assert not Segments.isEdited(aSegmentationNode, aSegmentId, aVolumeNode)
     edited = drawn.copy()
     edited[1, 1, 1] = 1

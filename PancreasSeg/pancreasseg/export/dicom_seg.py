@@ -1,0 +1,101 @@
+"""DICOM Segmentation objects, written with highdicom.
+
+DICOM PS3.3 A.51 (Segmentation IOD), C.8.20; codes from PS3.16 CID 7150 and CID 7151.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pancreasseg import __version__
+from pancreasseg.export.packages import needed
+from pancreasseg.export.preflight import prepare
+from pancreasseg.export.segment import Algorithm, ExportSegment, as_dicom_code
+from pancreasseg.export.series import Source
+from pancreasseg.findings.finding import Finding
+from pancreasseg.io.atomic import atomic_write
+from pancreasseg.io.dicom_slices import lenient
+from pancreasseg.volume import Geometry
+
+SERIES_NUMBER = 300
+
+
+def write_dicom_seg(
+    path: str | Path,
+    segments: Sequence[ExportSegment],
+    geometry: Geometry,
+    source: Source,
+    *,
+    series: int | str | None = None,
+    algorithm_name: str = "PancreasSeg",
+    algorithm_version: str = __version__,
+) -> tuple[Finding, ...]:
+    """Write segments as one binary DICOM SEG that refers to the CT series it was drawn on.
+
+    Frames lie on the source slices themselves, whatever their orientation; frames without voxels are left out.
+    Segments may overlap.
+
+    Args:
+        path: file to write; appears whole or not at all.
+        segments: masks with names and codes; see `ExportSegment`.
+        geometry: grid of the masks: the series' voxels in any order of axes, or a part of them.
+        source: folder or files of the CT series.
+        series: which series of a folder that holds several, as for `read_volume`.
+        algorithm_name: pipeline and model, at most 64 characters; not written for segments drawn by hand.
+        algorithm_version: of that.
+
+    Returns:
+        What was repaired or should be known, see `check_dicom_export`.
+
+    Raises:
+        InputError: what `check_dicom_export` calls serious.
+        RunError: highdicom is not installed.
+        OutputError: the file cannot be written.
+    """
+    highdicom = needed("highdicom", "Writing DICOM SEG")
+    prepared = prepare(source, segments, geometry, series=series)
+    with lenient():
+        dataset = highdicom.seg.Segmentation(
+            source_images=prepared.series.headers,
+            pixel_array=np.stack(prepared.masks, axis=-1),
+            segmentation_type="BINARY",
+            segment_descriptions=[
+                _description(highdicom, number, segment, algorithm_name, algorithm_version)
+                for number, segment in enumerate(segments, start=1)
+            ],
+            series_instance_uid=highdicom.UID(),
+            series_number=SERIES_NUMBER,
+            series_description="PancreasSeg segmentation",
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer="PancreasSeg",
+            manufacturer_model_name="PancreasSeg",
+            software_versions=__version__,
+            device_serial_number="none",
+            content_label="SEGMENTATION",
+            content_description="Pancreas segmentation",
+        )
+        with atomic_write(path) as partial:
+            dataset.save_as(partial)
+    return prepared.findings
+
+
+def _description(highdicom: ModuleType, number: int, segment: ExportSegment, name: str, version: str) -> Any:
+    algorithm = None
+    if segment.algorithm is not Algorithm.MANUAL:
+        family = highdicom.sr.CodedConcept("123110", "DCM", "Artificial Intelligence")
+        algorithm = highdicom.AlgorithmIdentificationSequence(name=name[:64], family=family, version=version[:64])
+    return highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=segment.name[:64],
+        segmented_property_category=as_dicom_code(segment.category),
+        segmented_property_type=as_dicom_code(segment.code),
+        algorithm_type=segment.algorithm.value,
+        algorithm_identification=algorithm,
+        display_color=highdicom.color.CIELabColor.from_rgb(*segment.colour),
+    )

@@ -1,0 +1,98 @@
+"""What stands in the way of a DICOM export, in plain words, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pancreasseg.errors import InputError
+from pancreasseg.export.segment import ExportSegment, check_segments
+from pancreasseg.export.series import Source, SourceSeries, read_series
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.volume import Geometry
+
+AXIAL_WITHIN = 1e-3  # of the slices' direction cosines
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a DICOM writer needs.
+
+    Attributes:
+        series: the source series.
+        masks: for each segment uint8 (slices, rows, columns) in the order of ``series.headers``.
+        findings: what was repaired or should be known.
+    """
+
+    series: SourceSeries
+    masks: tuple[np.ndarray, ...]
+    findings: tuple[Finding, ...]
+
+
+def check_dicom_export(
+    source: Source, segments: Sequence[ExportSegment], geometry: Geometry, *, series: int | str | None = None
+) -> list[Finding]:
+    """Look for what is missing before a DICOM SEG or RTSTRUCT is written.
+
+    Args:
+        source: folder or files of the CT series; None when the CT did not come from DICOM.
+        segments: what is to be exported.
+        geometry: the grid of the segments' masks.
+        series: which series of a folder that holds several, as for `read_volume`.
+
+    Returns:
+        Serious findings block the export; warnings say what is repaired or worth checking; info is for knowledge.
+        Each sentence says what to do. Empty when all is well.
+    """
+    findings: list[Finding] = []
+    try:
+        check_segments(segments, geometry)
+    except InputError as refusal:
+        findings.append(_blocking(refusal))
+    try:
+        found = read_series(source, series=series)
+    except InputError as refusal:
+        return [*findings, _blocking(refusal)]
+    try:
+        for segment in segments:
+            found.place(segment.mask, geometry)
+    except InputError as refusal:
+        findings.append(_blocking(refusal))
+    return [*findings, *_remarks(found)]
+
+
+def blocks(findings: Sequence[Finding]) -> bool:
+    """True when one of the findings of `check_dicom_export` stands in the way."""
+    return any(finding.severity is Severity.SERIOUS for finding in findings)
+
+
+def prepare(
+    source: Source, segments: Sequence[ExportSegment], geometry: Geometry, *, series: int | str | None = None
+) -> Prepared:
+    """Read the series and place the segments on its slices, for a writer.
+
+    Raises:
+        InputError: what `check_dicom_export` reports as serious.
+    """
+    check_segments(segments, geometry)
+    found = read_series(source, series=series)
+    masks = tuple(found.place(segment.mask, geometry) for segment in segments)
+    return Prepared(found, masks, tuple(_remarks(found)))
+
+
+def _blocking(refusal: InputError) -> Finding:
+    return Finding(refusal.code, Severity.SERIOUS, str(refusal))
+
+
+def _remarks(found: SourceSeries) -> list[Finding]:
+    findings = list(found.findings)
+    tilt = float(np.degrees(np.arccos(np.clip(abs(found.geometry.axes[2, 2]), 0, 1))))
+    if 1 - abs(found.geometry.axes[2, 2]) > AXIAL_WITHIN**2:
+        sentence = (
+            f"The slices are not axial (turned by {tilt:.1f} degrees). The export is exact, but many planning systems "
+            "take RTSTRUCT on axial slices only; use DICOM SEG or an axial reconstruction for those."
+        )
+        findings.append(Finding("slices-not-axial", Severity.WARNING, sentence, tilt))
+    return findings

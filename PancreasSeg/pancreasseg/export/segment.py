@@ -1,0 +1,95 @@
+"""What is exported: masks with the names and codes that other systems read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from pancreasseg.errors import InputError
+from pancreasseg.io.seg_nrrd import COLOUR, SEGMENT_NAME
+from pancreasseg.volume import Geometry
+
+MARGIN_COLOUR = (111, 184, 210)
+
+
+class Algorithm(str, Enum):
+    """How a segment came about, in DICOM's words (Segment Algorithm Type, ROI Generation Algorithm)."""
+
+    AUTOMATIC = "AUTOMATIC"
+    SEMIAUTOMATIC = "SEMIAUTOMATIC"
+    MANUAL = "MANUAL"
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept: value, scheme designator, meaning."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
+SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")
+PANCREAS = Code("15776009", "SCT", "Pancreas")
+# No public scheme has a code for a margin in mm; names that start with 99 are DICOM's room for private ones.
+MARGIN = Code("margin", "99PANCREASSEG", "Margin around the pancreas")
+
+
+@dataclass(frozen=True)
+class ExportSegment:
+    """One segment to export.
+
+    Attributes:
+        mask: non-zero inside, shape (K, J, I).
+        name: what people read in the other program, at most 64 characters.
+        algorithm: AUTOMATIC as the network made it, SEMIAUTOMATIC once a person has edited it, MANUAL if drawn by hand.
+        category, code: DICOM's property category and type.
+        colour: red, green, blue, 0-255.
+    """
+
+    mask: np.ndarray
+    name: str = SEGMENT_NAME
+    algorithm: Algorithm = Algorithm.AUTOMATIC
+    category: Code = ANATOMICAL_STRUCTURE
+    code: Code = PANCREAS
+    colour: tuple[int, int, int] = COLOUR
+
+    @classmethod
+    def margin(cls, mask: np.ndarray, name: str, algorithm: Algorithm = Algorithm.AUTOMATIC) -> ExportSegment:
+        """A margin or ring around the pancreas; ``algorithm`` is that of the pancreas it was grown from."""
+        return cls(mask, name, algorithm, SPATIAL_CONCEPT, MARGIN, MARGIN_COLOUR)
+
+
+def check_segments(segments: Sequence[ExportSegment], geometry: Geometry) -> None:
+    """Refuse what no format can hold.
+
+    Raises:
+        InputError: nothing to export, a segment without voxels, or two segments of one name.
+        ValueError: a mask that does not fit ``geometry``.
+    """
+    if not segments:
+        raise InputError("nothing-to-export", "There is no segment to export.", "Segment the pancreas first.")
+    names = [segment.name for segment in segments]
+    if len(set(names)) < len(names):
+        raise InputError("segments-same-name", "Two segments have the same name.", "Rename one of them.")
+    for segment in segments:
+        if segment.mask.shape != geometry.shape:
+            raise ValueError(f"mask {segment.mask.shape} does not fit the grid {geometry.shape}")
+        if not segment.mask.any():
+            raise InputError(
+                "segment-empty",
+                f"The segment {segment.name} has no voxels, so there is nothing to export.",
+                "Segment the pancreas first, or leave this segment out.",
+            )
+
+
+def as_dicom_code(code: Code) -> Any:
+    """The code as pydicom and highdicom want it."""
+    from pydicom.sr.coding import Code as DicomCode
+
+    return DicomCode(code.value, code.scheme, code.meaning)
