@@ -3,6 +3,11 @@
     python -m pancreasseg.training.bundled --output FOLDER
 
 Cases are made in the background while the networks train in turns. Stopped at any time, the same command continues.
+The package is written from the checkpoints, at any time, with
+
+    python -m pancreasseg.training.bundled --output FOLDER --export PACKAGE_FOLDER [--scores CSV --documents FOLDER]
+
+where the scores are those of `pancreasseg.training.evaluate`.
 """
 
 from __future__ import annotations
@@ -15,22 +20,75 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pancreasseg.inference.hardware import cpu_has_bf16
+from pancreasseg.training import evaluate
 from pancreasseg.training.augment import jittered_box, whole_block
 from pancreasseg.training.cases import COARSE_MM, FINE_MM, WINDOW, Case, case_path, fill
+from pancreasseg.training.export import document, export, figures
 from pancreasseg.training.trainer import Recipe, Trainer
 
 _log = logging.getLogger(__name__)
 
 NAME = "phantom-two-stage"
 FIRST_SEED = 1000  # of the training patients; tests and demos use seeds below, evaluation those from 500000
-LOCALIZER_STEPS, SEGMENTER_STEPS = 320, 640
+LOCALIZER_STEPS, SEGMENTER_STEPS = 320, 384
 HELD_OUT = frozenset(range(400_000, 400_006))
+
+
+_EVALUATION = (
+    "python -m pancreasseg.training.evaluate PancreasSeg/Resources/Models/phantom-two-stage --patients {cases}"
+)
+
+
+def card(scores: Path | None, patients: int) -> dict[str, Any]:
+    """The card of the bundled package, but for its networks and weights.
+
+    Args:
+        scores: what the evaluation wrote, for the figures.
+        patients: synthetic patients that the networks were trained on.
+    """
+    measured = []
+    if scores is not None:
+        with scores.open(encoding="utf-8") as file:
+            cases = sum(1 for _ in file) - 1
+        data = (
+            "synthetic patients never trained on, scanned thin, usual, thick and oblique in turn "
+            f"(seeds from {evaluate.FIRST_SEED})"
+        )
+        measured = figures(scores, data, _EVALUATION.format(cases=cases))
+    return {
+        "name": NAME,
+        "version": "1.0.0",
+        "title": "For trying the software (synthetic images only)",
+        "description": (
+            "A small localizer and segmenter that come with PancreasSeg, so that the whole two-stage pipeline runs "
+            "without a download. They have seen synthetic images only and no CT of a person; on real CTs they may "
+            "find nothing or something else."
+        ),
+        "pipeline": "two-stage",
+        "contrast_phase": "portal-venous",
+        "intended_use": "Trying the software, its demo and its tests. Not for patients.",
+        "not_for": [
+            "patients: any diagnosis, planning or measurement",
+            "real CTs: trained on synthetic images only",
+            "unenhanced or arterial scans, children, diseased or operated pancreas",
+        ],
+        "training": {
+            "data": "PancreasSeg phantom: synthetic portal-venous abdomens made by pancreasseg.phantom",
+            "licence": "Apache-2.0, as the software",
+            "cases": patients,
+            "recipe": "python -m pancreasseg.training.bundled; settings and logs in Resources/models/phantom-two-stage",
+        },
+        "figures": measured,
+        "licence": "Apache-2.0",
+        "citation": "",
+    }
 
 
 def _localizer_view(case: Case, random: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -117,13 +175,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--localizer-steps", type=int, default=LOCALIZER_STEPS)
     parser.add_argument("--segmenter-steps", type=int, default=SEGMENTER_STEPS)
     parser.add_argument("--only", choices=("localizer", "segmenter"), help="train one of the two")
+    parser.add_argument("--export", type=Path, help="write the package from the checkpoints; no training")
+    parser.add_argument("--scores", type=Path, help="with --export: figures for the card, from the evaluation")
+    parser.add_argument("--documents", type=Path, help="with --export: keep recipe, logs, curves and card here")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     torch.set_num_threads(options.threads)
     both = recipes(options.localizer_steps, options.segmenter_steps)
-    chosen = [recipe for recipe in both if options.only in (None, recipe.role)]
-    train(options.output, options.cases or options.output / "cases", options.patients, chosen)
+    cases = options.cases or options.output / "cases"
+    if options.export is None:
+        train(options.output, cases, options.patients, [r for r in both if options.only in (None, r.role)])
+        return 0
+    trainers = [Trainer(recipe, cases, options.output, HELD_OUT, bf16=cpu_has_bf16()) for recipe in both]
+    patients = sum(1 for path in cases.glob("segmenter-*.npy")) - len(HELD_OUT)
+    package = export(options.export, card(options.scores, patients), trainers)
+    if options.documents is not None:
+        document(options.documents, trainers, package, options.scores)
     return 0
 
 
