@@ -250,6 +250,7 @@ def test_localizers_captures_and_other_objects_are_left_aside_and_named(tmp_path
     localizer = a_slice(0, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
     capture = a_slice(0, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
     report = a_slice(0, Modality="SR", Rows=None, Columns=None, PixelData=None)
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.67"  # dose report
     write_slices(tmp_path, [localizer, capture, report], "b")
     (tmp_path / "README.txt").write_text("from the archive")
     (tmp_path / "DICOMDIR").write_bytes(b"list")
@@ -263,9 +264,16 @@ def test_localizers_captures_and_other_objects_are_left_aside_and_named(tmp_path
         assert what in finding.sentence
 
 
-def test_an_empty_file_among_the_slices_is_a_warning(tmp_path) -> None:
+@pytest.mark.parametrize("name", ["image_x", "1.2.840.7"])
+def test_an_empty_file_named_as_a_slice_is_refused(tmp_path, name) -> None:
     write_slices(tmp_path, a_series())
-    (tmp_path / "image_x").touch()
+    (tmp_path / name).touch()
+    assert "1 of the files" in refused(tmp_path, "dicom-empty-file").message
+
+
+def test_an_empty_file_of_another_kind_is_a_warning(tmp_path) -> None:
+    write_slices(tmp_path, a_series())
+    (tmp_path / "copying.lock").touch()
     (finding,) = read_volume(tmp_path).findings
     assert (finding.code, finding.severity.value) == ("dicom-files-left-aside", "warning")
 
@@ -415,12 +423,33 @@ def test_a_truncated_slice_is_refused(tmp_path, lost) -> None:
     refused(folder, "dicom-truncated")
 
 
-def test_a_slice_cut_within_its_header_is_no_silent_gap(tmp_path) -> None:
+@pytest.mark.parametrize("keep", [140, 400, 800])
+@pytest.mark.parametrize("which", [0, 5, 11])
+def test_a_slice_cut_within_its_header_is_no_silent_gap(tmp_path, which, keep) -> None:
     folder = write_slices(tmp_path, a_series())
-    victim = next(folder.glob("image_*_5"))
-    victim.write_bytes(victim.read_bytes()[:400])
+    victim = next(folder.glob(f"image_*_{which}"))
+    victim.write_bytes(victim.read_bytes()[:keep])
     with pytest.raises(InputError):
         read_volume(folder)
+
+
+def test_whatever_byte_is_damaged_there_is_a_volume_or_a_sentence(tmp_path) -> None:
+    folder = write_slices(tmp_path, a_series())
+    victim = next(folder.glob("image_*_5"))
+    content = victim.read_bytes()
+    random = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(150):
+        damaged = bytearray(content)
+        for place in random.integers(128, 1100, 2):
+            damaged[place] = random.integers(0, 256)
+        victim.write_bytes(damaged)
+        try:
+            read_volume(folder)
+            outcomes.add("volume")
+        except InputError as error:
+            outcomes.add(error.code)
+    assert {"volume", "dicom-damaged", "dicom-missing-slices"} <= outcomes
 
 
 def test_pixels_of_an_odd_kind_are_refused(tmp_path) -> None:

@@ -303,6 +303,24 @@ def test_nothing_but_the_sentence_comes_out_of_a_damaged_file(tmp_path) -> None:
     assert done.stdout.startswith("The file")
 
 
+@pytest.mark.parametrize("name", ["ct.nii", "ct.nrrd", "ct.mha", "ct.nii.gz"])
+def test_whatever_byte_is_damaged_there_is_a_volume_or_a_sentence(tmp_path, name) -> None:
+    path = write_image(tmp_path / name, a_ct(), a_grid(turned()))
+    content = path.read_bytes()
+    random = np.random.default_rng(0)
+    refusals = 0
+    for _ in range(100):
+        damaged = bytearray(content)
+        for place in random.integers(0, 360, 2):
+            damaged[place] = random.integers(0, 256)
+        path.write_bytes(damaged)
+        try:
+            read_volume(path)
+        except InputError:
+            refusals += 1
+    assert refusals > 0
+
+
 # Images that are no CT
 
 

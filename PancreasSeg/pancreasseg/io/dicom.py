@@ -92,22 +92,46 @@ def _read_headers(files: Sequence[Path]) -> tuple[list[Header], Counter[str]]:
     """The headers of CT slices, and how many files are what else."""
     headers: list[Header] = []
     others: Counter[str] = Counter()
+    empty: list[Path] = []
     for file in files:
         try:
             header = read_header(file)
+            size = file.stat().st_size
         except OSError as error:
             raise InputError(
                 "file-unreadable",
                 f"A file in the folder cannot be opened ({error.strerror}).",
                 "Check the permissions, or copy the folder again.",
             ) from error
-        if header is None:
-            others["empty file" if file.stat().st_size == 0 else "file that is no DICOM"] += 1
-        elif header.aside:
-            others[header.aside] += 1
-        else:
+        if header is not None and not header.aside:
             headers.append(header)
+        elif header is not None:
+            others[header.aside] += 1
+        elif size:
+            others["file that is no DICOM"] += 1
+        else:
+            others["empty file"] += 1
+            empty.append(file)
+    _refuse_empty(empty, headers)
     return headers, others
+
+
+def _refuse_empty(empty: Sequence[Path], headers: Sequence[Header]) -> None:
+    """An empty file that is named as the slices are is a slice that was lost on the way."""
+    named = {_ending(one.file) for header in headers for one in header.slices}
+    lost = sum(_ending(file) in named for file in empty)
+    if lost:
+        raise InputError(
+            "dicom-empty-file",
+            f"{lost} of the files beside the slices {'is' if lost == 1 else 'are'} empty.",
+            "Copy or export the series again.",
+        )
+
+
+def _ending(file: Path) -> str:
+    """How a file's name ends; the numbers that end UIDs and slice names count as nothing."""
+    ending = file.suffix.casefold()
+    return "" if ending[1:].isdecimal() else ending
 
 
 def _nothing(folder: Path, others: Counter[str]) -> InputError:
@@ -202,7 +226,7 @@ def _remarks(chosen: Sequence[Header], others: Counter[str], step: float) -> tup
     if others:
         count = sum(others.values())
         sentence = f"{count} file{'s' if count > 1 else ''} in the folder were left aside ({_tally(others)})."
-        severity = Severity.WARNING if others.keys() & {"empty file", "damaged DICOM file"} else Severity.INFO
+        severity = Severity.WARNING if "empty file" in others else Severity.INFO
         findings.append(Finding("dicom-files-left-aside", severity, sentence, float(count)))
     return tuple(findings)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRBigEndian
 
 from pancreasseg.errors import InputError
@@ -29,6 +29,12 @@ _TAGS = [
     "RescaleIntercept", "RescaleType", "SliceThickness", "ContrastBolusAgent", "ConvolutionKernel", "KVP",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
+# What pydicom raises for files that are not as the standard says.
+_PYDICOM_ERRORS = (
+    InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
+    NotImplementedError, OverflowError,
+)  # fmt: skip
+_CT_STORAGE = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -80,7 +86,7 @@ def read_header(path: Path) -> Header | None:
     """What the header of a file says; None when the file is no DICOM.
 
     Raises:
-        InputError: a CT image whose header cannot be used.
+        InputError: a DICOM file whose header cannot be read.
     """
     with path.open("rb") as file, lenient():
         start = file.read(132)
@@ -90,9 +96,9 @@ def read_header(path: Path) -> Header | None:
             return None
         try:
             data = pydicom.dcmread(file, stop_before_pixels=True, force=not marked, specific_tags=list(_TAGS))
-        except (InvalidDicomError, EOFError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError):
-            return Header(series="", aside="damaged DICOM file")
-        return _header_of(path, data)
+            return _header_of(path, data)  # pydicom converts values when they are asked for
+        except _PYDICOM_ERRORS as error:
+            raise _damaged_header() from error
 
 
 def read_pixels(path: Path, slices: Sequence[Slice]) -> list[np.ndarray]:
@@ -107,7 +113,7 @@ def read_pixels(path: Path, slices: Sequence[Slice]) -> list[np.ndarray]:
             stored = _stored(data, slices)
     except EOFError as error:
         raise _cut_short() from error
-    except (InvalidDicomError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+    except _PYDICOM_ERRORS as error:
         raise _broken() from error
     if stored is None:
         return [_decode(path, slices[0])]
@@ -146,6 +152,10 @@ def _header_of(path: Path, data: FileDataset) -> Header:
 def _why_aside(data: Dataset, modality: str) -> str:
     """What a file is when it is no CT slice; empty for a CT slice."""
     if "Rows" not in data or "Columns" not in data:
+        meta = getattr(data, "file_meta", Dataset())
+        stored = _text(meta, "MediaStorageSOPClassUID") or _text(data, "SOPClassUID")
+        if stored in _CT_STORAGE or (not stored and modality in ("", "CT")):
+            raise _damaged_header()  # a slice that was cut before it says its size
         return f"{modality or 'DICOM'} object without picture"
     if modality and modality != "CT":
         return f"{modality} image"
@@ -241,6 +251,14 @@ def _decode(path: Path, one: Slice) -> np.ndarray:
     if values.shape != (one.rows, one.columns):
         raise _broken()
     return values.astype(np.float64) if values.dtype.kind == "f" else values.astype(np.int32)
+
+
+def _damaged_header() -> InputError:
+    return InputError(
+        "dicom-damaged",
+        "A DICOM file in the folder is damaged or cut short.",
+        "Copy or export the series again, or remove the file if it is none of its slices.",
+    )
 
 
 def _cut_short() -> InputError:

@@ -60,4 +60,6 @@ def read_image(path: Path, *, components: bool = False) -> RawImage:
     geometry = make_geometry(
         image.GetSize(), image.GetSpacing(), image.GetOrigin(), np.reshape(image.GetDirection(), (3, 3))
     )
-    return RawImage(array, geometry, {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()})
+    # A key that is no plain text (damage) cannot be asked for.
+    keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.isascii()}
+    return RawImage(array, geometry, keys)
