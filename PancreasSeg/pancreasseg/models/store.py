@@ -77,7 +77,7 @@ class Store:
         """
         if self._is_known(name):
             return self._open(name)
-        if self.folder.is_dir() and os.access(self.folder, os.W_OK):
+        if self._writable():
             with locked(self.folder):  # it may be in the middle of being replaced
                 if self._is_known(name):
                     return self._open(name)
@@ -144,7 +144,12 @@ class Store:
             ModelError: unknown or damaged.
         """
         package = self.get(name)
-        package.verify()
+        if package.bundled or not self._writable():
+            package.verify()
+            return package
+        with locked(self.folder):  # card and weights of one version, whatever other processes do
+            package = self._open(name)
+            package.verify()
         return package
 
     def remove(self, name: str) -> None:
@@ -250,6 +255,9 @@ class Store:
             with locked(self.folder):
                 replace_folder(fresh, self.folder / name)
         return ModelPackage(self.folder / name)
+
+    def _writable(self) -> bool:
+        return self.folder.is_dir() and os.access(self.folder, os.W_OK)
 
     def _installed_names(self) -> list[str]:
         if not self.folder.is_dir():

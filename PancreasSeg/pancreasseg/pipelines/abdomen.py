@@ -18,6 +18,8 @@ from pancreasseg.volume.resample import nearest_axes, network_grid, to_grid
 LUNG_HU = (-970.0, -500.0)
 #: Share of the body's cross-section that is lung just above the liver dome.
 DOME_LUNG = 0.38
+#: The same share in the bases of the lungs.
+BASE_LUNG = 0.08
 #: A slice holds less than this (square cm): no body there.
 LEAST_AREA_CM2 = 60.0
 #: Parts of the body's width and depth that the box leaves out: left and right, front, back. OBELISK-Net was trained so.
@@ -48,13 +50,14 @@ class Abdomen:
 
     def dome(self) -> int | None:
         """Slice just above the liver dome, judged by the lungs; None where the scan shows too little lung to tell."""
-        # The base of the lungs: going up, the first slice from which the lungs fill that much for 2 cm.
         enough = self.lung[self.first : self.last] >= DOME_LUNG
         run = max(1, round(20.0 / self.grid.spacing[2]))
+        # Going up, the first slice from which the lungs fill that much for 2 cm.
         for k in range(len(enough) - run):
             if enough[k : k + run].all():
                 return self.first + k
-        return None
+        # A scan that ends in the bases of the lungs ends near the dome.
+        return self.last if self.lung[self.last - 1] >= BASE_LUNG else None
 
     def box(self, geometry: Geometry, bottom: int, top: int) -> Box:
         """The body's box over the slices ``bottom <= k < top``, trimmed at the sides, in the voxels of ``geometry``."""
