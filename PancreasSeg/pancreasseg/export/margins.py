@@ -19,7 +19,7 @@ from pancreasseg.volume.resample import to_image
 
 LARGEST_MM = 100.0
 RING_MM = 20.0
-_ON_THE_EDGE = 1e-6  # mm and parts of a radius: a voxel exactly at the margin belongs to it
+_ON_THE_EDGE = 1e-6  # mm; a voxel exactly at the margin belongs to it
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,8 @@ def _ellipsoid(geometry: Geometry, margins: Margins) -> np.ndarray:
     ranges = [np.arange(-n, n + 1) for n in half]
     k, j, i = np.meshgrid(ranges[2], ranges[1], ranges[0], indexing="ij")
     world = np.stack([i, j, k], axis=-1) @ (geometry.axes * np.asarray(geometry.spacing)).T
-    world[np.abs(world) < _ON_THE_EDGE] = 0
-    radii = margins.towards(world)
-    parts = np.divide(world, radii, out=np.where(world == 0, 0.0, np.inf), where=radii > 0)
-    return np.asarray((parts**2).sum(axis=-1) <= 1 + _ON_THE_EDGE)
+    parts = world / (margins.towards(world) + _ON_THE_EDGE)
+    return np.asarray((parts**2).sum(axis=-1) <= 1)
 
 
 def _dilate(inside: np.ndarray, stencil: np.ndarray) -> np.ndarray:
