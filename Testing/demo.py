@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> None:
     started = time.monotonic()
     prepare_folder(options.output)
     volume, truth = _input(options)
-    seconds = {"read": time.monotonic() - started}
+    seconds = {"reading the CT" if options.ct else "making the phantom": time.monotonic() - started}
 
     headless = boot()
     volumeNode = VolumeNodes.addVolumeNode(headless.scene, volume, "CT" if options.ct else "Phantom CT")
@@ -72,9 +72,10 @@ def _run(options: argparse.Namespace) -> None:
 
     # The files hold what is in the scene, not what the engine returned: that the two are the same is the point.
     mask = Segments.readMask(parameters.segmentationNode, parameters.segmentId, volumeNode)
-    segmentation = replace(outcome.segmentation, mask=mask, findings=outcome.findings)
+    findings = tuple(dict.fromkeys((*volume.findings, *outcome.findings)))
+    segmentation = replace(outcome.segmentation, mask=mask, findings=findings)
     result = complete(volume, segmentation, truth)
-    document = write(options.output, result, {"run": sum(seconds.values())})
+    document = write(options.output, result, {"total": sum(seconds.values())})
     SceneFiles.saveScene(headless.scene, options.output / SCENE)
     drawn = _draw(options.output)
 
