@@ -4,9 +4,7 @@ import importlib.util
 import shutil
 import sys
 
-import ctk  # noqa: F401 - registers the widget classes that the .ui file names
 import numpy as np
-import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -17,9 +15,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
-
-POLL_MILLISECONDS = 50
 
 
 class PancreasSeg(ScriptedLoadableModule):
@@ -42,97 +37,43 @@ class PancreasSeg(ScriptedLoadableModule):
         )
 
 
-class PancreasSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel: choose a CT, one button to segment or cancel, progress, and what was found."""
+class PancreasSegWidget(ScriptedLoadableModuleWidget):
+    """The panel; its sections are in PancreasSegLib.Panel.
+
+    Attributes:
+        logic: a PancreasSegLogic.
+        panel: a PancreasSegLib.Panel.Panel.Panel.
+    """
 
     def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
         self.logic = None
-        self.timer = None
+        self.panel = None
+        ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self):
         """Build the panel."""
+        from PancreasSegLib.Panel.Panel import Panel
+
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/PancreasSeg.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = PancreasSegLogic()
-        self.logic.workflow.onProgress = self.showProgress
-        self.timer = qt.QTimer()
-        self.timer.setInterval(POLL_MILLISECONDS)
-        self.timer.connect("timeout()", self.poll)
-        self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.updateButton)
-        self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.updateButton)
-        self.updateButton()
+        self.panel = Panel(self.ui, self.logic.workflow, self.logic.python)
+
+    def enter(self):
+        """The module is shown."""
+        self.panel.enter()
+
+    def exit(self):
+        """Another module is shown."""
+        self.panel.exit()
 
     def cleanup(self):
-        """The panel goes away: end the worker process."""
-        if self.timer is not None:
-            self.timer.stop()
-        self.removeObservers()
-        if self.logic is not None:
-            self.logic.shutdown()
-
-    def onSegmentButton(self, *_arguments):
-        """Segment, or cancel while a run is going on."""
-        if self.logic.workflow.running:
-            self.logic.workflow.cancel()
-            return
-        from pancreasseg.errors import PancreasSegError
-
-        volumeNode = self.ui.volumeSelector.currentNode()
-        try:
-            try:
-                self.logic.workflow.startSegment(volumeNode)
-            except PancreasSegError as error:
-                if error.code != "segment-edited":
-                    raise
-                if not slicer.util.confirmOkCancelDisplay(f"{error.message} {_('Replace it?')}"):
-                    return
-                self.logic.workflow.startSegment(volumeNode, replaceEdited=True)
-        except PancreasSegError as error:
-            self.ui.statusLabel.text = str(error)
-            return
-        self.ui.statusLabel.text = _("Starting...")
-        self.ui.progressBar.setVisible(True)
-        self.timer.start()
-        self.updateButton()
-
-    def poll(self):
-        """Called by the timer while a run is going on."""
-        from pancreasseg.errors import PancreasSegError
-
-        try:
-            outcome = self.logic.workflow.poll()
-            if outcome is None:
-                return
-            self.ui.statusLabel.text = self.logic.summary(outcome)
-        except PancreasSegError as error:
-            self.ui.statusLabel.text = str(error)
-        self.timer.stop()
-        self.ui.progressBar.setVisible(False)
-        self.updateButton()
-
-    def showProgress(self, update):
-        """Show stage, share done and time left."""
-        self.ui.progressBar.value = round(100 * update.fraction)
-        text = update.stage
-        if update.seconds_left is not None:
-            text = _("{stage}: {seconds} s left").format(stage=update.stage, seconds=round(update.seconds_left))
-        self.ui.statusLabel.text = text
-
-    def updateButton(self, *_arguments):
-        """Enable the button where a click can work, and say in its tooltip why not where it cannot."""
-        running = self.logic.workflow.running
-        refusal = None if running else self.logic.refusal(self.ui.volumeSelector.currentNode())
-        self.ui.segmentButton.text = _("Cancel") if running else _("Segment pancreas")
-        self.ui.segmentButton.enabled = refusal is None
-        self.ui.segmentButton.toolTip = refusal or (
-            _("Stop the run.") if running else _("Find the pancreas, put the box around it, and segment it.")
-        )
+        """The module goes away: end the worker process."""
+        if self.panel is not None:
+            self.panel.close()
 
 
 class PancreasSegLogic(ScriptedLoadableModuleLogic):
@@ -140,6 +81,7 @@ class PancreasSegLogic(ScriptedLoadableModuleLogic):
 
     Attributes:
         workflow: see PancreasSegLib.Workflow.
+        python: the Python that runs the worker.
     """
 
     def __init__(self):
@@ -148,8 +90,8 @@ class PancreasSegLogic(ScriptedLoadableModuleLogic):
         from PancreasSegLib.Workflow import Workflow
 
         # Slicer's own executable is no Python; PythonSlicer is, with the same packages.
-        python = shutil.which("PythonSlicer") or sys.executable
-        self.workflow = Workflow(WorkerClient([python, "-m", "pancreasseg.worker"]))
+        self.python = shutil.which("PythonSlicer") or sys.executable
+        self.workflow = Workflow(WorkerClient([self.python, "-m", "pancreasseg.worker"]))
 
     def segment(self, volumeNode, inRoi=False, replaceEdited=False):
         """Segment the pancreas in a CT and wait for the result: an Outcome with its nodes, numbers and findings."""

@@ -22,6 +22,12 @@ _DRAG_APART = "Drag its faces apart."
 def addRoiNode(scene, name: str):
     """A new ROI node with handles to drag the faces, none to rotate, and a light fill."""
     roiNode = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
+    dressRoiNode(roiNode)
+    return roiNode
+
+
+def dressRoiNode(roiNode) -> None:
+    """Give an ROI node the look and the handles of `addRoiNode`."""
     roiNode.CreateDefaultDisplayNodes()
     display = roiNode.GetDisplayNode()
     display.SetHandlesInteractive(True)
@@ -29,7 +35,6 @@ def addRoiNode(scene, name: str):
     display.SetFillOpacity(FILL_OPACITY)
     display.SetPropertiesLabelVisibility(False)  # its name would lie over the pancreas
     display.SetSelectedColor(*COLOR)
-    return roiNode
 
 
 def setBox(roiNode, box: Box, volumeNode) -> None:
@@ -47,6 +52,12 @@ def setBox(roiNode, box: Box, volumeNode) -> None:
         roiNode.SetROIType(roiNode.ROITypeBox)
         roiNode.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(matrix))
         roiNode.SetSize(box.extent_mm(geometry))
+
+
+def middleBox(volumeNode) -> Box:
+    """A box for an ROI that a person wants to place: the middle third of the CT."""
+    size = geometryOfNode(volumeNode).size
+    return Box(tuple(n // 3 for n in size), tuple(max(2 * n // 3, n // 3 + 1) for n in size))
 
 
 def boxOfRoi(roiNode, volumeNode) -> Box:

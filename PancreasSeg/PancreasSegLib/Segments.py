@@ -53,6 +53,13 @@ def setAlgorithm(segment, algorithmType: str, algorithmName: str = ALGORITHM_NAM
     segment.SetTag("DICOM.SegmentAlgorithmName", algorithmName)
 
 
+def setAlgorithmType(segment, algorithmType: str) -> None:
+    """Change "AUTOMATIC" into "SEMIAUTOMATIC" or back; the algorithm's name stays, and nothing is touched in vain."""
+    present = vtk.mutable("")
+    if not segment.GetTag("DICOM.SegmentAlgorithmType", present) or present.get() != algorithmType:
+        segment.SetTag("DICOM.SegmentAlgorithmType", algorithmType)
+
+
 def writeMask(mask: np.ndarray, segmentationNode, segmentId: str, volumeNode) -> None:
     """Replace a segment's voxels by a mask; other segments stay as they are.
 
@@ -119,6 +126,34 @@ def readMask(segmentationNode, segmentId: str, volumeNode) -> np.ndarray:
         values = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(held.shape)
         mask[inside.slices] = values[inside.relative_to(held).slices] == segment.GetLabelValue()
     return mask
+
+
+def takeFromOthers(segmentationNode, segmentId: str, volumeNode, *, visibleOnly: bool) -> list[str]:
+    """Take the voxels of a segment away from the other segments, as the Segment Editor does when it overwrites.
+
+    Args:
+        segmentationNode: with the segments.
+        segmentId: the one that keeps its voxels.
+        volumeNode: gives the grid.
+        visibleOnly: leave hidden segments as they are.
+
+    Returns:
+        The names of the segments that lost voxels.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    mask = readMask(segmentationNode, segmentId, volumeNode) != 0
+    losers = []
+    for number in range(segmentation.GetNumberOfSegments()):
+        other = segmentation.GetNthSegmentID(number)
+        display = segmentationNode.GetDisplayNode()
+        if other == segmentId or (visibleOnly and not display.GetSegmentVisibility(other)):
+            continue
+        present = readMask(segmentationNode, other, volumeNode)
+        if (present[mask] != 0).any():
+            present[mask] = 0
+            writeMask(present, segmentationNode, other, volumeNode)
+            losers.append(segmentation.GetSegment(other).GetName())
+    return losers
 
 
 def keepDraft(segmentationNode, segmentId: str):

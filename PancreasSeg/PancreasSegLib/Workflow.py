@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import slicer
@@ -20,6 +20,9 @@ from PancreasSegLib.Parameters import Parameters
 from PancreasSegLib.Placement import placeBeside
 
 POLL_SECONDS = 0.01
+
+# Share of a run's time that each step takes, roughly.
+STEP_COSTS = {"load": 1.0, "localize": 3.0, "segment": 6.0}
 
 # Pipelines whose localizer leaves a margin around what it found.
 MARGIN_PIPELINES = ("two-stage", "fast")
@@ -59,6 +62,20 @@ class _Run:
     request: int = 0
     localization: Localization | None = None
     findings: list[Finding] = field(default_factory=list)
+    planned: tuple[str, ...] = ()
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.planned = tuple(self.steps)
+
+    def overall(self, update: Update) -> Update:
+        """A step's progress as progress of the whole run."""
+        costs = [STEP_COSTS[step] for step in self.planned]
+        behind = len(self.planned) - len(self.steps)
+        fraction = (sum(costs[:behind]) + costs[behind] * update.fraction) / sum(costs)
+        elapsed = time.monotonic() - self.started
+        left = elapsed * (1 - fraction) / fraction if fraction > 0.1 else None
+        return replace(update, fraction=fraction, seconds_left=left)
 
 
 class Workflow:
@@ -173,7 +190,7 @@ class Workflow:
             if self._run is None or self._failure is not None or event.request != self._run.request:
                 continue  # from a run that was given up
             if event.name == "progress":
-                _tell(self.onProgress, event.value)
+                _tell(self.onProgress, self._run.overall(event.value))
             elif event.name == "notice":
                 self._run.findings.append(event.value)
                 _tell(self.onNotice, event.value)

@@ -1,0 +1,77 @@
+"""Advanced: what the next run uses. Kept with the CT, like everything else about its result."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from PancreasSegLib.Panel.Widgets import Reasons, fill, select
+
+PIPELINES = ("two-stage", "fast", "whole-volume", "single-stage")
+DEVICES = ("cuda", "cpu")
+PRECISIONS = ("f32", "bf16", "fp16")
+
+
+class AdvancedSection:
+    """Args: the widgets of the .ui file, the session, and what to call when the device has changed."""
+
+    def __init__(self, ui, session) -> None:
+        self.ui = ui
+        self.session = session
+        self._reasons = Reasons()
+        self._names: list[tuple[str, str]] = []
+        self._selectors = {
+            "model": ui.modelSelector,
+            "pipeline": ui.pipelineSelector,
+            "device": ui.deviceSelector,
+            "precision": ui.precisionSelector,
+        }
+        words = {
+            "two-stage": _("Two stages, three opinions (accurate)"),
+            "fast": _("Two stages, one box (fast)"),
+            "whole-volume": _("Whole volume in one go"),
+            "single-stage": _("Sliding window, no localizer"),
+            "cuda": _("Graphics card (CUDA)"),
+            "cpu": _("Processor (CPU)"),
+            "f32": _("Full (f32)"),
+            "bf16": _("Half (bf16)"),
+            "fp16": _("Half (fp16)"),
+        }
+        for name, choices in (("pipeline", PIPELINES), ("device", DEVICES), ("precision", PRECISIONS)):
+            fill(self._selectors[name], [("", self._automatic(name)), *((c, words[c]) for c in choices)], "")
+        ui.modelSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("model", index))
+        ui.pipelineSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("pipeline", index))
+        ui.deviceSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("device", index))
+        ui.precisionSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("precision", index))
+
+    def onChoice(self, name: str, index: int) -> None:
+        """Another model, pipeline, device or precision was chosen for this CT."""
+        parameters = self.session.parameters
+        if parameters is None or index < 0:
+            return
+        setattr(parameters, name, self._selectors[name].itemData(index) or "")
+        if name == "model":
+            parameters.pipeline = ""  # the one that the model is made for
+        self.session.changed()
+
+    def listModels(self, rows) -> None:
+        """Offer the installed models; called when they have changed."""
+        installed = [(row.name, f"{row.title} {row.version}") for row in rows if row.state in ("installed", "bundled")]
+        self._names = [("", self._automatic("model")), *installed]
+
+    def show(self, situation) -> None:
+        """Bring the widgets in line with the situation."""
+        parameters = self.session.parameters
+        fill(self.ui.modelSelector, self._names, parameters.model if parameters is not None else "")
+        for name, selector in self._selectors.items():
+            if parameters is not None:
+                select(selector, getattr(parameters, name))
+            self._reasons.show(selector, situation.whyNotSample() or situation.volumeRefusal)
+
+    @staticmethod
+    def _automatic(name: str) -> str:
+        return {
+            "model": _("Automatic: the best one installed"),
+            "pipeline": _("Automatic: the one the model is made for"),
+            "device": _("Automatic: the graphics card if there is one"),
+            "precision": _("Automatic: half where the device is fast at it"),
+        }[name]

@@ -1,0 +1,121 @@
+"""Section 4: Slicer's own Segment Editor, with undo before every write, and the AI draft to go back to."""
+
+from __future__ import annotations
+
+import slicer
+
+from PancreasSegLib import Segments, Statistics
+from PancreasSegLib.Panel.Widgets import Quiet, Reasons
+
+EDITOR_TAG = "SegmentEditor"
+
+
+class CorrectSection:
+    """Args: the widgets of the .ui file and the session."""
+
+    def __init__(self, ui, session) -> None:
+        self.ui = ui
+        self.session = session
+        self._reasons = Reasons()
+        self.editor = ui.segmentEditor
+        self.connectEditor()
+        session.workflow.beforeWrite = self.saveForUndo
+        ui.draftCheckBox.connect("toggled(bool)", self.onShowDraft)
+        ui.restoreDraftButton.connect("clicked(bool)", self.onRestore)
+
+    def connectEditor(self) -> None:
+        """Use the editor node that Slicer's own Segment Editor uses, so that both show the same."""
+        node = slicer.mrmlScene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(EDITOR_TAG)
+            # A tumour inside the pancreas is both; who wants segments to exclude each other says so in the editor.
+            node.SetOverwriteMode(node.OverwriteNone)
+            node = slicer.mrmlScene.AddNode(node)
+        self.editor.setMRMLSegmentEditorNode(node)
+        self.editor.setMRMLScene(slicer.mrmlScene)
+
+    def disconnectEditor(self) -> None:
+        """The scene is being closed."""
+        self.editor.setActiveEffect(None)
+        self.editor.setMRMLSegmentEditorNode(None)
+
+    def enter(self) -> None:
+        """The panel is shown."""
+        self.editor.setupViewObservations()
+        self.editor.installKeyboardShortcuts()
+
+    def exit(self) -> None:
+        """The panel is left: no effect may stay active in the views."""
+        self.editor.setActiveEffect(None)
+        self.editor.uninstallKeyboardShortcuts()
+        self.editor.removeViewObservations()
+
+    def saveForUndo(self, segmentationNode) -> None:
+        """Before an AI result is written: Undo brings back what is there now."""
+        if self.editor.segmentationNode() is not segmentationNode:
+            self.editor.setSegmentationNode(segmentationNode)
+        self.editor.saveStateForUndo()
+
+    def overwriteOthers(self, parameters) -> list[str]:
+        """Honour the editor's overwrite mode for what the AI has written; names of the segments that lost voxels."""
+        node = self.editor.mrmlSegmentEditorNode()
+        mode = node.GetOverwriteMode()
+        if mode == node.OverwriteNone:
+            return []
+        visibleOnly = mode == node.OverwriteVisibleSegments
+        return Segments.takeFromOthers(
+            parameters.segmentationNode, parameters.segmentId, parameters.volumeNode, visibleOnly=visibleOnly
+        )
+
+    def onShowDraft(self, shown: bool) -> None:
+        """Show the outline of the AI draft, or hide it."""
+        draft = self._draft()
+        if draft is None:
+            return
+        if draft.GetDisplayNode() is None:
+            draft.CreateDefaultDisplayNodes()
+        display = draft.GetDisplayNode()
+        display.SetVisibility(shown)
+        display.SetVisibility2DFill(False)
+        display.SetVisibility2DOutline(True)
+
+    def onRestore(self) -> None:
+        """Replace the correction by the AI draft; Undo brings the correction back."""
+        parameters = self.session.parameters
+        mask = Statistics.draftMask(parameters)
+        self.saveForUndo(parameters.segmentationNode)
+        Segments.writeMask(mask, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
+        self.session.scheduleStatistics()
+        self.session.changed()
+
+    def show(self, situation) -> None:
+        """Bring the widgets in line with the situation."""
+        parameters = self.session.parameters
+        self._follow(parameters)
+        self._reasons.show(self.ui.draftCheckBox, situation.whyNotShowDraft())
+        self._reasons.show(self.ui.restoreDraftButton, situation.whyNotRestore())
+        draft = self._draft()
+        display = draft.GetDisplayNode() if draft is not None else None
+        with Quiet(self.ui.draftCheckBox):
+            self.ui.draftCheckBox.checked = display is not None and bool(display.GetVisibility())
+
+    def _follow(self, parameters) -> None:
+        """Let the editor show the CT's segmentation, and select the pancreas when it changes to another one."""
+        if self.editor.mrmlSegmentEditorNode() is None:
+            return
+        segmentationNode = parameters.segmentationNode if parameters is not None else None
+        volumeNode = parameters.volumeNode if parameters is not None else None
+        if self.editor.segmentationNode() is not segmentationNode:
+            self.editor.setSegmentationNode(segmentationNode)
+            if segmentationNode is not None and parameters.hasSegment():
+                self.editor.setCurrentSegmentID(parameters.segmentId)
+        if segmentationNode is not None and self.editor.sourceVolumeNode() is not volumeNode:
+            self.editor.setSourceVolumeNode(volumeNode)
+
+    def _draft(self):
+        parameters = self.session.parameters
+        if parameters is None or parameters.segmentationNode is None:
+            return None
+        return Segments.draftOf(parameters.segmentationNode)

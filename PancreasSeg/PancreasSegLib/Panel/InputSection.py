@@ -1,0 +1,154 @@
+"""Section 1: which CT, sample data, and what the next run will use."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import qt
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from pancreasseg.errors import ModelError, PancreasSegError
+from pancreasseg.volume import Geometry, Volume
+from pancreasseg.worker.task import Task
+from PancreasSegLib import VolumeNodes
+from PancreasSegLib.Panel.Widgets import Reasons, showText
+
+SAMPLE = "CTAAbdomenPanoramix"
+PHANTOM_SEED = "1"
+POLL_MILLISECONDS = 100
+
+
+class InputSection:
+    """Args: the widgets of the .ui file, the session, and what to call when another volume is selected."""
+
+    def __init__(self, ui, session, onSelected) -> None:
+        self.ui = ui
+        self.session = session
+        self.onSelected = onSelected
+        self._reasons = Reasons()
+        self._description: object = None
+        self._task: Task | None = None
+        self._folder: tempfile.TemporaryDirectory | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MILLISECONDS)
+        self._timer.connect("timeout()", self.pollPhantom)
+        ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onVolume)
+        ui.phantomButton.connect("clicked(bool)", self.onPhantom)
+        ui.sampleButton.connect("clicked(bool)", self.onSample)
+        showText(ui.inputMessage, "")
+
+    def onVolume(self, node) -> None:
+        """Another volume was selected, or the selected one is gone."""
+        self.session.volumeNode = node
+        showText(self.ui.inputMessage, "")
+        self.onSelected()
+
+    def onSample(self) -> None:
+        """Download Slicer's sample CT through its own module, which checks what it downloads."""
+        try:
+            import SampleData
+        except ImportError:
+            showText(self.ui.inputMessage, _("The module Sample Data of Slicer is not available here."))
+            return
+        try:
+            node = SampleData.SampleDataLogic().downloadSample(SAMPLE)
+        except Exception as error:  # the module raises whatever the network made of it
+            showText(
+                self.ui.inputMessage,
+                _("The sample CT could not be downloaded ({kind}).").format(kind=type(error).__name__),
+            )
+            return
+        self.ui.volumeSelector.setCurrentNode(node)
+
+    def onPhantom(self) -> None:
+        """Make a phantom CT in a process of its own; it takes some seconds."""
+        self._folder = tempfile.TemporaryDirectory(prefix="pancreasseg-")
+        showText(self.ui.inputMessage, _("Making the phantom CT; this takes some seconds."))
+        try:
+            self._task = Task(["phantom", PHANTOM_SEED, str(self._phantomFile())], self.session.python)
+        except PancreasSegError as error:
+            self._endPhantom(str(error))
+            return
+        self._timer.start()
+        self.session.changed()
+
+    def pollPhantom(self) -> None:
+        """Called by the timer while a phantom is being made."""
+        try:
+            results = [it for it in self._task.poll() if isinstance(it, dict)]
+        except PancreasSegError as error:
+            self._endPhantom(str(error))
+            return
+        if results:
+            geometry = Geometry.from_dict(results[0]["geometry"])
+            volume = Volume(np.load(self._phantomFile()), geometry)
+            node = VolumeNodes.addVolumeNode(slicer.mrmlScene, volume, "Phantom CT")
+            self._endPhantom("")
+            self.ui.volumeSelector.setCurrentNode(node)
+            if slicer.app.layoutManager() is not None:
+                slicer.util.setSliceViewerLayers(background=node, fit=True)
+
+    def showDescription(self, answer: object) -> None:
+        """What the worker runs on, or why it could not be asked."""
+        self._description = answer
+        self.session.changed()
+
+    def show(self, situation) -> None:
+        """Bring the widgets in line with the situation."""
+        making = _("The phantom CT is being made.") if self._task is not None else ""
+        self._reasons.show(self.ui.phantomButton, making or situation.whyNotSample())
+        self._reasons.show(self.ui.sampleButton, situation.whyNotSample())
+        self._reasons.show(self.ui.volumeSelector, situation.whyNotSample())
+        self.ui.statusLabel.text = self._status(situation)
+        if situation.volumeSelected and situation.volumeRefusal:
+            showText(self.ui.inputMessage, situation.volumeRefusal)
+
+    def close(self) -> None:
+        """The panel goes away."""
+        self._timer.stop()
+        if self._task is not None:
+            self._task.end()
+            self._endPhantom("")
+
+    def _phantomFile(self) -> Path:
+        return Path(self._folder.name) / "phantom.npy"
+
+    def _endPhantom(self, message: str) -> None:
+        self._timer.stop()
+        self._task = None
+        self._folder.cleanup()
+        showText(self.ui.inputMessage, message)
+        self.session.changed()
+
+    def _status(self, situation) -> str:
+        """Model, device and memory in one line."""
+        if situation.missingPackages:
+            return _("Python packages are missing: {names}. The first run offers to install them.").format(
+                names=", ".join(situation.missingPackages)
+            )
+        return " · ".join([self._model(), *self._hardware()])
+
+    def _model(self) -> str:
+        parameters = self.session.parameters
+        model, pipeline = (parameters.model, parameters.pipeline) if parameters is not None else ("", "")
+        try:
+            card = self.session.models.chosen(model, pipeline).card
+        except ModelError as error:
+            return str(error)
+        return f"{card.title} {card.version}"
+
+    def _hardware(self) -> list[str]:
+        if self._description is None:
+            return [_("device not asked yet")]
+        if isinstance(self._description, PancreasSegError):
+            return [str(self._description)]
+        device = self._description["device"]
+        parameters = self.session.parameters
+        name = device["name"]
+        if parameters is not None and parameters.device == "cpu" and device.get("device") == "cuda":
+            return [_("CPU, as chosen")]
+        return [f"{name}, {device['precision']}", device["memory"]]

@@ -1,0 +1,199 @@
+"""Advanced, models: what is installed and what can be, with the card of each."""
+
+from __future__ import annotations
+
+import html
+
+import qt
+from slicer.i18n import tr as _
+
+from pancreasseg.errors import PancreasSegError
+from pancreasseg.worker.task import Task
+from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
+
+POLL_MILLISECONDS = 100
+FOLDER_KEY = "PancreasSeg/ModelFolder"
+
+
+class ModelSection:
+    """Args: the widgets of the .ui file, the session, and what to call with the rows when models have changed."""
+
+    def __init__(self, ui, session, onModels) -> None:
+        self.ui = ui
+        self.session = session
+        self.onModels = onModels
+        self.rows: list = []
+        self._reasons = Reasons()
+        self._task: Task | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MILLISECONDS)
+        self._timer.connect("timeout()", self.poll)
+        self._states = {
+            "installed": _("installed"),
+            "bundled": _("comes with the module"),
+            "available": _("can be downloaded"),
+            "damaged": _("damaged"),
+        }
+        table = ui.modelsTable
+        table.setColumnCount(2)
+        table.setHorizontalHeaderLabels([_("Model"), _("State")])
+        table.verticalHeader().setVisible(False)
+        table.horizontalHeader().setStretchLastSection(True)
+        table.setColumnWidth(0, 200)
+        table.connect("itemSelectionChanged()", self.onSelected)
+        ui.installModelButton.connect("clicked(bool)", self.onInstall)
+        ui.installFileButton.connect("clicked(bool)", self.onInstallFile)
+        ui.verifyModelButton.connect("clicked(bool)", self.onVerify)
+        ui.removeModelButton.connect("clicked(bool)", self.onRemove)
+        ui.modelFolder.connect("currentPathChanged(QString)", self.onFolder)
+        stored = qt.QSettings().value(FOLDER_KEY)
+        if stored:
+            session.models.home = stored
+        with Quiet(ui.modelFolder):
+            ui.modelFolder.setCurrentPath(session.models.home)
+        ui.modelProgressBar.setVisible(False)
+        showText(ui.modelsMessage, "")
+        self.list()
+
+    def list(self) -> None:
+        """Read what is installed, and show it."""
+        self.rows = self.session.models.rows()
+        table = self.ui.modelsTable
+        with Quiet(table):
+            table.clearSelection()
+            table.setRowCount(len(self.rows))
+            for number, row in enumerate(self.rows):
+                for column, text in enumerate((row.title, self._states[row.state])):
+                    item = qt.QTableWidgetItem(text)
+                    item.setToolTip(row.name)
+                    table.setItem(number, column, item)
+        self.onModels(self.rows)
+        self.onSelected()
+
+    def onSelected(self) -> None:
+        """Show the card of the selected model."""
+        row = self._row()
+        self.session.modelSelected = row.state if row is not None else ""
+        self.ui.modelCard.setHtml(_card(row) if row is not None else "")
+        self.session.changed()
+
+    def onInstall(self) -> None:
+        """Install the selected model from the catalogue, or stop installing."""
+        row = self._row()
+        question = _("Download {size} MB from {host} and install '{title}'?").format(
+            size=f"{row.megabytes:.1f}", host=row.host, title=row.title
+        )
+        if row.state == "damaged" or self.session.dialogs.confirm(question):
+            self._start(row.name)
+
+    def onInstallFile(self) -> None:
+        """Install a model that is on this computer already."""
+        path = self.session.dialogs.openFile(_("Install a model"), "Models (*.zip model.json *.pth)")
+        if path:
+            self._start(path)
+
+    def onVerify(self) -> None:
+        """Hash the selected model's weights."""
+        row = self._row()
+        trouble = row.trouble or self.session.models.verify(row.name)
+        showText(self.ui.modelsMessage, trouble or _("'{title}' is whole and unchanged.").format(title=row.title))
+
+    def onRemove(self) -> None:
+        """Delete the selected model from this computer."""
+        row = self._row()
+        if not self.session.dialogs.confirm(_("Delete '{title}' from this computer?").format(title=row.title)):
+            return
+        try:
+            self.session.models.remove(row.name)
+        except PancreasSegError as error:
+            showText(self.ui.modelsMessage, str(error))
+        else:
+            showText(self.ui.modelsMessage, _("Removed."))
+        self.list()
+
+    def onFolder(self, folder: str) -> None:
+        """Models are kept elsewhere from now on."""
+        self.session.models.home = folder
+        qt.QSettings().setValue(FOLDER_KEY, folder)
+        if not self.session.busy:
+            self.session.workflow.shutdown()  # the worker reads the folder when it starts
+        self.list()
+
+    def poll(self) -> None:
+        """Called by the timer while a model is being installed."""
+        try:
+            news = self._task.poll()
+        except PancreasSegError as error:
+            self._end(str(error))
+            return
+        for it in news:
+            if isinstance(it, dict):
+                self._end(_("Installed: {names}.").format(names=", ".join(it["installed"])))
+            else:
+                self.ui.modelProgressBar.value = round(100 * it.fraction)
+
+    def show(self, situation) -> None:
+        """Bring the widgets in line with the situation."""
+        ui = self.ui
+        self._reasons.show(ui.installModelButton, situation.whyNotInstallModel())
+        self._reasons.show(ui.installFileButton, situation.whyNotInstallFile())
+        self._reasons.show(ui.verifyModelButton, situation.whyNotVerify())
+        self._reasons.show(ui.removeModelButton, situation.whyNotRemove())
+        self._reasons.show(ui.modelFolder, situation.whyNotInstallFile() or situation.whyNotSample())
+        ui.modelProgressBar.setVisible(situation.installing)
+
+    def close(self) -> None:
+        """The panel goes away."""
+        self._timer.stop()
+        if self._task is not None:
+            self._task.end()
+
+    def _row(self):
+        number = self.ui.modelsTable.currentRow()
+        selected = 0 <= number < len(self.rows) and self.ui.modelsTable.selectionModel().hasSelection()
+        return self.rows[number] if selected else None
+
+    def _start(self, source: str) -> None:
+        try:
+            self._task = Task(["install", source], self.session.python)
+        except PancreasSegError as error:
+            showText(self.ui.modelsMessage, str(error))
+            return
+        self.ui.modelProgressBar.value = 0
+        showText(self.ui.modelsMessage, _("Installing."))
+        self.session.installing = True
+        self._timer.start()
+        self.session.changed()
+
+    def _end(self, message: str) -> None:
+        self._timer.stop()
+        self._task = None
+        self.session.installing = False
+        showText(self.ui.modelsMessage, message)
+        self.list()
+
+
+def _card(row) -> str:
+    """A model's card for people: what it was trained on, what it must not be used for, figures, licence."""
+    if row.trouble:
+        return html.escape(row.trouble)
+    card = row.card
+    training = card.get("training") or {}
+    lines = [
+        f"<b>{html.escape(row.title)}</b> {html.escape(row.version)}",
+        html.escape(card.get("description", "")),
+        _field(_("For"), card.get("intended_use", "")),
+        _field(_("Not for"), "; ".join(card.get("not_for", []))),
+        _field(_("Contrast phase"), card.get("contrast_phase", "")),
+        _field(_("Trained on"), ", ".join(str(v) for v in (training.get("data"), training.get("licence")) if v)),
+        *(_field(figure["metric"], f"{figure['value']:.3g} ({figure['data']})") for figure in card.get("figures", [])),
+        _field(_("Licence"), card.get("licence", "")),
+        _field(_("Please cite"), card.get("citation", "")),
+    ]
+    if row.state == "available":
+        lines.append(_field(_("Download"), f"{row.megabytes:.1f} MB, {row.host}"))
+    return "<br>".join(line for line in lines if line)
+
+
+def _field(name: str, text: str) -> str:
+    return f"<b>{html.escape(name)}:</b> {html.escape(text)}" if text else ""

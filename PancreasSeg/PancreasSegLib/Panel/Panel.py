@@ -1,0 +1,230 @@
+"""The panel: puts the sections together, and follows what happens in the scene."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+import slicer.util
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from PancreasSegLib import Agreement
+from PancreasSegLib.Panel.AdvancedSection import AdvancedSection
+from PancreasSegLib.Panel.CorrectSection import CorrectSection
+from PancreasSegLib.Panel.DependencySection import DependencySection
+from PancreasSegLib.Panel.Dialogs import Dialogs
+from PancreasSegLib.Panel.ExportSection import ExportSection
+from PancreasSegLib.Panel.InputSection import InputSection
+from PancreasSegLib.Panel.LocateSection import LocateSection
+from PancreasSegLib.Panel.ModelSection import ModelSection
+from PancreasSegLib.Panel.Runner import Runner
+from PancreasSegLib.Panel.SegmentSection import SegmentSection
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.StatisticsSection import StatisticsSection
+
+# Dragging an ROI is a burst of changes; the panel follows when it pauses.
+ROI_MILLISECONDS = 100
+
+SEGMENTATION_EVENTS = (
+    "SourceRepresentationModified",
+    "SegmentAdded",
+    "SegmentRemoved",
+    "SegmentModified",
+)
+
+
+class Panel(VTKObservationMixin):
+    """What a person sees of PancreasSeg.
+
+    Args:
+        ui: the widgets of the .ui file by name.
+        workflow: a PancreasSegLib.Workflow.Workflow for this panel alone.
+        python: the Python that runs tasks beside the worker.
+        dialogs: asks the person; replaced in tests.
+    """
+
+    def __init__(self, ui, workflow, python: str, dialogs: Dialogs | None = None) -> None:
+        VTKObservationMixin.__init__(self)
+        self.ui = ui
+        self.session = Session(workflow, dialogs or Dialogs(), python)
+        self.runner = Runner(self.session)
+        self._refreshing = False
+        self._closing = False
+        self._watched: dict[str, object] = {}
+        self._roiTimer = qt.QTimer()
+        self._roiTimer.setSingleShot(True)
+        self._roiTimer.setInterval(ROI_MILLISECONDS)
+        self._roiTimer.connect("timeout()", self.refresh)
+
+        self.input = InputSection(ui, self.session, self.onSelected)
+        self.locate = LocateSection(ui, self.session, self.runner)
+        self.segment = SegmentSection(ui, self.session, self.runner)
+        self.correct = CorrectSection(ui, self.session)
+        self.statistics = StatisticsSection(ui, self.session)
+        self.export = ExportSection(ui, self.session)
+        self.advanced = AdvancedSection(ui, self.session)
+        self.models = ModelSection(ui, self.session, self.advanced.listModels)
+        self.dependencies = DependencySection(ui, self.session, self.segment.message)
+        self._sections = (
+            self.input,
+            self.locate,
+            self.segment,
+            self.correct,
+            self.statistics,
+            self.export,
+            self.advanced,
+            self.models,
+            self.dependencies,
+        )
+        self.runner.onProgress = self.segment.showProgress
+        self.runner.onNotice = self.segment.showNotice
+        self.runner.onDescribed = self.input.showDescription
+        self.runner.onMessage = self.showMessage
+        self.runner.onOutcome = self.onOutcome
+        self.runner.offerPackages = self.dependencies.offer
+
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onEndImport)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
+        self.session.volumeNode = ui.volumeSelector.currentNode()
+        self.session.changed = self.refresh
+        self.onSelected()
+
+    def enter(self) -> None:
+        """The panel is shown."""
+        self.correct.enter()
+        self.runner.describe()
+        self.models.list()
+
+    def exit(self) -> None:
+        """Another module is shown."""
+        self.correct.exit()
+
+    def close(self) -> None:
+        """The panel goes away for good."""
+        self._closing = True
+        self._roiTimer.stop()
+        self.removeObservers()
+        self.runner.close()
+        for section in (self.input, self.statistics, self.models):
+            section.close()
+        self.correct.disconnectEditor()
+
+    def refresh(self) -> None:
+        """Bring every widget in line with the scene and the run."""
+        if self._refreshing or self._closing or slicer.mrmlScene.IsClosing():
+            return
+        self._refreshing = True
+        try:
+            situation = self.session.situation()
+            for section in self._sections:
+                section.show(situation)
+            self._watch()
+        finally:
+            self._refreshing = False
+
+    def onSelected(self) -> None:
+        """Another CT was selected: show what belongs to it."""
+        self.showMessage("", "")
+        self.refresh()
+        self.statistics.update()
+        self.export.segmentChanged()
+
+    def showMessage(self, kind: str, text: str) -> None:
+        """A sentence about a run, in the section where it was started."""
+        self.locate.message(text if kind == "locate" else "")
+        self.segment.message(text if kind != "locate" else "")
+
+    def onOutcome(self, outcome) -> None:
+        """A run has put its result into the scene."""
+        parameters = outcome.parameters
+        if outcome.localization is not None:
+            found = outcome.segmentation or outcome.localization
+            parameters.automaticBox = found.box
+        if outcome.segmentation is None:
+            self.showMessage("locate", " ".join(finding.sentence for finding in outcome.findings))
+            self.segment.jumpToResult(outcome)
+            return
+        lost = self.correct.overwriteOthers(parameters)
+        Agreement.keepAgreement(parameters, outcome.segmentation)
+        message = ""
+        if lost:
+            message = _(
+                "Overwritten where it overlaps, as the Segment Editor's setting says: {names}. Undo is possible."
+            )
+            message = message.format(names=", ".join(lost))
+        self.showMessage("segment", message)
+        self.ui.correctSection.collapsed = False
+        self.segment.jumpToResult(outcome)
+        self.statistics.update()
+        self.export.segmentChanged()
+
+    def onRoiChanged(self, *_arguments) -> None:
+        """The ROI is being dragged."""
+        self._roiTimer.start()
+
+    def onSegmentationChanged(self, *_arguments) -> None:
+        """A segment was edited, added, removed or renamed."""
+        self.session.scheduleStatistics()
+
+    def onVolumeChanged(self, *_arguments) -> None:
+        """The CT's voxels or its transform have changed."""
+        self._roiTimer.start()
+
+    def onNodeRemoved(self, *_arguments) -> None:
+        """Some node is gone; what pointed to it points nowhere now."""
+        self._roiTimer.start()
+        self.session.scheduleStatistics()
+
+    def onStartClose(self, *_arguments) -> None:
+        """The scene is about to be closed."""
+        self._forget()
+        self.correct.disconnectEditor()
+        self.session.volumeNode = None
+
+    def onEndClose(self, *_arguments) -> None:
+        """The scene is empty."""
+        self.correct.connectEditor()
+        self.session.volumeNode = self.ui.volumeSelector.currentNode()
+        self.onSelected()
+
+    def onEndImport(self, *_arguments) -> None:
+        """A scene was loaded: everything that was kept with its CTs is there again."""
+        self.correct.connectEditor()
+        self.session.volumeNode = self.ui.volumeSelector.currentNode()
+        self.onSelected()
+
+    def _watch(self) -> None:
+        """Observe the nodes of the selected CT, and no others."""
+        parameters = self.session.parameters
+        wanted = {"volume": self.session.volumeNode, "roi": None, "segmentation": None}
+        if parameters is not None:
+            wanted["roi"], wanted["segmentation"] = parameters.roiNode, parameters.segmentationNode
+        for kind, node in wanted.items():
+            if self._watched.get(kind) is not node:
+                for observed, event, method in self._eventsOf(kind, self._watched.get(kind)):
+                    self.removeObserver(observed, event, method)
+                for observed, event, method in self._eventsOf(kind, node):
+                    self.addObserver(observed, event, method)
+                self._watched[kind] = node
+
+    def _forget(self) -> None:
+        for kind, node in self._watched.items():
+            for observed, event, method in self._eventsOf(kind, node):
+                self.removeObserver(observed, event, method)
+        self._watched = {}
+
+    def _eventsOf(self, kind: str, node) -> list[tuple]:
+        if node is None:
+            return []
+        transformed = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+        if kind == "roi":
+            display = node.DisplayModifiedEvent
+            return [(node, e, self.onRoiChanged) for e in (vtk.vtkCommand.ModifiedEvent, transformed, display)]
+        if kind == "segmentation":
+            segmentation = node.GetSegmentation()
+            return [(segmentation, getattr(segmentation, e), self.onSegmentationChanged) for e in SEGMENTATION_EVENTS]
+        return [(node, e, self.onVolumeChanged) for e in (node.ImageDataModifiedEvent, transformed)]

@@ -1,0 +1,141 @@
+"""Starts, watches and stops runs. A timer asks the worker for news, so Slicer stays responsive."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import qt
+from slicer.i18n import tr as _
+
+from pancreasseg.errors import Cancelled, PancreasSegError
+from PancreasSegLib import Dependencies
+
+POLL_MILLISECONDS = 50
+
+# A click on Cancel so soon after the start is the second half of a double click.
+DOUBLE_CLICK_SECONDS = 0.4
+
+
+class Runner:
+    """One run at a time.
+
+    Args:
+        session: shared by the sections.
+
+    Attributes:
+        onProgress: called with every progress update.
+        onNotice: called with what a person must know while the run goes on.
+        onOutcome: called with the outcome of a run.
+        onMessage: called with the kind of run and a sentence when it could not start, was cancelled or failed.
+        onDescribed: called with what the worker runs on, or with the error.
+        offerPackages: called with what to do afterwards when packages are missing.
+    """
+
+    def __init__(self, session) -> None:
+        self.session = session
+        nothing = lambda *_arguments: None  # noqa: E731
+        self.onProgress = self.onNotice = self.onOutcome = self.onMessage = nothing
+        self.onDescribed = self.offerPackages = nothing
+        workflow = session.workflow
+        workflow.onProgress = lambda update: self.onProgress(update)
+        workflow.onNotice = lambda finding: self.onNotice(finding)
+        workflow.onDescribed = lambda answer: self.onDescribed(answer)
+        self._started = 0.0
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MILLISECONDS)
+        self._timer.connect("timeout()", self.poll)
+
+    def describe(self) -> None:
+        """Ask the worker what it runs on, which warms it up."""
+        if not self.session.workflow.describing and not Dependencies.missing():
+            self.session.workflow.describe()
+            self._timer.start()
+
+    def start(self, kind: str) -> None:
+        """Begin a run: "locate" or "segment". Ignored while one is going on."""
+        session = self.session
+        if session.busy:
+            return
+        if Dependencies.missing():
+            self.offerPackages(lambda: self.start(kind))
+            return
+        self.onMessage(kind, "")
+        try:
+            if not self._begin(kind):
+                return
+        except Exception as error:
+            self._failed(kind, error)
+            return
+        session.busy = kind
+        session.cancelling = False
+        self._started = time.monotonic()
+        self._timer.start()
+        session.changed()
+
+    def cancel(self) -> None:
+        """Stop the run; a double click on the button that started it does not."""
+        if self.session.busy and time.monotonic() - self._started > DOUBLE_CLICK_SECONDS:
+            self.session.cancelling = True
+            self.session.workflow.cancel()
+            self.session.changed()
+
+    def poll(self) -> None:
+        """Called by the timer."""
+        session = self.session
+        kind = session.busy
+        try:
+            outcome = session.workflow.poll()
+        except Exception as error:
+            self._ended()
+            self._failed(kind, error)
+            return
+        if outcome is not None:
+            self._ended()
+            self.onOutcome(outcome)
+            session.changed()
+        elif not session.workflow.running and not session.workflow.describing:
+            self._timer.stop()
+
+    def close(self) -> None:
+        """The panel goes away."""
+        self._timer.stop()
+        self.session.busy = ""
+        self.session.workflow.shutdown()
+
+    def _begin(self, kind: str) -> bool:
+        """Start the workflow; false when the person declined to have hand work replaced."""
+        session = self.session
+        workflow = session.workflow
+        if kind == "locate":
+            workflow.startLocate(session.volumeNode)
+            return True
+        inside = session.situation().insideRoi
+        try:
+            workflow.startSegment(session.volumeNode, inRoi=inside)
+        except PancreasSegError as error:
+            if error.code != "segment-edited":
+                raise
+            question = _("{sentence} Undo can bring it back. Replace it?").format(sentence=error.message)
+            if not session.dialogs.confirm(question):
+                self.onMessage(kind, _("The corrected segment was kept."))
+                return False
+            workflow.startSegment(session.volumeNode, inRoi=inside, replaceEdited=True)
+        return True
+
+    def _ended(self) -> None:
+        self.session.busy = ""
+        self.session.cancelling = False
+        if not self.session.workflow.describing:
+            self._timer.stop()
+
+    def _failed(self, kind: str, error: Exception) -> None:
+        if not isinstance(error, PancreasSegError):
+            # A mistake in the program: the traceback is for its makers, and the next click must work.
+            logging.exception("PancreasSeg: the run failed unexpectedly")
+            self.session.workflow.shutdown()
+        sentence = (
+            _("Cancelled; nothing was changed.") if isinstance(error, Cancelled) else self.session.sentence(error)
+        )
+        self.onMessage(kind, sentence)
+        self.session.changed()

@@ -1,0 +1,138 @@
+"""Section 3: the one large button, progress, and what was found."""
+
+from __future__ import annotations
+
+import html
+
+import slicer
+from slicer.i18n import tr as _
+
+from PancreasSegLib import Agreement
+from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
+
+COLOURS = {"serious": "#c62828", "warning": "#b26a00", "info": "#1565c0"}
+
+
+class SegmentSection:
+    """Args: the widgets of the .ui file, the session, and the runner."""
+
+    def __init__(self, ui, session, runner) -> None:
+        self.ui = ui
+        self.session = session
+        self.runner = runner
+        self._reasons = Reasons()
+        self._stages = {
+            "load": _("Reading the CT"),
+            "body": _("Finding the body"),
+            "coarse": _("Finding the pancreas"),
+            "fine": _("Segmenting"),
+            "fusion": _("Voting"),
+        }
+        ui.segmentButton.connect("clicked(bool)", self.onButton)
+        ui.fastRadioButton.connect("toggled(bool)", self.onFast)
+        ui.agreementCheckBox.connect("toggled(bool)", self.onAgreement)
+        for label in (ui.segmentMessage, ui.progressLabel, ui.staleLabel, ui.findingsLabel):
+            showText(label, label.text)
+
+    def onButton(self) -> None:
+        """Segment, or cancel while a run is going on."""
+        if self.session.busy:
+            self.runner.cancel()
+        else:
+            self.runner.start("segment")
+
+    def onFast(self, fast: bool) -> None:
+        """Accurate or fast."""
+        if self.session.parameters is not None:
+            self.session.parameters.pipeline = "fast" if fast else "two-stage"
+        self.session.changed()
+
+    def onAgreement(self, shown: bool) -> None:
+        """Lay the agreement map over the CT, or take it away."""
+        if self.session.parameters is not None:
+            self.session.showAgreement(shown)
+
+    def showProgress(self, update) -> None:
+        """Stage, share done and time left."""
+        self.ui.progressBar.value = round(100 * update.fraction)
+        stage = self._stages.get(update.stage, update.stage)
+        self.ui.progressLabel.text = stage if update.seconds_left is None else f"{stage} · {_left(update.seconds_left)}"
+
+    def showNotice(self, finding) -> None:
+        """What a person must know while the run goes on."""
+        showText(self.ui.segmentMessage, finding.sentence)
+
+    def message(self, text: str) -> None:
+        """A sentence about the last run."""
+        showText(self.ui.segmentMessage, text)
+
+    def show(self, situation) -> None:
+        """Bring the widgets in line with the situation."""
+        ui = self.ui
+        parameters = self.session.parameters
+        self._reasons.show(ui.segmentButton, situation.whyNotSegment())
+        ui.segmentButton.text = self._buttonText(situation)
+        if not situation.whyNotSegment():
+            ui.segmentButton.toolTip = self._buttonTip(situation)
+        for button in (ui.accurateRadioButton, ui.fastRadioButton):
+            self._reasons.show(button, situation.volumeRefusal or situation.whyNotFast())
+        self._reasons.show(ui.agreementCheckBox, situation.whyNotAgreement())
+        with Quiet(ui.accurateRadioButton, ui.fastRadioButton, ui.agreementCheckBox):
+            fast = parameters is not None and parameters.pipeline == "fast"
+            ui.fastRadioButton.checked = fast
+            ui.accurateRadioButton.checked = not fast
+            ui.agreementCheckBox.checked = parameters is not None and Agreement.isAgreementShown(parameters)
+        ui.progressBar.setVisible(situation.running)
+        ui.progressLabel.setVisible(situation.running)
+        if not situation.running:
+            ui.progressBar.value = 0
+            ui.progressLabel.text = _("Starting")
+        ui.staleLabel.setVisible(situation.stale and situation.segmentPresent and not situation.running)
+        findings = parameters.result.get("findings", []) if parameters is not None and situation.segmentPresent else []
+        showText(ui.findingsLabel, asHtml(findings))
+
+    def jumpToResult(self, outcome) -> None:
+        """Show what was found in the slice views."""
+        parameters = outcome.parameters
+        centre = None
+        if outcome.segmentation is not None:
+            centre = parameters.segmentationNode.GetSegmentCenterRAS(parameters.segmentId)
+        elif parameters.roiNode is not None:
+            centre = parameters.roiNode.GetCenterWorld()
+        if centre is not None:
+            mode = slicer.vtkMRMLSliceNode.OffsetJumpSlice
+            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *centre, mode)
+
+    @staticmethod
+    def _buttonText(situation) -> str:
+        if situation.cancelling:
+            return _("Cancelling...")
+        if situation.running:
+            return _("Cancel")
+        if not situation.insideRoi:
+            return _("Segment pancreas")
+        return _("Segment again inside the ROI") if situation.stale else _("Segment pancreas inside the ROI")
+
+    @staticmethod
+    def _buttonTip(situation) -> str:
+        if situation.running:
+            return _("Stop the run; nothing in the scene is changed.")
+        if situation.insideRoi:
+            return _("Segment only inside the ROI box as it was placed by hand.")
+        return _("Find the pancreas, put the ROI box around it, and segment it.")
+
+
+def asHtml(findings) -> str:
+    """Findings as lines with a coloured mark each, the serious ones first."""
+    order = list(COLOURS)
+    lines = [
+        f'<span style="color:{COLOURS[finding["severity"]]}">&#9679;</span> {html.escape(finding["sentence"])}'
+        for finding in sorted(findings, key=lambda finding: order.index(finding["severity"]))
+    ]
+    return "<br>".join(lines)
+
+
+def _left(seconds: float) -> str:
+    if seconds < 60:
+        return _("about {count} s left").format(count=max(1, round(seconds)))
+    return _("about {count} min left").format(count=round(seconds / 60))

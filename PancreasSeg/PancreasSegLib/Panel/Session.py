@@ -1,0 +1,134 @@
+"""What the sections of the panel share: the CT at hand, its parameters, the run, and who hears of changes."""
+
+from __future__ import annotations
+
+import slicer
+
+from pancreasseg.errors import InputError, PancreasSegError
+from PancreasSegLib import Agreement, Dependencies, RoiNodes, Segments, VolumeNodes
+from PancreasSegLib.Models import TWO_STAGE, Models
+from PancreasSegLib.Panel.Situation import Situation
+from PancreasSegLib.Parameters import Parameters
+
+
+class Session:
+    """The state behind the panel.
+
+    Args:
+        workflow: a PancreasSegLib.Workflow.Workflow for this panel alone.
+        dialogs: asks the person, see `Dialogs`.
+        python: the Python that runs tasks beside the worker.
+
+    Attributes:
+        models: installed and available models.
+        changed: called without arguments whenever buttons may have to change.
+        scheduleStatistics: called when the segment may have changed.
+        busy: "locate" or "segment" while a run is going on, else empty.
+        cancelling: Cancel was clicked.
+        folder: where files are exported to.
+        modelSelected: state of the selected row of the model table.
+        installing: a model is being installed.
+        dicomRefusal: why DICOM export would fail; found out by the export section.
+    """
+
+    def __init__(self, workflow, dialogs, python: str) -> None:
+        self.workflow = workflow
+        self.dialogs = dialogs
+        self.python = python
+        self.models = Models()
+        self.changed = lambda: None
+        self.scheduleStatistics = lambda: None
+        self.busy = ""
+        self.cancelling = False
+        self.folder = ""
+        self.modelSelected = ""
+        self.installing = False
+        self.dicomRefusal = ""
+        self._volumeNodeId = ""
+
+    @property
+    def volumeNode(self):
+        """The selected volume, usable or not; None when there is none."""
+        return slicer.mrmlScene.GetNodeByID(self._volumeNodeId) if self._volumeNodeId else None
+
+    @volumeNode.setter
+    def volumeNode(self, node) -> None:
+        self._volumeNodeId = node.GetID() if node is not None else ""
+
+    def volumeRefusal(self) -> str:
+        """Why the selected volume cannot be used, in a sentence; empty when it can."""
+        try:
+            VolumeNodes.checkVolumeNode(self.volumeNode)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    @property
+    def parameters(self) -> Parameters | None:
+        """The parameters of the selected CT; None when no usable CT is selected."""
+        return None if self.volumeRefusal() else Parameters.forVolume(self.volumeNode)
+
+    def situation(self) -> Situation:
+        """What is possible now."""
+        refusal = self.volumeRefusal()
+        shared = {
+            "volumeRefusal": refusal,
+            "volumeSelected": self.volumeNode is not None,
+            "missingPackages": Dependencies.missing(),
+            "busy": self.busy,
+            "cancelling": self.cancelling,
+            "folder": self.folder,
+            "modelSelected": self.modelSelected,
+            "installing": self.installing,
+        }
+        parameters = None if refusal else Parameters.forVolume(self.volumeNode)
+        if parameters is None:
+            return Situation(**shared)
+        return Situation(**shared, **self._ofModel(parameters), **self._ofRoi(parameters), **self._ofResult(parameters))
+
+    def _ofModel(self, parameters: Parameters) -> dict:
+        pipeline = self.models.pipelineOf(parameters.model, parameters.pipeline)
+        fast = ""
+        if pipeline and pipeline not in TWO_STAGE:
+            fast = f"The pipeline '{pipeline}' has one way to run; accurate and fast are for two-stage models."
+        return {"modelRefusal": self.models.refusal(parameters.model, parameters.pipeline), "fastRefusal": fast}
+
+    def _ofRoi(self, parameters: Parameters) -> dict:
+        if parameters.roiNode is None:
+            return {}
+        state = {"roiPresent": True, "stale": parameters.isStale()}
+        try:
+            box = RoiNodes.boxOfRoi(parameters.roiNode, parameters.volumeNode)
+        except InputError as error:
+            return {**state, "roiByHand": True, "roiRefusal": str(error), "roiRotated": error.code == "roi-rotated"}
+        return {**state, "roiByHand": box != parameters.automaticBox}
+
+    def _ofResult(self, parameters: Parameters) -> dict:
+        if not parameters.hasSegment():
+            return {}
+        node = parameters.segmentationNode
+        draft = Segments.draftOf(node)
+        hasDraft = draft is not None and draft.GetSegmentation().GetSegment(parameters.segmentId) is not None
+        return {
+            "segmentPresent": True,
+            "segmentEmpty": self.segmentEmpty,
+            "draftPresent": hasDraft,
+            "edited": self.edited,
+            "agreementPresent": parameters.agreementNode is not None,
+            "dicomRefusal": self.dicomRefusal,
+        }
+
+    # Known from the last statistics: looking at every voxel is too slow for every change of a button.
+    segmentEmpty = False
+    edited = False
+
+    def showAgreement(self, shown: bool) -> None:
+        """Lay the agreement map over the CT, or take it away."""
+        Agreement.showAgreement(self.parameters, shown)
+
+    @staticmethod
+    def sentence(error: Exception) -> str:
+        """What a person reads about an error."""
+        from pancreasseg.errors import explain
+
+        return str(explain(error) if not isinstance(error, PancreasSegError) else error)

@@ -1,0 +1,188 @@
+"""The numbers of the segment as it is now: of itself, and against the AI draft or a reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+
+from pancreasseg.errors import InputError
+from pancreasseg.volume import Box, Volume
+from PancreasSegLib import Segments, VolumeNodes
+from PancreasSegLib.Coordinates import geometryOfNode
+from PancreasSegLib.Parameters import Parameters
+from PancreasSegLib.Placement import placeBeside
+
+# Shown as bars: they all run from 0 to 1.
+CHARTED = ("dsc", "iou", "precision", "recall", "nsd_1mm", "nsd_2mm")
+
+# Around the masks, so that surfaces and diameters are measured as in the whole CT.
+RIM_VOXELS = 2
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Measurements of the segment.
+
+    Attributes:
+        own: volume, HU, shape.
+        against: overlap and distances, empty where there is nothing to compare with.
+        reference: what it was compared with, in words.
+        edited: the segment was changed by hand since the AI wrote it.
+    """
+
+    own: tuple
+    against: tuple
+    reference: str
+    edited: bool
+
+    @property
+    def all(self) -> tuple:
+        """Everything in the order of the table."""
+        return (*self.own, *self.against)
+
+
+def statisticsOf(parameters: Parameters) -> Statistics:
+    """Measure the CT's pancreas segment as it is in the scene.
+
+    Raises:
+        InputError: the CT, the segment or the reference cannot be read.
+    """
+    from pancreasseg.measure.compare import compare
+    from pancreasseg.measure.measurements import measure
+
+    node, volumeNode = parameters.segmentationNode, parameters.volumeNode
+    image = VolumeNodes.readVolumeNode(volumeNode)
+    mask = Segments.readMask(node, parameters.segmentId, volumeNode)
+    draft = draftMask(parameters)
+    other, words = (draft, "AI draft") if parameters.referenceNode is None else referenceMask(parameters)
+    # Only the part of the CT around the masks is looked at, which is what keeps large CTs quick.
+    region = _region([m for m in (mask, other) if m is not None], image.geometry)
+    geometry = image.geometry.crop(region)
+    own = measure(mask[region.slices], Volume(image.array[region.slices], geometry))
+    against = compare(mask[region.slices], other[region.slices], geometry) if other is not None else ()
+    edited = bool(mask.any()) if draft is None else not np.array_equal(mask, draft)
+    return Statistics(tuple(own), tuple(against), words if other is not None else "", edited)
+
+
+def draftMask(parameters: Parameters) -> np.ndarray | None:
+    """The AI draft on the CT's grid, (K, J, I); None when there is none."""
+    draft = Segments.draftOf(parameters.segmentationNode)
+    if draft is None or draft.GetSegmentation().GetSegment(parameters.segmentId) is None:
+        return None
+    return Segments.readMask(draft, parameters.segmentId, parameters.volumeNode)
+
+
+def referenceChoices(referenceNode) -> list[tuple[str, str]]:
+    """What can be chosen in a reference: (identifier, name) of every segment, or of every label of a labelmap."""
+    if referenceNode is None:
+        return []
+    if referenceNode.IsA("vtkMRMLSegmentationNode"):
+        segmentation = referenceNode.GetSegmentation()
+        identifiers = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+        return [(identifier, segmentation.GetSegment(identifier).GetName()) for identifier in identifiers]
+    if referenceNode.GetImageData() is None:
+        return []
+    display = referenceNode.GetDisplayNode()
+    colors = display.GetColorNode() if display is not None else None
+    labels = [int(n) for n in np.unique(slicer.util.arrayFromVolume(referenceNode)) if n != 0]
+    return [(str(n), f"{n} {(colors.GetColorName(n) or '') if colors else ''}".strip()) for n in labels]
+
+
+def referenceMask(parameters: Parameters) -> tuple[np.ndarray, str]:
+    """The chosen reference on the CT's grid, (K, J, I), and what it is called.
+
+    A reference on another grid is brought onto the CT's by nearest neighbour.
+
+    Raises:
+        InputError: nothing in it is chosen, or it cannot be read.
+    """
+    node, volumeNode = parameters.referenceNode, parameters.volumeNode
+    names = dict(referenceChoices(node))
+    chosen = parameters.referenceSegmentId
+    if chosen not in names:
+        raise InputError(
+            "no-reference", f"Nothing in '{node.GetName()}' is chosen to compare with.", "Select a segment of it."
+        )
+    words = f"{node.GetName()}: {names[chosen]}"
+    if node.IsA("vtkMRMLSegmentationNode"):
+        return Segments.readMask(node, chosen, volumeNode), words
+    return _labelOnGrid(node, int(chosen), volumeNode), words
+
+
+def showChart(parameters: Parameters, statistics: Statistics):
+    """A bar chart of the overlap measures beside the views; returns the chart node.
+
+    Raises:
+        InputError: there is nothing that the segment was compared with.
+    """
+    if not statistics.against:
+        raise InputError("nothing-to-chart", "There is nothing to compare with yet.", "Segment the pancreas first.")
+    scene = parameters.volumeNode.GetScene()
+    bars = [m for m in statistics.against if m.name in CHARTED]
+    table = _node(scene, "vtkMRMLTableNode", f"{parameters.volumeNode.GetName()} overlap")
+    table.RemoveAllColumns()
+    for name, kind, values in (
+        ("Measure", vtk.vtkStringArray, [m.title for m in bars]),
+        ("Value", vtk.vtkDoubleArray, [m.value for m in bars]),
+    ):
+        column = kind()
+        column.SetName(name)
+        for value in values:
+            column.InsertNextValue(value)
+        table.AddColumn(column)
+    series = _node(scene, "vtkMRMLPlotSeriesNode", table.GetName())
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetPlotType(series.PlotTypeBar)
+    series.SetLabelColumnName("Measure")
+    series.SetYColumnName("Value")
+    series.SetColor(*Segments.COLOR)
+    chart = _node(scene, "vtkMRMLPlotChartNode", table.GetName())
+    chart.RemoveAllPlotSeriesNodeIDs()
+    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.SetTitle(f"Against {statistics.reference}")
+    chart.SetLegendVisibility(False)
+    for node in (table, chart):
+        placeBeside(node, parameters.volumeNode)
+    logic = slicer.modules.plots.logic()
+    if slicer.app.layoutManager() is not None:
+        logic.ShowChartInLayout(chart)
+    return chart
+
+
+def _node(scene, className: str, name: str):
+    """The node of this class and name; a new one where there is none."""
+    nodes = [scene.GetNthNodeByClass(n, className) for n in range(scene.GetNumberOfNodesByClass(className))]
+    return next((n for n in nodes if n.GetName() == name), None) or scene.AddNewNodeByClass(className, name)
+
+
+def _region(masks, geometry) -> Box:
+    boxes = [box for box in map(Box.of_mask, masks) if box is not None]
+    if not boxes:
+        return Box((0, 0, 0), tuple(min(n, 3) for n in geometry.size))
+    union = boxes[0]
+    for box in boxes[1:]:
+        union = union.union(box)
+    return union.pad([RIM_VOXELS] * 3, [RIM_VOXELS] * 3).clip(geometry)
+
+
+def _labelOnGrid(labelmapNode, label: int, volumeNode) -> np.ndarray:
+    """One label of a labelmap volume on the CT's grid, through a segmentation that is not added to the scene."""
+    VolumeNodes.checkTransform(labelmapNode)
+    holder = slicer.vtkMRMLSegmentationNode()
+    volumeNode.GetScene().AddNode(holder)
+    try:
+        holder.SetHideFromEditors(True)
+        holder.SetAndObserveTransformNodeID(labelmapNode.GetTransformNodeID())
+        holder.SetReferenceImageGeometryParameterFromVolumeNode(labelmapNode)
+        identifier = holder.GetSegmentation().AddEmptySegment("label")
+        mask = (slicer.util.arrayFromVolume(labelmapNode) == label).astype(np.uint8)
+        if mask.shape != geometryOfNode(labelmapNode).shape:
+            raise InputError("labelmap-shape", f"'{labelmapNode.GetName()}' is no 3D labelmap.", "Select another one.")
+        Segments.writeMask(mask, holder, identifier, labelmapNode)
+        return Segments.readMask(holder, identifier, volumeNode)
+    finally:
+        volumeNode.GetScene().RemoveNode(holder)

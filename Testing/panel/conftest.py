@@ -1,0 +1,146 @@
+"""Fixtures for the panel: the real .ui file and the module's own code, off screen, on the real scene."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("slicer", reason="slicer-core is not installed")
+pytest.importorskip("PySide6", reason="PySide6 is not installed")
+
+import slicer
+from PySide6 import QtCore, QtWidgets
+from Testing.scene.builders import aCt, aGeometry
+from Testing.scene.fakes import FakeClient
+from Testing.slicer_boot import boot
+from Testing.standins import install
+from Testing.standins.scripted import loadModule
+
+install()  # before any test imports qt
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "PancreasSeg" / "PancreasSeg.py"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "panel" in item.path.parts:
+            item.add_marker(pytest.mark.panel)
+
+
+class FakeDialogs:
+    """Answers the panel's questions as the test wants.
+
+    Attributes:
+        asked: the questions.
+        agree: the answer to them.
+        path: the file that is chosen.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.agree = True
+        self.path = ""
+
+    def confirm(self, question: str) -> bool:
+        self.asked.append(question)
+        return self.agree
+
+    def openFile(self, title: str, filters: str) -> str:
+        return self.path
+
+    def saveFile(self, title: str, name: str, filters: str) -> str:
+        return self.path
+
+
+@pytest.fixture
+def headless(monkeypatch, tmp_path):
+    """The closed scene; errors that VTK, observers and slots only print fail the test."""
+    application = boot()
+    application.clear()
+    QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
+    QtCore.QSettings.setPath(
+        QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, str(tmp_path / "settings")
+    )
+    monkeypatch.setenv("PANCREASSEG_HOME", str(tmp_path / "home"))
+    raised = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: raised.append(error))
+    yield application
+    application.scene.Clear(False)
+    assert not raised, f"an observer or slot raised {raised[0]!r}"
+    assert application.messages.text() == ""
+
+
+@pytest.fixture
+def scene(headless):
+    return headless.scene
+
+
+@pytest.fixture
+def client() -> FakeClient:
+    return FakeClient()
+
+
+@pytest.fixture
+def dialogs() -> FakeDialogs:
+    return FakeDialogs()
+
+
+@pytest.fixture
+def module(headless):
+    """The module as Slicer's factory loads it."""
+    import PancreasSeg
+
+    return loadModule(PancreasSeg.PancreasSeg, MODULE)
+
+
+@pytest.fixture
+def panel(module, client, dialogs, monkeypatch):
+    """The panel with a worker that answers at once."""
+    from PancreasSegLib.Panel.Panel import Panel
+    from PancreasSegLib.Workflow import Workflow
+
+    monkeypatch.setattr("PancreasSegLib.Panel.Runner.DOUBLE_CLICK_SECONDS", 0.0)
+    widget = aWidget()
+    built = Panel(slicer.util.childWidgetVariables(widget), Workflow(client), sys.executable, dialogs)
+    built.widget = widget
+    yield built
+    built.close()
+    widget.deleteLater()
+    QtWidgets.QApplication.processEvents()
+
+
+def aWidget():
+    """The widgets of the real .ui file."""
+    widget = slicer.util.loadUI(str(MODULE.parent / "Resources" / "UI" / "PancreasSeg.ui"))
+    widget.setMRMLScene(slicer.mrmlScene)
+    return widget
+
+
+@pytest.fixture
+def ui(panel):
+    return panel.ui
+
+
+@pytest.fixture
+def aVolumeNode(scene):
+    from PancreasSegLib import VolumeNodes
+
+    return VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "CT")
+
+
+@pytest.fixture
+def selected(panel, aVolumeNode):
+    """A CT that is selected in the panel."""
+    panel.ui.volumeSelector.setCurrentNode(aVolumeNode)
+    return aVolumeNode
+
+
+def wait(until, seconds: float = 5.0) -> None:
+    """Let Qt's timers run until something holds."""
+    clock = QtCore.QElapsedTimer()
+    clock.start()
+    while not until():
+        assert clock.elapsed() < 1000 * seconds, "it did not happen in time"
+        QtWidgets.QApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.AllEvents, 20)
+        QtCore.QThread.msleep(2)
