@@ -13,7 +13,7 @@ from pancreasseg.volume.resample import nearest_axes
 
 __all__ = ["VOLUME_RANGE", "Code", "Measurement", "compare", "measure"]
 
-VOLUME_RANGE = "adults 20-60 years: 72.4 ± 25.8 ml, less after 60; seen in adults: 18.8-139.8 ml"
+VOLUME_RANGE = "adults 20-60 years: 72.4 ± 25.8 ml; observed 18.8-139.8 ml"
 """For reading the value beside it; not a diagnosis (mean ± sd of 2,021 CT; range over published series)."""
 
 _EMPTY = "the mask is empty"
