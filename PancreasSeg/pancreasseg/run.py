@@ -26,12 +26,14 @@ class Outcome:
         volume: what was segmented.
         segmentation: the result, with all findings in it.
         measurements: of the mask, and against the reference where there is one.
+        reference: the mask to compare with, or None.
         dsc: against the reference, 0-1, or None without one.
     """
 
     volume: Volume
     segmentation: Segmentation
     measurements: tuple[Measurement, ...]
+    reference: np.ndarray | None
     dsc: float | None
 
 
@@ -99,7 +101,8 @@ def measurements_of(mask: np.ndarray, volume: Volume, reference: np.ndarray | No
 def complete(volume: Volume, segmentation: Segmentation, reference: np.ndarray | None = None) -> Outcome:
     """Measure a result, against a reference mask on the same grid where there is one."""
     measurements = measurements_of(segmentation.mask, volume, reference)
-    return Outcome(volume, segmentation, measurements, None if reference is None else dsc_among(measurements))
+    dsc = None if reference is None else dsc_among(measurements)
+    return Outcome(volume, segmentation, measurements, reference, dsc)
 
 
 def dsc_among(measurements: tuple[Measurement, ...]) -> float:
@@ -128,5 +131,5 @@ def write(folder: Path, outcome: Outcome, timings: Mapping[str, float] | None = 
         measurements,
         segmentation.findings,
         dsc=outcome.dsc,
-        report=lambda path: write_report(path, volume, segmentation, measurements),
+        report=lambda path: write_report(path, volume, segmentation, measurements, reference=outcome.reference),
     )

@@ -12,6 +12,9 @@ from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command, add_engine
 from pancreasseg.cli.segment import segment_to_folder, show_result
 
+#: Bundled; a model for patients would not know the phantom.
+MODEL = "phantom-two-stage"
+
 _DESCRIPTION = """\
 Make a phantom CT (a computed abdomen, no patient), segment it like any other CT and compare the result with the
 phantom's own pancreas. Shows that the installation works.
@@ -46,7 +49,14 @@ def run(options: argparse.Namespace) -> None:
     ct, truth = folder / "phantom-ct.nii.gz", folder / "phantom-pancreas.nii.gz"
     sitk.WriteImage(to_image(phantom.volume.array, phantom.volume.geometry), str(ct))
     write_nifti(truth, (phantom.labels == PANCREAS).astype(np.uint8), phantom.volume.geometry)
-    call = {"input": ct, "output": folder, "reference": truth, "reference_label": None, "box": None}
+    call = {
+        "model": options.model or MODEL,
+        "input": ct,
+        "output": folder,
+        "reference": truth,
+        "reference_label": None,
+        "box": None,
+    }
     document, outcome = segment_to_folder(argparse.Namespace(**{**vars(options), **call, "series": None, "allow": []}))
     if options.json:
         console.show_json(document)
