@@ -9,18 +9,14 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from pancreasseg.errors import InputError
+from pancreasseg.io.seg_nrrd import COLOUR, SEGMENT_NAME, TERMINOLOGY
 from pancreasseg.volume import Box
 from PancreasSegLib.Coordinates import geometryOfNode, ijkToRas, transformToWorld
 from PancreasSegLib.Placement import placeBeside
 from PancreasSegLib.VolumeNodes import checkTransform
 
-SEGMENT_ID = "Pancreas"
-SEGMENT_NAME = "Pancreas"
-COLOR = (249 / 255, 180 / 255, 111 / 255)  # the pancreas in Slicer's General Anatomy list
-TERMINOLOGY = (
-    "Segmentation category and type - 3D Slicer General Anatomy list"
-    "~SCT^123037004^Anatomical Structure~SCT^15776009^Pancreas~^^~Anatomic codes - DICOM master list~^^~^^"
-)
+SEGMENT_ID = SEGMENT_NAME
+COLOR = tuple(channel / 255 for channel in COLOUR)
 ALGORITHM_NAME = "PancreasSeg"
 DRAFT_ROLE = "PancreasSeg.Draft"
 LABELMAP = "Binary labelmap"

@@ -9,8 +9,12 @@ import slicer
 import slicer.util
 
 from pancreasseg.errors import InputError
+from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.volume import Geometry, Volume
-from PancreasSegLib.Coordinates import geometryOfNode, setGeometryOfNode
+from PancreasSegLib.Coordinates import geometryOfNode, setGeometryOfNode, transformToWorld
+
+# Parent transforms may stretch the CT by this share before a remark is made: rounding, not a scaling.
+STRETCH = 0.002
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,23 @@ def checkTransform(node) -> None:
             f"'{node.GetName()}' is under the non-linear transform '{parent.GetName()}'.",
             "Harden the transform (right-click it in the Data module) or take the volume out of it, then try again.",
         )
+
+
+def transformFindings(volumeNode) -> list[Finding]:
+    """A remark when the parent transforms stretch the CT: its own millimetres are then not those of the world."""
+    linear = transformToWorld(volumeNode)[:3, :3]
+    stretch = np.abs(np.linalg.svd(linear, compute_uv=False) - 1.0).max()
+    if stretch < STRETCH:
+        return []
+    return [
+        Finding(
+            "stretched-by-transform",
+            Severity.WARNING,
+            f"'{volumeNode.GetName()}' is under a transform that stretches it by up to {100 * stretch:.0f} %. "
+            "Volume and lengths are measured without it; harden the transform first if they should include it.",
+            float(stretch),
+        )
+    ]
 
 
 def addVolumeNode(scene, volume: Volume, name: str):

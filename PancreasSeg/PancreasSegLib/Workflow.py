@@ -225,6 +225,7 @@ class Workflow:
         if image.key != self._loadedKey:
             steps = ["load", *steps]
         self._run = _Run(parameters, image.key, image.geometry, image.array, steps, box, before, replaceEdited)
+        self._run.findings += VolumeNodes.transformFindings(volumeNode)
         self._observe(volumeNode)
         try:
             self._request()

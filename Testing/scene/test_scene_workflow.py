@@ -179,6 +179,16 @@ def test_a_serious_finding_flags_the_segment(workflow, client, aVolumeNode) -> N
     assert outcome.parameters.result["findings"][0]["code"] == "no-pancreas"
 
 
+def test_a_transform_that_stretches_the_ct_is_remarked_upon(scene, workflow, aVolumeNode) -> None:
+    aVolumeNode.SetAndObserveTransformNodeID(aTransform(scene).GetID())
+    assert workflow.run(aVolumeNode).findings == ()
+    stretched = np.diag([1.0, 1.1, 1.0, 1.0])
+    aVolumeNode.SetAndObserveTransformNodeID(aTransform(scene, matrix=stretched).GetID())
+    (finding,) = workflow.run(aVolumeNode).findings
+    assert finding.code == "stretched-by-transform"
+    assert finding.number == pytest.approx(0.1)
+
+
 def test_progress_reaches_the_listener(client, aVolumeNode) -> None:
     updates = []
     Workflow(client, onProgress=updates.append).run(aVolumeNode)
