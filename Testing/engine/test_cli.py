@@ -104,7 +104,7 @@ def test_segment_writes_its_five_files_and_measures_against_the_reference(
     assert result["dsc"] > 0.9
     assert {"measurements", "findings", "timings", "provenance"} <= result.keys()
     assert result["provenance"]["models"][0]["name"] == "bright"
-    assert {"read", "models", "coarse", "fine", "measure", "total"} <= result["timings"].keys()
+    assert {"read", "models", "coarse", "fine", "review", "measure"} <= result["timings"].keys()
     rows = list(csv.DictReader((folder / "statistics.csv").read_text(encoding="utf-8").splitlines()))
     assert {"volume", "hu_mean", "dsc", "hd95"} <= {row["name"] for row in rows}
     assert "Volume" in told.out

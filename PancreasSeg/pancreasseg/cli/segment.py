@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +96,6 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outc
     from pancreasseg.run import complete, segment, write
     from pancreasseg.volume import Box
 
-    started = time.monotonic()
     check_input(options)
     prepare_folder(options.output)
     with console.progress_shown(quiet=options.json) as progress:
@@ -112,8 +110,7 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outc
         with progress.stage("measure"):
             outcome = complete(volume, segmentation, reference)
         with progress.stage("write"):
-            timings = {**progress.timings, "total": time.monotonic() - started}
-            document = write(options.output, outcome, timings)
+            document = write(options.output, outcome, progress.timings)
     return document, outcome
 
 
