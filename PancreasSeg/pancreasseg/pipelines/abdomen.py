@@ -53,7 +53,7 @@ class Abdomen:
         enough = self.lung[self.first : self.last] >= DOME_LUNG
         run = max(1, round(20.0 / self.grid.spacing[2]))
         # Going up, the first slice from which the lungs fill that much for 2 cm.
-        for k in range(len(enough) - run):
+        for k in range(len(enough) - run + 1):
             if enough[k : k + run].all():
                 return self.first + k
         # A scan that ends in the bases of the lungs ends near the dome.
