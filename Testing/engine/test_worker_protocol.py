@@ -14,6 +14,10 @@ import numpy as np
 import pytest
 
 from pancreasseg.errors import OutputError, PancreasSegError, RunError
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.results import Provenance, Segmentation
+from pancreasseg.volume import Box, Geometry
+from pancreasseg.worker.codec import segmentation_fields, segmentation_from
 from pancreasseg.worker.folder import PREFIX, ExchangeFolder
 from pancreasseg.worker.protocol import Message, Request
 
@@ -145,3 +149,47 @@ def test_folders_of_killed_programs_are_removed_and_those_in_use_stay(tmp_path: 
     assert young.is_dir()
     in_use.remove()
     other.remove()
+
+
+def a_segmentation(mask: np.ndarray, geometry: Geometry, labels: np.ndarray | None) -> Segmentation:
+    box = Box((1, 2, 0), (6, 7, 4))
+    random = np.random.default_rng(0)
+    return Segmentation(
+        mask=mask,
+        box=box,
+        probability=random.random(box.shape, dtype=np.float32),
+        agreement=random.random(box.shape, dtype=np.float32),
+        findings=(Finding("several-components", Severity.WARNING, "Zwei Teile: prüfen.", 2.0),),
+        timings={"fine": 0.5},
+        provenance=Provenance(
+            "whole-volume", ({"name": "m", "version": "1", "sha256": "0"},), "cpu", "f32", box.bounds(), "1"
+        ),
+        labels=labels,
+    )
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_segmentation_crosses_the_pipe_unchanged(folder: ExchangeFolder, empty: bool) -> None:
+    geometry = Geometry((9, 8, 7))
+    mask: np.ndarray = np.zeros(geometry.shape, dtype=np.uint8)
+    labels = np.zeros_like(mask)
+    if not empty:
+        mask[2:4, 3:6, 2:5] = 1
+        labels[0, 0, 0], labels[6, 7, 8], labels[mask > 0] = 6, 1, 2
+    sent = a_segmentation(mask, geometry, labels)
+    line = Message(4, "result", segmentation_fields(sent, folder, 4)).line()
+    got = segmentation_from(Message.parse(line).fields, geometry, folder)
+    for name in ("mask", "probability", "agreement", "labels"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(sent, name))
+        assert getattr(got, name).dtype == getattr(sent, name).dtype
+    assert (got.box, got.findings, got.timings) == (sent.box, sent.findings, sent.timings)
+    assert got.provenance == sent.provenance
+    assert not list(folder.path.glob("*.npy"))
+
+
+def test_only_what_is_in_a_mask_is_written(folder: ExchangeFolder) -> None:
+    geometry = Geometry((200, 200, 100))
+    mask: np.ndarray = np.zeros(geometry.shape, dtype=np.uint8)
+    mask[50:60, 90:100, 80:90] = 1
+    segmentation_fields(a_segmentation(mask, geometry, None), folder, 1)
+    assert (folder.path / "mask-1.npy").stat().st_size < 2000
