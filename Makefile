@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable ".[slicer,test]"
+	$(BIN)/pip install --quiet --editable ".[export,slicer,test]"
 	touch $(STAMP)
 
 # make demo               phantom CT

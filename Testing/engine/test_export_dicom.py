@@ -158,6 +158,25 @@ def test_rtstruct_says_what_it_is_and_where_it_belongs(tmp_path: Path) -> None:
     assert read_rtstruct(tmp_path / "rt.dcm", source, geometry)["Margin 10 mm"].all()
 
 
+@pytest.mark.filterwarnings("ignore")  # rt-utils and OpenCV are no part of the product
+def test_rtstruct_opens_in_rt_utils(tmp_path: Path) -> None:
+    from rt_utils import RTStructBuilder
+
+    geometry = Geometry((18, 18, 9), (0.8, 0.8, 5.0), (-31.5, 12.25, 100.75))  # square: all that rt-utils places right
+    source = write_series(tmp_path / "ct", geometry)
+    mask = np.zeros(geometry.shape, dtype=np.uint8)
+    mask[2:6, 3:13, 4:15] = 1
+    write_rtstruct(tmp_path / "rt.dcm", [ExportSegment(mask)], geometry, source)
+    opened = RTStructBuilder.create_from(dicom_series_path=str(source), rt_struct_path=str(tmp_path / "rt.dcm"))
+    assert opened.get_roi_names() == ["Pancreas"]
+    back = np.moveaxis(opened.get_roi_mask_by_name("Pancreas"), -1, 0)
+    # It rounds points to pixels and counts the line itself as inside, so its masks are up to a pixel larger.
+    larger = np.zeros_like(back)
+    larger[2:6, 2:14, 3:16] = True
+    assert back[mask > 0].all()
+    assert not back[~larger].any()
+
+
 def test_every_structure_is_closed_and_holes_need_no_second_contour(tmp_path: Path) -> None:
     geometry = a_series_grid()
     mask = np.zeros(geometry.shape, dtype=np.uint8)
@@ -341,7 +360,7 @@ def test_without_highdicom_the_person_reads_what_to_install(tmp_path: Path, monk
         write_dicom_seg(tmp_path / "seg.dcm", [ExportSegment(blobs(geometry))], geometry, tmp_path)
     assert refusal.value.code == "package-missing"
     assert "highdicom" in refusal.value.message
-    assert "pip install" in refusal.value.hint
+    assert "pip install highdicom" in refusal.value.hint
 
 
 @pytest.fixture(scope="module")

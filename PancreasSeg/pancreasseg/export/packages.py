@@ -20,5 +20,5 @@ def needed(name: str, purpose: str) -> ModuleType:
         raise RunError(
             "package-missing",
             f"{purpose} needs the Python package {error.name}, which is not installed.",
-            "Install it for the Python that runs PancreasSeg, e.g. with: pip install 'pancreasseg[export]'",
+            f"Install it for the Python that runs PancreasSeg, e.g. with: pip install {name}",
         ) from error

@@ -13,6 +13,10 @@ from pancreasseg.errors import InputError
 from pancreasseg.io.seg_nrrd import COLOUR, SEGMENT_NAME
 from pancreasseg.volume import Geometry
 
+_TERMINOLOGY = (
+    "Segmentation category and type - 3D Slicer General Anatomy list"
+    "~{category}~{code}~^^~Anatomic codes - DICOM master list~^^~^^"
+)
 MARGIN_COLOUR = (111, 184, 210)
 
 
@@ -58,6 +62,12 @@ class ExportSegment:
     category: Code = ANATOMICAL_STRUCTURE
     code: Code = PANCREAS
     colour: tuple[int, int, int] = COLOUR
+
+    @property
+    def terminology(self) -> str:
+        """Slicer's text form of the codes."""
+        category, code = ("^".join((c.scheme, c.value, c.meaning)) for c in (self.category, self.code))
+        return _TERMINOLOGY.format(category=category, code=code)
 
     @classmethod
     def margin(cls, mask: np.ndarray, name: str, algorithm: Algorithm = Algorithm.AUTOMATIC) -> ExportSegment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -75,13 +76,21 @@ def make_surface(mask: np.ndarray, geometry: Geometry, *, smoothing_mm: float = 
 
 
 def write_stl(path: str | Path, surface: Surface, *, coordinates: Literal["LPS", "RAS"] = "LPS") -> None:
-    """Write a surface as binary STL in mm.
-
-    STL has no field for the coordinate system; the header says ``SPACE=LPS`` or ``SPACE=RAS``, as Slicer writes and
-    reads it. Programs that know nothing of it, and Slicer without it, take LPS.
+    """Write a surface as binary STL in mm, see `encode_stl`.
 
     Raises:
         OutputError: the file cannot be written.
+    """
+    content = encode_stl(surface, coordinates=coordinates)
+    with atomic_write(path) as partial:
+        partial.write_bytes(content)
+
+
+def encode_stl(surface: Surface, *, coordinates: Literal["LPS", "RAS"] = "LPS") -> bytes:
+    """A binary STL file in mm.
+
+    STL has no field for the coordinate system; the header says ``SPACE=LPS`` or ``SPACE=RAS``, as Slicer writes and
+    reads it. Programs that know nothing of it, and Slicer without it, take LPS.
     """
     points = surface.points if coordinates == "LPS" else surface.points * (-1, -1, 1)
     corners = points[surface.triangles]
@@ -91,8 +100,7 @@ def write_stl(path: str | Path, surface: Surface, *, coordinates: Literal["LPS",
     records["normal"] = np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
     records["corners"] = corners
     header = f"PancreasSeg surface in mm. SPACE={coordinates}".encode("ascii").ljust(80)
-    with atomic_write(path) as partial:
-        partial.write_bytes(header + np.uint32(len(records)).astype("<u4").tobytes() + records.tobytes())
+    return header + struct.pack("<I", len(records)) + records.tobytes()
 
 
 def _enclosed_ml(points: np.ndarray, triangles: np.ndarray) -> float:

@@ -119,7 +119,8 @@ def write_seg_nrrd(
     Raises:
         OutputError: the file cannot be written.
     """
-    content = encode_seg_nrrd(mask, geometry, algorithm=algorithm, automatic=automatic)
+    kind = "AUTOMATIC" if automatic else "SEMIAUTOMATIC"
+    content = encode_seg_nrrd(mask, geometry, algorithm=algorithm, algorithm_type=kind)
     with atomic_write(path) as partial:
         partial.write_bytes(content)
 
