@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,38 @@ def test_models_can_be_installed_listed_verified_and_removed(
     assert "patients" in tell("models", "info", "bright").out
     assert tell("models", "remove", "bright").code == 0
     assert tell("models", "verify", "bright").code == 4
+
+
+def _evil_zip(folder: Path) -> Path:
+    with zipfile.ZipFile(folder / "evil.zip", "w") as archive:
+        archive.writestr("../outside/model.json", "{}")
+    return folder / "evil.zip"
+
+
+def _not_a_checkpoint(folder: Path) -> Path:
+    (folder / "weights.pth").write_bytes(b"no checkpoint at all")
+    return folder / "weights.pth"
+
+
+SOURCES: dict[str, Callable[[Path], Path | str]] = {
+    "a name that is not in the catalogue": lambda folder: "nobody-knows-it",
+    "a path that is not there": lambda folder: folder / "not there.zip",
+    "an empty folder": lambda folder: folder,
+    "a zip that reaches outside": _evil_zip,
+    "a file that is no checkpoint": _not_a_checkpoint,
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_model_that_cannot_be_installed_is_one_sentence_and_the_store_stays_as_it_was(
+    tell: Tell, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    store = tmp_path_factory.mktemp("store")
+    monkeypatch.setenv("PANCREASSEG_HOME", str(store))
+    told = tell("models", "install", SOURCES[kind](tmp_path_factory.mktemp("source")))
+    assert told.code == 4
+    assert_one_sentence(told.err)
+    assert not [path for path in store.rglob("*") if path.is_file() and path.stat().st_size > 0]
 
 
 def _write(path: Path, array: np.ndarray) -> Path:
