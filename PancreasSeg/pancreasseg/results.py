@@ -61,6 +61,7 @@ class Segmentation:
         timings: seconds by stage.
         provenance: how it was made.
         labels: uint8 on the whole grid, all classes of a multi-organ model, or None.
+        second_largest: voxels of the largest separate piece that post-processing removed, as a part of what it kept.
     """
 
     mask: np.ndarray
@@ -71,3 +72,4 @@ class Segmentation:
     timings: dict[str, float]
     provenance: Provenance
     labels: np.ndarray | None = None
+    second_largest: float = 0.0

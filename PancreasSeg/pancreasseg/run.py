@@ -70,6 +70,7 @@ def segment(
             volume,
             box=result.box,
             stage_dsc=_stage_dsc(region, result, volume.geometry),
+            second_largest=result.second_largest,
             labels=result.labels,
             classes=() if result.labels is None else pipeline.stages[-1].card.classes,
             phase=phases.pop() if len(phases) == 1 else "any",

@@ -228,6 +228,17 @@ def test_a_far_false_positive_moves_neither_box_nor_mask(two_stage: Callable[...
     assert dsc(result.mask > 0, organ) > 0.9
 
 
+def test_a_large_piece_that_was_left_out_is_told(two_stage: Callable[..., TwoStagePipeline]) -> None:
+    volume, organ = patient()
+    hu = volume.array.copy()
+    hu[14:26, 20:24, 30:50] = 180  # beside the organ, inside its box
+    pipeline = two_stage()
+    apart = Volume(hu, volume.geometry)
+    result = pipeline.segment(apart, Box((15, 15, 5), (65, 60, 38)))
+    assert not result.mask[18, 21, 40]
+    assert result.second_largest == pytest.approx((hu[14:26, 20:24, 30:50] == 180).sum() / organ.sum(), rel=0.15)
+
+
 def test_single_stage_agrees_with_two_stage(
     stage: Callable[[str, float], Stage], two_stage: Callable[..., TwoStagePipeline]
 ) -> None:

@@ -55,13 +55,14 @@ class SingleStagePipeline(Pipeline):
             if found_at is not None:
                 inner = map_box(found_at, grid, volume.geometry).grow(MARGIN_MM, volume.geometry).intersect(box)
             fused = fuse([from_grid(coarse, grid, volume.geometry, inner)], threshold=self.threshold)
-            mask = paste(clean(fused.mask).mask, inner, volume.geometry)
+            organ = clean(fused.mask)
         return Segmentation(
-            mask=mask,
+            mask=paste(organ.mask, inner, volume.geometry),
             box=inner,
             probability=fused.probability,
             agreement=fused.agreement,
             findings=(*found, *progress.notices),
             timings={**timings, **progress.timings},
             provenance=self.provenance(inner),
+            second_largest=organ.second_largest,
         )

@@ -194,6 +194,7 @@ class TwoStagePipeline(Pipeline):
             findings=(*findings, *progress.notices),
             timings={},
             provenance=self.provenance(box),
+            second_largest=organ.second_largest,
         )
 
 

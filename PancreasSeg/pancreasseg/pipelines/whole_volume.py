@@ -207,12 +207,12 @@ class WholeVolumePipeline(Pipeline):
         region = seen if limit is None else limit
         only = None if self.options.organs else pancreas
         labels, window = winners(mean, grid, geometry, region, only)
-        organ = clean(labels == pancreas).mask
+        organ = clean(labels == pancreas)
         box = region
-        found = Box.of_mask(organ)
+        found = Box.of_mask(organ.mask)
         if limit is None and found is not None:
             box = found.out_of(window).grow(MARGIN_MM, geometry).intersect(seen)
-        mask = paste(organ, window, geometry)
+        mask = paste(organ.mask, window, geometry)
         inside = mask[box.slices]
         agreeing = np.zeros(box.shape, dtype=np.float32)
         for vote in votes:
@@ -226,6 +226,7 @@ class WholeVolumePipeline(Pipeline):
             timings={},
             provenance=self.provenance(seen if limit is None else limit),
             labels=paste(labels, window, geometry) if self.options.organs else None,
+            second_largest=organ.second_largest,
         )
 
 
