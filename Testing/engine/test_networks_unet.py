@@ -7,6 +7,7 @@ from monai.networks.nets import DynUNet
 
 from pancreasseg import networks
 from pancreasseg.errors import ModelError
+from pancreasseg.networks.fold import fold_batch_norm
 from pancreasseg.networks.unet3d import ConvNormAct
 
 ODD = (19, 13, 17)
@@ -123,6 +124,32 @@ def test_bfloat16_and_channels_last_agree_with_float32():
         with torch.autocast("cpu", torch.bfloat16):
             quick = network(x.to(memory_format=torch.channels_last_3d)).float().softmax(1)
     assert (quick - reference).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("unet3d", {"channels": (3, 4), "norm": "batch"}),
+        ("unet3d", {"channels": (3, 4), "norm": "batch", "block": "residual"}),
+        ("unet3d", {"channels": (3, 4), "norm": "instance", "block": "residual"}),
+        ("obelisk-hybrid", {}),
+        ("obelisk-unet", {}),
+    ],
+)
+def test_folding_batch_norms_changes_no_result(name, arguments):
+    torch.manual_seed(0)
+    network = networks.build(name, **arguments)
+    x = torch.randn(2, 1, 16, 14, 12)
+    with torch.no_grad():
+        for _ in range(3):
+            network(x + torch.randn_like(x))  # running statistics other than 0 and 1
+        expected = network.eval()(x)
+        convolutions = sum(isinstance(m, torch.nn.BatchNorm3d) for m in network.modules())
+        folded = fold_batch_norm(network)
+        torch.testing.assert_close(folded(x), expected, rtol=1e-4, atol=1e-4)
+    left = sum(isinstance(m, torch.nn.BatchNorm3d) for m in folded.modules())
+    assert left == (8 if name == "obelisk-hybrid" else 0)  # those before its 1x1x1 layers follow a concatenation
+    assert convolutions > left or arguments.get("norm") == "instance"
 
 
 def test_an_unknown_network_names_the_known_ones():

@@ -11,10 +11,11 @@ from pancreasseg.errors import ModelError
 from pancreasseg.models.card import NetworkCard
 from pancreasseg.models.package import ModelPackage, broken_weights
 from pancreasseg.networks import build
+from pancreasseg.networks.fold import fold_batch_norm
 
 
 def load_networks(package: ModelPackage, network_card: NetworkCard) -> list[nn.Module]:
-    """One network a member, on the CPU in float32, in evaluation mode, without gradients.
+    """One network a member for inference: on the CPU in float32, in evaluation mode, batch norms folded.
 
     Raises:
         ModelError: the weights are damaged, or do not fit the network in the card.
@@ -47,4 +48,4 @@ def _member(package: ModelPackage, card: NetworkCard, prefix: str, tensors: dict
             )
     cast = {key: value.float() if value.is_floating_point() else value for key, value in given.items()}
     network.load_state_dict(cast, assign=True)
-    return network.eval().requires_grad_(False)
+    return fold_batch_norm(network.eval()).requires_grad_(False)
