@@ -90,7 +90,7 @@ def test_surface_distances_equal_a_distance_map(mask, reference) -> None:
     there, back = surface_distances(mask, reference, SPACING)
     for found, ours, theirs in ((there, mask, reference), (back, reference, mask)):
         field = ndimage.distance_transform_edt(~surface(theirs), SPACING[::-1])
-        np.testing.assert_allclose(np.sort(found), np.sort(field[surface(ours)]), rtol=1e-12)
+        np.testing.assert_allclose(np.sort(found), np.sort(field[surface(ours)]), rtol=1e-5)
 
 
 def test_two_cubes_at_a_known_distance() -> None:

@@ -14,7 +14,7 @@ from pancreasseg.findings.phase import ARTERIAL, ENHANCED, UNENHANCED, estimate_
 from pancreasseg.volume import Box, Geometry, Volume
 
 VOLUME_ML = (20.0, 180.0)
-MEAN_HU = (0.0, 180.0)
+MEAN_HU = (-30.0, 180.0)  # a fatty pancreas on an unenhanced scan lies a little below 0; fat itself near -100
 STAGES_AGREE_DSC = 0.7
 LARGE_COMPONENT_ML = 1.0
 LARGE_COMPONENT_SHARE = 0.05
@@ -194,7 +194,7 @@ def _of_organ(inside: np.ndarray, hu: np.ndarray, geometry: Geometry, second_lar
     low, high = MEAN_HU
     if not low <= mean <= high:
         sentence = (
-            f"The mean of {mean:.0f} HU inside the mask is not that of a pancreas ({low:.0f}-{high:.0f} HU). "
+            f"The mean of {mean:.0f} HU inside the mask is not that of a pancreas ({low:.0f} to {high:.0f} HU). "
             "The mask probably lies on something else; move the box and segment again."
         )
         yield Finding("mean-hu-implausible", Severity.SERIOUS, sentence, mean)

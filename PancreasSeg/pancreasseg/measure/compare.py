@@ -107,7 +107,7 @@ def _distances(there: np.ndarray, back: np.ndarray) -> list[Measurement]:
                 f"nsd_{tolerance}mm",
                 f"Normalised surface distance at {tolerance} mm",
                 # A distance that equals the tolerance but for rounding is within it.
-                np.mean(both <= tolerance + 1e-6),
+                np.mean(both <= tolerance + 1e-4),
                 "1",
                 "share of both surfaces within the tolerance",
             )

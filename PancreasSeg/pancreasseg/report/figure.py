@@ -23,7 +23,7 @@ from pancreasseg.volume import Box, Volume
 _SIZE_INCHES = (15.0, 9.6)
 _DPI = 110
 _MOST_LINES = 7
-_LINE_LENGTH = 135
+_LINE_LENGTH = 165
 
 # What the page shows of the measurements, as (title, names that are shown together, text between them).
 _ROWS = (
