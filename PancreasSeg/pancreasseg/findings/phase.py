@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from pancreasseg.findings.blocks import Blocks
+from pancreasseg.volume import Box
 
 UNENHANCED, ARTERIAL, ENHANCED = "unenhanced", "arterial", "enhanced"
 
@@ -80,7 +81,7 @@ def estimate_phase(
             if above >= _SPLEEN_ABOVE_LIVER_HU:
                 return Phase(ARTERIAL, f"the spleen is {above:.0f} HU brighter than the liver", above)
         return Phase(ENHANCED, f"the spleen has {spleen:.0f} HU", spleen)
-    return _of_body(blocks, None if pancreas is None else _median(hu, pancreas != 0))
+    return _of_body(blocks, None if pancreas is None else _median(hu, pancreas))
 
 
 def _of_body(blocks: Blocks, pancreas: float | None) -> Phase | None:
@@ -134,5 +135,8 @@ def _organ_hu(hu: np.ndarray, labels: np.ndarray | None, classes: Sequence[str],
 
 def _median(hu: np.ndarray, mask: np.ndarray) -> float | None:
     """Median HU inside a mask, or None where it is too small to tell."""
-    inside = hu[mask]
+    box = Box.of_mask(mask)
+    if box is None:
+        return None
+    inside = hu[box.slices][mask[box.slices] != 0]
     return float(np.median(inside)) if inside.size >= _FEWEST_VOXELS else None
