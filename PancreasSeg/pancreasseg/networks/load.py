@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
@@ -28,9 +27,8 @@ def load_networks(package: ModelPackage, network_card: NetworkCard) -> list[nn.M
 
 
 def _member(package: ModelPackage, card: NetworkCard, prefix: str, tensors: dict[str, Tensor]) -> nn.Module:
-    # Built without memory and random numbers: every tensor comes from the package.
-    with torch.device("meta"):
-        network = build(card.network, **card.arguments)
+    # Not on the meta device, which spares the random numbers but first imports torch's compiler (more than a second).
+    network = build(card.network, **card.arguments)
     start = f"{prefix}."
     given = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
     wanted = network.state_dict()
