@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import sys
@@ -15,6 +16,7 @@ def install() -> None:
     The scene behind them is `Testing.slicer_boot`'s.
     """
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    _makeSingletonsImmortal()
     import slicer
     import slicer.util
     from PySide6 import QtWidgets
@@ -38,6 +40,17 @@ def install() -> None:
 
 
 _keep: list[object] = []
+
+
+def _makeSingletonsImmortal() -> None:
+    """Before Python 3.12, PySide6 6.12 gives back a reference to None with every call that returns nothing.
+
+    It was built for Pythons in which None, True and False are immortal; so they are made here, lest the interpreter end
+    when the last reference is gone.
+    """
+    if sys.version_info < (3, 12):
+        for it in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(it)).value += 1 << 40
 
 
 def _i18n() -> ModuleType:

@@ -8,6 +8,7 @@ from PancreasSegLib import Segments, Statistics
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons
 
 EDITOR_TAG = "SegmentEditor"
+SEEN = "PancreasSeg.Seen"
 
 
 class CorrectSection:
@@ -30,9 +31,13 @@ class CorrectSection:
             node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
             node.UnRegister(None)
             node.SetSingletonTag(EDITOR_TAG)
-            # A tumour inside the pancreas is both; who wants segments to exclude each other says so in the editor.
-            node.SetOverwriteMode(node.OverwriteNone)
             node = slicer.mrmlScene.AddNode(node)
+        if node.GetAttribute(SEEN) is None:
+            node.SetAttribute(SEEN, "true")
+            # Once, in place of the default: a tumour inside the pancreas is both. Who wants segments to exclude each
+            # other says so in the editor, and is obeyed.
+            if node.GetOverwriteMode() == node.OverwriteAllSegments:
+                node.SetOverwriteMode(node.OverwriteNone)
         self.editor.setMRMLSegmentEditorNode(node)
         self.editor.setMRMLScene(slicer.mrmlScene)
 

@@ -1,0 +1,481 @@
+"""The large button: run, progress, cancel, and everything that can come in between."""
+
+import numpy as np
+import pytest
+import slicer
+from Testing.panel.conftest import wait
+from Testing.scene.builders import aBendingTransform, aCt, aGeometry, aTransform, rotation
+
+from pancreasseg.errors import InputError, RunError
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.progress import Update
+from PancreasSegLib import RoiNodes, Segments, VolumeNodes
+from PancreasSegLib.Parameters import Parameters
+
+
+def run(panel) -> None:
+    panel.ui.segmentButton.click()
+    wait(lambda: not panel.session.busy)
+
+
+def mask(parameters: Parameters) -> np.ndarray:
+    return Segments.readMask(parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
+
+
+def test_one_click_runs_both_stages_and_brings_box_segment_and_numbers(panel, ui, client, selected) -> None:
+    run(panel)
+    assert [name for name, _ in client.requests] == ["load", "localize", "segment"]
+    parameters = panel.session.parameters
+    assert mask(parameters).any()
+    assert RoiNodes.boxOfRoi(parameters.roiNode, selected) == client.box()
+    assert ui.roiSelector.currentNode() is parameters.roiNode
+    assert ui.segmentEditor.segmentationNode() is parameters.segmentationNode
+    assert ui.segmentEditor.currentSegmentID() == parameters.segmentId
+    assert ui.segmentEditor.sourceVolumeNode() is selected
+    assert ui.statisticsTable.rowCount > 20
+    assert not ui.correctSection.collapsed
+
+
+def test_the_button_turns_into_cancel_and_back(panel, ui, client, selected) -> None:
+    client.held = True
+    assert ui.segmentButton.text == "Segment pancreas"
+    ui.segmentButton.click()
+    assert ui.segmentButton.text == "Cancel"
+    assert ui.segmentButton.enabled
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert ui.segmentButton.text == "Segment pancreas"
+
+
+def test_cancel_leaves_the_scene_as_it_was(panel, ui, client, selected) -> None:
+    client.held = True
+    ui.segmentButton.click()
+    ui.segmentButton.click()
+    assert ui.segmentButton.text == "Cancelling..."
+    assert not ui.segmentButton.enabled
+    wait(lambda: not panel.session.busy)
+    assert ui.segmentMessage.text == "Cancelled; nothing was changed."
+    assert panel.session.parameters.segmentationNode is None
+    run(panel)
+    assert mask(panel.session.parameters).any(), "the next click works"
+
+
+def test_a_double_click_starts_one_run_and_does_not_cancel_it(panel, ui, client, selected, monkeypatch) -> None:
+    monkeypatch.setattr("PancreasSegLib.Panel.Runner.DOUBLE_CLICK_SECONDS", 60.0)
+    client.held = True
+    ui.segmentButton.click()
+    ui.segmentButton.click()
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert [name for name, _ in client.requests].count("segment") == 1
+    assert mask(panel.session.parameters).any()
+
+
+def test_progress_shows_stage_share_and_time_left(panel, ui, selected) -> None:
+    panel.runner.onProgress(Update("fine", 1, 2, 0.52, 12.4))
+    assert ui.progressBar.value == 52
+    assert ui.progressLabel.text == "Segmenting · about 12 s left"
+    panel.runner.onProgress(Update("coarse", 0, 2, 0.0, None))
+    assert ui.progressLabel.text == "Finding the pancreas"
+    panel.runner.onProgress(Update("fine", 1, 2, 0.1, 200))
+    assert ui.progressLabel.text == "Segmenting · about 3 min left"
+
+
+def test_progress_of_the_whole_run_never_goes_back(panel, client, selected) -> None:
+    shown = []
+    panel.runner.onProgress = lambda update: shown.append(update.fraction)
+    run(panel)
+    assert shown == sorted(shown)
+    assert len(shown) >= 3
+    assert shown[-1] < 1
+
+
+def test_the_progress_bar_is_there_only_while_a_run_is_going_on(panel, ui, client, selected) -> None:
+    assert ui.progressBar.isHidden()
+    client.held = True
+    ui.segmentButton.click()
+    assert not ui.progressBar.isHidden()
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert ui.progressBar.isHidden()
+
+
+def test_what_must_be_known_during_a_run_is_said_at_once(panel, ui, client, selected) -> None:
+    client.held = True
+    ui.segmentButton.click()
+    panel.runner.onNotice(Finding("smaller-tiles", Severity.WARNING, "Smaller tiles are used now."))
+    assert ui.segmentMessage.text == "Smaller tiles are used now."
+    client.held = False
+    wait(lambda: not panel.session.busy)
+
+
+def test_findings_are_shown_with_a_colour_the_serious_ones_first(panel, ui, client, selected) -> None:
+    client.findings = (
+        Finding("small", Severity.WARNING, "Small <5 ml."),
+        Finding("none", Severity.SERIOUS, "No pancreas was found."),
+    )
+    run(panel)
+    text = ui.findingsLabel.text
+    assert text.index("No pancreas") < text.index("Small &lt;5 ml.")
+    assert "#c62828" in text
+    assert "#b26a00" in text
+
+
+def test_locate_shows_the_box_without_segmenting(panel, ui, client, selected) -> None:
+    ui.locateButton.click()
+    wait(lambda: not panel.session.busy)
+    parameters = panel.session.parameters
+    assert RoiNodes.boxOfRoi(parameters.roiNode, selected) == client.box()
+    assert parameters.segmentationNode is None
+    assert ui.roiFactsLabel.text == "10 x 9 x 40 mm · 3 ml · 12 x 12 x 8 voxels"
+    run(panel)
+    assert dict(client.requests)["segment"] is None, "the box is the engine's own, so all its candidates vote"
+
+
+def test_a_moved_box_marks_the_result_as_stale_and_one_click_runs_inside_it(panel, ui, client, selected) -> None:
+    run(panel)
+    assert ui.staleLabel.isHidden()
+    roiNode = panel.session.parameters.roiNode
+    size = np.array(roiNode.GetSize())
+    roiNode.SetSize(*(size * [1.5, 1, 1]))
+    wait(lambda: not ui.staleLabel.isHidden())
+    assert ui.segmentButton.text == "Segment again inside the ROI"
+    before = len(client.requests)
+    run(panel)
+    box = RoiNodes.boxOfRoi(roiNode, selected)
+    assert client.requests[before:] == [("segment", box)], "neither loading nor locating: the worker is warm"
+    assert ui.staleLabel.isHidden()
+    assert ui.segmentButton.text == "Segment pancreas inside the ROI"
+
+
+def test_undo_brings_back_the_state_before_the_run(panel, ui, client, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    first = mask(parameters)
+    RoiNodes.setBox(parameters.roiNode, client.box().grow(2, client.geometry), selected)
+    run(panel)
+    assert not np.array_equal(mask(parameters), first)
+    ui.segmentEditor.undo()
+    np.testing.assert_array_equal(mask(parameters), first)
+
+
+def edit(parameters: Parameters) -> np.ndarray:
+    """Erase half of the segment by hand."""
+    drawn = mask(parameters)
+    drawn[:, :, drawn.shape[2] // 3 :] = 0
+    assert drawn.any()
+    Segments.writeMask(drawn, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
+    return drawn
+
+
+def test_hand_work_is_replaced_only_after_asking(panel, ui, client, dialogs, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    drawn = edit(parameters)
+    dialogs.agree = False
+    ui.segmentButton.click()
+    assert "edited by hand" in dialogs.asked[0]
+    assert not panel.session.busy
+    np.testing.assert_array_equal(mask(parameters), drawn)
+    assert ui.segmentMessage.text == "The corrected segment was kept."
+    dialogs.agree = True
+    run(panel)
+    assert mask(parameters).sum() > drawn.sum()
+    ui.segmentEditor.undo()
+    np.testing.assert_array_equal(mask(parameters), drawn)
+
+
+def test_a_segment_that_was_not_touched_is_replaced_without_asking(panel, dialogs, selected) -> None:
+    run(panel)
+    run(panel)
+    assert dialogs.asked == []
+
+
+def test_the_overwrite_mode_of_the_segment_editor_is_honoured(panel, ui, client, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    node, editor = parameters.segmentationNode, ui.segmentEditor.mrmlSegmentEditorNode()
+    other = node.GetSegmentation().AddEmptySegment("tumour", "Tumour")
+    drawn = np.zeros_like(mask(parameters))
+    drawn[client.box().slices] = 1
+    Segments.writeMask(drawn, node, other, selected)
+    assert editor.GetOverwriteMode() == editor.OverwriteNone
+    run(panel)
+    np.testing.assert_array_equal(Segments.readMask(node, other, selected), drawn)
+    editor.SetOverwriteMode(editor.OverwriteAllSegments)
+    run(panel)
+    left = Segments.readMask(node, other, selected)
+    np.testing.assert_array_equal(left != 0, (drawn != 0) & (mask(parameters) == 0))
+    assert "Tumour" in ui.segmentMessage.text
+    ui.segmentEditor.undo()
+    np.testing.assert_array_equal(Segments.readMask(node, other, selected), drawn)
+
+
+def test_a_hidden_segment_is_spared_when_only_visible_ones_are_overwritten(panel, ui, client, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    node, editor = parameters.segmentationNode, ui.segmentEditor.mrmlSegmentEditorNode()
+    other = node.GetSegmentation().AddEmptySegment("tumour", "Tumour")
+    drawn = np.zeros_like(mask(parameters))
+    drawn[client.box().slices] = 1
+    Segments.writeMask(drawn, node, other, selected)
+    node.GetDisplayNode().SetSegmentVisibility(other, False)
+    editor.SetOverwriteMode(editor.OverwriteVisibleSegments)
+    run(panel)
+    np.testing.assert_array_equal(Segments.readMask(node, other, selected), drawn)
+
+
+def test_the_worker_dies_in_the_middle_and_the_next_click_works(panel, ui, client, selected) -> None:
+    client.held = True
+    ui.segmentButton.click()
+    client.die()
+    wait(lambda: not panel.session.busy)
+    assert ui.segmentMessage.text == "The process ended. Run again."
+    assert panel.session.parameters.segmentationNode is None
+    run(panel)
+    assert mask(panel.session.parameters).any()
+
+
+def test_a_mistake_of_the_program_is_a_sentence_too_and_the_next_click_works(
+    panel, ui, client, selected, monkeypatch, caplog
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Segments, "keepDraft", lambda *_: 1 / 0)
+        run(panel)
+    assert "should not have (ZeroDivisionError)" in ui.segmentMessage.text
+    assert "ZeroDivisionError" in caplog.text
+    run(panel)
+    assert mask(panel.session.parameters).any()
+
+
+@pytest.mark.parametrize("step", ["load", "localize", "segment"])
+def test_a_step_that_fails_leaves_a_sentence(panel, ui, client, selected, step) -> None:
+    client.fail[step] = RunError("out-of-memory", "There is not enough memory.", "Close other programs.")
+    run(panel)
+    assert ui.segmentMessage.text == "There is not enough memory. Close other programs."
+    assert ui.segmentButton.enabled
+
+
+def test_the_volume_is_removed_while_running(panel, ui, client, scene, selected) -> None:
+    client.held = True
+    ui.segmentButton.click()
+    scene.RemoveNode(selected)
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert ui.segmentMessage.text.startswith("The CT was removed")
+    wait(lambda: not ui.segmentButton.enabled)
+    assert "No CT volume is selected" in ui.segmentButton.toolTip
+
+
+def test_the_scene_is_closed_while_running(panel, ui, client, scene, selected) -> None:
+    client.held = True
+    ui.segmentButton.click()
+    scene.Clear(False)
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert "scene was closed" in ui.segmentMessage.text
+    assert not ui.segmentButton.enabled
+    again = VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "Another CT")
+    ui.volumeSelector.setCurrentNode(again)
+    run(panel)
+    assert mask(panel.session.parameters).any()
+
+
+def test_the_roi_is_removed_while_running(panel, client, scene, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    client.held = True
+    panel.ui.segmentButton.click()
+    scene.RemoveNode(parameters.roiNode)
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert mask(parameters).any()
+
+
+def test_the_segmentation_is_removed_while_running(panel, client, scene, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    client.held = True
+    panel.ui.segmentButton.click()
+    scene.RemoveNode(parameters.segmentationNode)
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert mask(parameters).any()
+
+
+def test_the_segment_is_removed_while_running(panel, client, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    client.held = True
+    panel.ui.segmentButton.click()
+    parameters.segmentationNode.GetSegmentation().RemoveSegment(parameters.segmentId)
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert mask(parameters).any()
+
+
+def test_the_segment_is_renamed_while_running(panel, client, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    client.held = True
+    panel.ui.segmentButton.click()
+    parameters.segmentationNode.GetSegmentation().GetSegment(parameters.segmentId).SetName("Bauchspeicheldrüse")
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    segment = parameters.segmentationNode.GetSegmentation().GetSegment(parameters.segmentId)
+    assert segment.GetName() == "Bauchspeicheldrüse"
+
+
+def test_a_segment_drawn_while_running_is_not_overwritten(panel, client, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    node, first = parameters.segmentationNode, parameters.segmentId
+    client.held = True
+    panel.ui.segmentButton.click()
+    drawn = edit(parameters)
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert parameters.segmentId != first
+    np.testing.assert_array_equal(Segments.readMask(node, first, selected), drawn)
+
+
+def labelmap(scene):
+    return scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
+
+
+def without_voxels(scene):
+    return scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
+
+
+def colour(scene):
+    node = scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Photo")
+    slicer.util.updateVolumeFromArray(node, np.zeros((3, 3, 3, 3), np.uint8))
+    return node
+
+
+def magnetic_resonance(scene):
+    node = VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "T1")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+    hierarchy.SetItemAttribute(item, "DICOM.Modality", "MR")
+    return node
+
+
+def moment_of_a_sequence(scene):
+    node = VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "Perfusion")
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "Sequence")
+    sequence.SetDataNodeAtValue(node, "0")
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    browser.AddProxyNode(node, sequence, False)
+    return node
+
+
+def bent(scene):
+    node = VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "Warped")
+    node.SetAndObserveTransformNodeID(aBendingTransform(scene).GetID())
+    return node
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (labelmap, "is a labelmap"),
+        (colour, "3 values in each voxel"),
+        (magnetic_resonance, "is a MR series"),
+        (without_voxels, "has no voxels"),
+        (moment_of_a_sequence, "one moment of the 4D sequence"),
+        (bent, "Harden the transform"),
+    ],
+)
+def test_what_is_no_ct_is_a_sentence_and_the_button_says_why(panel, ui, scene, make, said) -> None:
+    ui.volumeSelector.setCurrentNode(make(scene))
+    assert said in ui.inputMessage.text
+    assert not ui.segmentButton.enabled
+    assert ui.segmentButton.toolTip == ui.locateButton.toolTip == ui.inputMessage.text
+
+
+def test_without_a_volume_the_button_says_so(panel, ui) -> None:
+    assert not ui.segmentButton.enabled
+    assert ui.segmentButton.toolTip.startswith("No CT volume is selected.")
+    assert ui.inputMessage.isHidden(), "an empty panel needs no reproach"
+
+
+def test_a_ct_that_is_bent_later_is_refused_from_then_on(panel, ui, scene, selected) -> None:
+    assert ui.segmentButton.enabled
+    selected.SetAndObserveTransformNodeID(aBendingTransform(scene).GetID())
+    wait(lambda: not ui.segmentButton.enabled)
+    assert "non-linear" in ui.segmentButton.toolTip
+
+
+def test_voxels_that_only_reading_finds_wrong_are_a_sentence_after_the_click(panel, ui, selected) -> None:
+    selected.GetImageData().AllocateScalars(10, 1)
+    slicer.util.arrayFromVolume(selected)[:] = np.nan
+    run(panel)
+    assert "not numbers" in ui.segmentMessage.text
+
+
+def rotate(roiNode, scene) -> None:
+    """About its own middle."""
+    matrix, centre = np.eye(4), np.array(roiNode.GetCenterWorld())
+    matrix[:3, :3] = rotation(0, 0, 20)
+    matrix[:3, 3] = centre - matrix[:3, :3] @ centre
+    roiNode.SetAndObserveTransformNodeID(aTransform(scene, "Turn", matrix).GetID())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda roi, scene: roi.SetCenter(5000, 0, 0), "lies outside the volume"),
+        (lambda roi, scene: roi.SetSize(0, 10, 10), "thinner than one voxel"),
+        (lambda roi, scene: roi.RemoveAllControlPoints(), "has no size yet"),
+        (rotate, "is rotated against the slices"),
+    ],
+)
+def test_an_roi_that_cannot_be_used_says_why(panel, ui, scene, selected, spoil, said) -> None:
+    run(panel)
+    spoil(panel.session.parameters.roiNode, scene)
+    wait(lambda: not ui.segmentButton.enabled)
+    assert said in ui.segmentButton.toolTip
+    assert said in ui.roiFactsLabel.text
+
+
+def test_a_rotated_roi_is_aligned_by_one_click(panel, ui, scene, selected) -> None:
+    run(panel)
+    assert not ui.alignRoiButton.enabled
+    rotate(panel.session.parameters.roiNode, scene)
+    wait(lambda: ui.alignRoiButton.enabled)
+    ui.alignRoiButton.click()
+    assert ui.segmentButton.enabled
+    run(panel)
+    assert ui.segmentMessage.text == ""
+
+
+def test_fast_and_accurate_are_two_pipelines(panel, ui, client, selected) -> None:
+    ui.fastRadioButton.click()
+    run(panel)
+    assert panel.session.parameters.pipeline == "fast"
+    ui.accurateRadioButton.click()
+    assert panel.session.parameters.pipeline == "two-stage"
+
+
+def test_the_margin_reaches_the_engine(panel, ui, client, selected, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        client,
+        "localize",
+        lambda **settings: asked.append(settings) or client._take("localize", settings, RunError("x", "x", "")),
+    )
+    ui.marginSlider.value = 25
+    ui.fastRadioButton.click()
+    ui.locateButton.click()
+    assert panel.session.parameters.marginMm == 25
+    panel.runner.close()
+
+
+def test_nothing_is_lost_when_replacing_is_impossible_to_ask(panel, ui, client, dialogs, selected) -> None:
+    """A refusal other than "edited by hand" is no question."""
+    client.fail["segment"] = InputError("box-outside-volume", "The box lies outside.", "")
+    run(panel)
+    assert dialogs.asked == []
+    assert ui.segmentMessage.text == "The box lies outside."
