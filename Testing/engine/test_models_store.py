@@ -95,6 +95,13 @@ def test_the_best_model_is_an_installed_one_then_the_more_accurate_then_the_larg
         store.best(("localizer", "segmenter"))
 
 
+def test_a_model_that_saw_no_person_is_never_the_best_while_another_did(store, tmp_path):
+    for name, dsc, synthetic in (("made-up", 0.99, True), ("real", 0.5, False)):
+        figures = [{"metric": "DSC", "value": dsc, "data": "x"}]
+        store.install(write_tiny(tmp_path / "from" / name, name=name, figures=figures, synthetic=synthetic).folder)
+    assert store.best().card.name == "real"
+
+
 def test_bundled_packages_are_neither_replaced_nor_removed(store, source, tmp_path):
     write_tiny(tmp_path / "bundled" / "tiny-model")
     for change in (lambda: store.install(source.folder), lambda: store.remove("tiny-model")):

@@ -117,6 +117,13 @@ def test_no_memory_at_all_is_one_plain_sentence() -> None:
     assert caught.value.hint
 
 
+def test_a_network_that_must_see_everything_is_never_cut_into_tiles() -> None:
+    network = Hungry(limit=115**3)
+    with pytest.raises(RunError, match="not enough memory"):
+        Predictor([network], CPU, tiles=False).probabilities(noise(120, 120, 120))
+    assert set(network.shapes) == {(120, 120, 120)}
+
+
 def test_other_faults_of_a_network_are_not_taken_for_missing_memory() -> None:
     class Broken(nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:

@@ -48,13 +48,14 @@ class Predictor:
     Args:
         networks: the members; their softmax outputs are averaged.
         hardware: device and precision to begin with.
+        tiles: false for networks that must see their whole input at once; their ladder has no tiles.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], hardware: Hardware) -> None:
+    def __init__(self, networks: Sequence[nn.Module], hardware: Hardware, *, tiles: bool = True) -> None:
         if not networks:
             raise ValueError("a predictor needs at least one network")
         self._networks = [network.eval().requires_grad_(False) for network in networks]
-        self._ladder = list(_ladder(hardware))
+        self._ladder = list(_ladder(hardware, TILE_EDGES if tiles else ()))
         self._placed: str | None = None
 
     @property
@@ -116,7 +117,7 @@ class Predictor:
                 return
         raise RunError(
             "out-of-memory",
-            "There is not enough memory for this volume, even in small tiles on the CPU.",
+            "There is not enough memory for this volume, even with the smallest pieces on the CPU.",
             "Close other programs, or choose a smaller box.",
         )
 
@@ -198,15 +199,15 @@ def gaussian_weight(shape: Sequence[int]) -> np.ndarray:
     return np.maximum(weight, 1e-3).astype(np.float32)
 
 
-def _ladder(hardware: Hardware) -> Iterator[Attempt]:
+def _ladder(hardware: Hardware, edges: Sequence[int]) -> Iterator[Attempt]:
     """As asked; smaller tiles; half precision; the CPU."""
     yield Attempt(hardware, None)
-    for edge in TILE_EDGES:
+    for edge in edges:
         yield Attempt(hardware, edge)
     if hardware.half != hardware:
-        yield Attempt(hardware.half, TILE_EDGES[-1])
+        yield Attempt(hardware.half, edges[-1] if edges else None)
     if hardware.device != "cpu":
-        for tile in (None, *TILE_EDGES):
+        for tile in (None, *edges):
             yield Attempt(Hardware("cpu", "f32"), tile)
 
 

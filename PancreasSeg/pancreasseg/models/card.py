@@ -101,7 +101,11 @@ class Weights:
 
 @dataclass(frozen=True)
 class Card:
-    """A checked ``model.json``. ``training`` has the keys data, licence, cases and recipe, as far as known."""
+    """A checked ``model.json``.
+
+    ``training`` has the keys data, licence, cases and recipe, as far as known. ``synthetic`` says that the networks saw
+    no CT of a person: such a model is for trying the software, and its figures do not compare with others'.
+    """
 
     name: str
     version: str
@@ -113,6 +117,7 @@ class Card:
     intended_use: str
     not_for: tuple[str, ...]
     training: dict[str, Any]
+    synthetic: bool
     figures: tuple[Figure, ...]
     licence: str
     citation: str
@@ -174,6 +179,7 @@ class Card:
             intended_use=entry.text("intended_use"),
             not_for=entry.texts("not_for", empty=True),
             training=dict(training),
+            synthetic=bool(entry.get("synthetic", bool, optional=True)),
             figures=tuple(_figure(part) for part in entry.entries("figures", empty=True)),
             licence=entry.text("licence"),
             citation=entry.text("citation", empty=True),

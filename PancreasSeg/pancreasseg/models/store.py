@@ -91,8 +91,8 @@ class Store:
     def best(self, roles: Sequence[str] | None = None) -> ModelPackage:
         """The package to use when nobody has named one.
 
-        Installed packages come before those that are bundled for trying the software; then the higher published DSC,
-        then the larger ensemble.
+        Models that saw CTs of people come before those trained on synthetic images, installed ones before bundled ones;
+        then the higher published DSC, then the larger ensemble.
 
         Args:
             roles: networks that it must have.
@@ -117,6 +117,7 @@ class Store:
         return {
             "name": card.name,
             "version": card.version,
+            "synthetic": card.synthetic,
             "title": card.title,
             "description": card.description,
             "pipeline": card.pipeline,
@@ -289,11 +290,11 @@ class Store:
         return found
 
 
-def _rank(package: ModelPackage) -> tuple[bool, float, int, str]:
+def _rank(package: ModelPackage) -> tuple[bool, bool, float, int, str]:
     """Sorts the better package first."""
     card = package.card
     dsc = max((figure.value for figure in card.figures if figure.metric.upper() == "DSC"), default=0.0)
-    return (package.bundled, -dsc, -sum(len(network.members) for network in card.networks), card.name)
+    return (card.synthetic, package.bundled, -dsc, -sum(len(network.members) for network in card.networks), card.name)
 
 
 def _copy(source: Path, folder: Path) -> None:

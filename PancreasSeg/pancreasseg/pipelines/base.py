@@ -31,7 +31,9 @@ class Stage:
     def __init__(self, package: ModelPackage, card: NetworkCard, hardware: Hardware) -> None:
         self.package = package
         self.card = card
-        self.predictor = Predictor(load_networks(package, card), hardware)
+        # A region resampled to one fixed size is a network's whole world; cut into tiles it would mean something else.
+        whole_view = card.preprocessing.size is not None
+        self.predictor = Predictor(load_networks(package, card), hardware, tiles=not whole_view)
 
     def grid(self, geometry: Geometry, box: Box) -> Geometry:
         """The network's input grid over ``box``."""

@@ -72,6 +72,7 @@ def card(scores: Path | None, patients: int) -> dict[str, Any]:
             "find nothing or something else."
         ),
         "pipeline": "two-stage",
+        "synthetic": True,
         "contrast_phase": "portal-venous",
         "intended_use": "Trying the software, its demo and its tests. Not for patients.",
         "not_for": [
