@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from pancreasseg.errors import ModelError
+from pancreasseg.networks.attention_unet import AttentionUNet
 from pancreasseg.networks.obelisk import ObeliskHybrid, ObeliskUNet
 from pancreasseg.networks.unet3d import UNet3d
 
@@ -15,6 +16,7 @@ _NETWORKS: dict[str, type[nn.Module]] = {
     "unet3d": UNet3d,
     "obelisk-hybrid": ObeliskHybrid,
     "obelisk-unet": ObeliskUNet,
+    "attention-unet": AttentionUNet,
 }
 
 NAMES = tuple(_NETWORKS)
@@ -54,4 +56,4 @@ def build(name: str, **arguments: Any) -> nn.Module:
         ) from error
 
 
-__all__ = ["NAMES", "ObeliskHybrid", "ObeliskUNet", "UNet3d", "build"]
+__all__ = ["NAMES", "AttentionUNet", "ObeliskHybrid", "ObeliskUNet", "UNet3d", "build"]

@@ -168,6 +168,7 @@ def supervised(
     used = weights[: len(outputs)]
     total = torch.zeros((), device=truth.device)
     for output, weight in zip(outputs, used, strict=True):
-        at_level = truth if output.shape[2:] == truth.shape[2:] else F.adaptive_avg_pool3d(truth, output.shape[2:])
+        k, j, i = output.shape[2:]
+        at_level = truth if output.shape[2:] == truth.shape[2:] else F.adaptive_avg_pool3d(truth, (k, j, i))
         total = total + weight / sum(used) * loss(output, at_level)
     return total
