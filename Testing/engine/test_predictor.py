@@ -148,6 +148,21 @@ def test_cancel_takes_effect_between_patches() -> None:
     assert len(seen) == 2
 
 
+def test_cancel_takes_effect_within_a_pass() -> None:
+    passed: list[int] = []
+
+    class Layer(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            passed.append(1)
+            return image
+
+    network = nn.Sequential(*(Layer() for _ in range(5)), Contrast())
+    with pytest.raises(Cancelled):
+        Predictor([network], CPU).probabilities(noise(8, 8, 8), Progress(cancelled=lambda: len(passed) >= 2))
+    assert len(passed) == 2
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+
 def test_bf16_agrees_with_f32_but_for_rounding() -> None:
     array = noise(16, 16, 16)
     half = Predictor([Contrast()], Hardware("cpu", "bf16")).probabilities(array)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +81,7 @@ class Predictor:
 
         Args:
             array: float32 of shape (A, B, C) in the axis order the network wants, or (channels, A, B, C).
-            progress: advanced after every forward pass; cancel takes effect there.
+            progress: advanced after every forward pass; cancel takes effect before every layer.
             patch: slide a window of this shape instead of one pass over the whole array.
             members: indices of the members to use; all by default.
 
@@ -147,7 +148,7 @@ class Predictor:
         """Softmax of one network over one piece: (1, channels, A, B, C) -> (classes, A, B, C) float32."""
         placed = image.to(device=hardware.device, memory_format=torch.channels_last_3d)
         dtype = DTYPES[hardware.precision]
-        with torch.autocast(hardware.device, dtype=dtype, enabled=dtype != torch.float32):
+        with torch.autocast(hardware.device, dtype=dtype, enabled=dtype != torch.float32), _watched(network, progress):
             logits = network(placed)
         result = logits.float().softmax(dim=1)[0]
         progress.advance()
@@ -179,6 +180,18 @@ class Predictor:
             weights[region] += weight
         assert total is not None  # noqa: S101  (there is at least one tile)
         return (total / weights).numpy()
+
+
+@contextmanager
+def _watched(network: nn.Module, progress: Progress) -> Iterator[None]:
+    """Cancel takes effect before every layer: one pass over a large region can take seconds."""
+    layers = [module for module in network.modules() if not any(module.children())]
+    hooks = [layer.register_forward_pre_hook(lambda *_: progress.check()) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def starts(length: int, window: int) -> list[int]:
