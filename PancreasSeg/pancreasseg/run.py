@@ -37,6 +37,11 @@ class Outcome:
     dsc: float | None
 
 
+def announce(pipeline: Pipeline, progress: Progress, *, localize: bool) -> None:
+    """Tell ``progress`` all stages of `segment`, so that its fraction and seconds left speak of the whole run."""
+    progress.plan([*(pipeline.localizing if localize else ()), *pipeline.segmenting, ("review", 0.3)])
+
+
 def segment(
     volume: Volume, pipeline: Pipeline, region: Localization | Box | None = None, progress: Progress | None = None
 ) -> Segmentation:
@@ -59,6 +64,7 @@ def segment(
     from pancreasseg.findings.result import review
 
     progress = progress or Progress()
+    announce(pipeline, progress, localize=region is None)
     if region is None:
         region = pipeline.localize(volume, progress)
     result = pipeline.segment(volume, region, progress)

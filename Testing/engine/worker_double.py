@@ -29,6 +29,8 @@ class Double:
 
     models = ()
     stages = ()
+    localizing = (("coarse", 1.0),)
+    segmenting = (("fine", 3.0),)
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.pipeline or "double"

@@ -18,6 +18,8 @@ from pancreasseg.results import Localization, Provenance, Segmentation
 from pancreasseg.volume import Box, Geometry, Volume
 from pancreasseg.volume.resample import AIR_HU, from_grid, network_grid, to_grid
 
+Costs = tuple[tuple[str, float], ...]
+
 
 class Stage:
     """One network of a model package, ready to run on boxes of a volume.
@@ -135,6 +137,16 @@ class Pipeline(ABC):
     def precision(self) -> str:
         """The precision in use now."""
         return self.stages[-1].predictor.hardware.precision
+
+    @property
+    @abstractmethod
+    def localizing(self) -> Costs:
+        """The stages of `localize` with their relative cost, for announcing a whole run before it starts."""
+
+    @property
+    @abstractmethod
+    def segmenting(self) -> Costs:
+        """The stages of `segment` with their relative cost, on the same scale."""
 
     @abstractmethod
     def localize(self, volume: Volume, progress: Progress | None = None) -> Localization:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pancreasseg.pipelines.base import Pipeline, Stage
+from pancreasseg.pipelines.base import Costs, Pipeline, Stage
 from pancreasseg.pipelines.body import body_box, map_box
 from pancreasseg.pipelines.fusion import fuse
 from pancreasseg.pipelines.postprocess import clean
@@ -30,9 +30,20 @@ class SingleStagePipeline(Pipeline):
         self.segmenter = segmenter
         self.threshold = threshold
 
+    @property
+    def localizing(self) -> Costs:
+        """The localizer over the body, or the search for the box."""
+        return (("body", 0.1),)
+
+    @property
+    def segmenting(self) -> Costs:
+        """The networks, then fusion and the way back to the native grid."""
+        return (("window", 3.0), ("fusion", 0.5))
+
     def localize(self, volume: Volume, progress: Progress | None = None) -> Localization:
         """The body box; there is no localizer to ask."""
         progress = progress or Progress()
+        progress.plan(self.localizing)
         with progress.stage("body"):
             box = body_box(volume)
         return Localization(box, 1.0, (box,), timings=dict(progress.timings))
@@ -40,7 +51,7 @@ class SingleStagePipeline(Pipeline):
     def segment(self, volume: Volume, region: Localization | Box, progress: Progress | None = None) -> Segmentation:
         """The segmenter in overlapping windows over the region, blended with Gaussian weights."""
         progress = progress or Progress()
-        progress.plan([("window", 3.0), ("fusion", 0.5)])
+        progress.plan(self.segmenting)
         box, found, timings = (
             (region.clip(volume.geometry), (), {})
             if isinstance(region, Box)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.pipelines.base import Pipeline, Stage
+from pancreasseg.pipelines.base import Costs, Pipeline, Stage
 from pancreasseg.pipelines.body import body_box, map_box
 from pancreasseg.pipelines.fusion import METHODS, fuse
 from pancreasseg.pipelines.postprocess import clean, touched_faces
@@ -62,10 +62,20 @@ class TwoStagePipeline(Pipeline):
         self.options = options or TwoStageOptions()
         self.name = "two-stage" if self.options.boxes == 2 else "fast"
 
+    @property
+    def localizing(self) -> Costs:
+        """The localizer over the body, or the search for the box."""
+        return (("coarse", 1.0),)
+
+    @property
+    def segmenting(self) -> Costs:
+        """The networks, then fusion and the way back to the native grid."""
+        return (("fine", 1.5 * self.options.boxes), ("fusion", 0.5))
+
     def localize(self, volume: Volume, progress: Progress | None = None) -> Localization:
         """Box 1 from the coarse mask, box 2 from the up-sampled coarse mask (Zhao 2019, section 2.2.2)."""
         progress = progress or Progress()
-        progress.plan([("coarse", 1.0)])
+        progress.plan(self.localizing)
         geometry = volume.geometry
         with progress.stage("coarse", self.localizer.predictor.members):
             coarse, grid = self.localizer.pancreas(volume, body_box(volume), progress)
@@ -124,7 +134,7 @@ class TwoStagePipeline(Pipeline):
     def segment(self, volume: Volume, region: Localization | Box, progress: Progress | None = None) -> Segmentation:
         """The segmenter in every candidate box; majority vote with the up-sampled coarse mask (Zhao 2019)."""
         progress = progress or Progress()
-        progress.plan([("fine", 3.0), ("fusion", 0.5)])
+        progress.plan(self.segmenting)
         if isinstance(region, Box):
             return self._inside(volume, region.clip(volume.geometry), progress)
         if not region.candidates:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.pipelines.abdomen import Abdomen, find_abdomen
-from pancreasseg.pipelines.base import Pipeline, Stage
+from pancreasseg.pipelines.base import Costs, Pipeline, Stage
 from pancreasseg.pipelines.body import map_box
 from pancreasseg.pipelines.postprocess import clean
 from pancreasseg.progress import Progress
@@ -63,6 +63,16 @@ class WholeVolumePipeline(Pipeline):
         self.network = network
         self.options = options or WholeVolumeOptions()
 
+    @property
+    def localizing(self) -> Costs:
+        """The localizer over the body, or the search for the box."""
+        return (("body", 0.2),)
+
+    @property
+    def segmenting(self) -> Costs:
+        """The networks, then fusion and the way back to the native grid."""
+        return (("organs", float(self.network.predictor.members)), ("fusion", 0.5))
+
     def localize(self, volume: Volume, progress: Progress | None = None) -> Localization:
         """The body's box over about 200 mm from just above the liver dome.
 
@@ -70,7 +80,7 @@ class WholeVolumePipeline(Pipeline):
         its organs rises and falls smoothly over more than 10 cm around the right one. Short scans need no search.
         """
         progress = progress or Progress()
-        progress.plan([("body", 0.2)])
+        progress.plan(self.localizing)
         with progress.stage("body"):
             abdomen = find_abdomen(volume)
         if abdomen is None:
@@ -90,7 +100,7 @@ class WholeVolumePipeline(Pipeline):
         """
         progress = progress or Progress()
         members = self.network.predictor.members
-        progress.plan([("organs", float(members)), ("fusion", 0.5)])
+        progress.plan(self.segmenting)
         if isinstance(region, Localization):
             seen, limit, findings = region.box, None, list(region.findings)
             timings = region.timings

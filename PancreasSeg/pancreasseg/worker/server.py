@@ -211,7 +211,7 @@ class Server:
         return localization_fields(self._localization(key, settings, progress))
 
     def _segment(self, request: Request) -> dict[str, Any]:
-        from pancreasseg.run import segment
+        from pancreasseg.run import announce, segment
 
         assert self._folder is not None  # noqa: S101  (hello came first)
         key, settings, progress = self._prepare(request)
@@ -220,8 +220,9 @@ class Server:
             placed = None if bounds is None else Box.checked(bounds, self._warm.volume.geometry)
         except (TypeError, ValueError) as error:
             raise _malformed("segment") from error
-        localization = None if placed else self._localization(key, settings, progress)
         pipeline = self._warm.pipeline(key, settings)
+        announce(pipeline, progress, localize=placed is None and self._warm.localization(key) is None)
+        localization = None if placed else self._localization(key, settings, progress)
         result = segment(self._warm.volume, pipeline, placed or localization, progress)
         return {
             **segmentation_fields(result, self._folder, request.id),
