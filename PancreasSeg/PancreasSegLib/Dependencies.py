@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import re
 import tempfile
@@ -18,6 +19,7 @@ TORCH_VERSION = ">=2.4"
 _REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
 
 
+@functools.cache
 def requirements() -> dict[str, str]:
     """What is needed beside torch: name -> lowest version."""
     lines = _REQUIREMENTS.read_text(encoding="utf-8").splitlines()
@@ -26,9 +28,16 @@ def requirements() -> dict[str, str]:
 
 
 def missing() -> tuple[str, ...]:
-    """Names of the packages that are not installed or too old; nothing is imported to find out."""
+    """Names of the packages that are not installed or too old; nothing is imported to find out.
+
+    What was there once is not looked for again, because this is asked at every change of a button.
+    """
     needed = {TORCH: TORCH_VERSION.removeprefix(">="), **requirements()}
-    return tuple(name for name, lowest in needed.items() if not _isInstalled(name, lowest))
+    _present.update(name for name, lowest in needed.items() if name not in _present and _isInstalled(name, lowest))
+    return tuple(name for name in needed if name not in _present)
+
+
+_present: set[str] = set()
 
 
 def _isInstalled(name: str, lowest: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
+
 import qt
 import slicer
 import slicer.util
@@ -9,7 +12,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from PancreasSegLib import Agreement
+from PancreasSegLib import Agreement, Dependencies
 from PancreasSegLib.Panel.AdvancedSection import AdvancedSection
 from PancreasSegLib.Panel.CorrectSection import CorrectSection
 from PancreasSegLib.Panel.DependencySection import DependencySection
@@ -32,6 +35,11 @@ SEGMENTATION_EVENTS = (
     "SegmentRemoved",
     "SegmentModified",
 )
+
+
+def _preload() -> None:
+    if not Dependencies.missing():
+        importlib.import_module("pancreasseg.measure.measurements")
 
 
 class Panel(VTKObservationMixin):
@@ -97,6 +105,8 @@ class Panel(VTKObservationMixin):
         """The panel is shown."""
         self.correct.enter()
         self.runner.describe()
+        # Measuring imports packages that take a second to load; touching neither Qt nor MRML, they load meanwhile.
+        threading.Thread(target=_preload, daemon=True).start()
         self.models.list()
 
     def exit(self) -> None:

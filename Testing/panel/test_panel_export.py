@@ -1,0 +1,257 @@
+"""Files for planning, read back by other libraries, and margins."""
+
+import os
+
+import highdicom
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+from rt_utils import RTStructBuilder
+from Testing.engine.ct_files import a_series, write_slices
+from Testing.panel.test_panel_run import edit, mask, run
+from Testing.scene.builders import aCt, aGeometry
+
+from pancreasseg.io.read import read_volume
+from pancreasseg.volume import Box
+from PancreasSegLib import Export, Segments, VolumeNodes
+from PancreasSegLib.Coordinates import lpsRas
+
+BUTTONS = ("dicomSegButton", "rtStructButton", "niftiButton", "nrrdButton", "stlButton")
+
+
+@pytest.fixture
+def folder(ui, tmp_path):
+    """An export folder with a name that is not easy."""
+    path = tmp_path / "Planung für morgen"
+    path.mkdir()
+    ui.exportFolder.currentPath = str(path)
+    return path
+
+
+@pytest.fixture
+def series(tmp_path):
+    """A DICOM series on disk, with voxels that the fake worker takes for a pancreas."""
+    shape = (20, 32, 32)  # square voxels and slices: all that rt-utils places right
+    array = np.random.default_rng(3).integers(-150, 250, shape, dtype=np.int16)
+    return write_slices(tmp_path / "series", a_series(array, PixelSpacing=[2.0, 2.0]))
+
+
+@pytest.fixture
+def fromDicom(panel, scene, series, monkeypatch):
+    """A CT that Slicer knows from its DICOM database, segmented."""
+    volume = read_volume(series)
+    node = VolumeNodes.addVolumeNode(scene, volume, "CT from DICOM")
+    files = {f"uid{n}": str(path) for n, path in enumerate(sorted(series.iterdir()))}
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(files))
+
+    class Database:
+        @staticmethod
+        def fileForInstance(identifier: str) -> str:
+            return files.get(identifier, "")
+
+    monkeypatch.setattr(slicer, "dicomDatabase", Database, raising=False)
+    panel.ui.volumeSelector.setCurrentNode(node)
+    run(panel)
+    panel.ui.exportSection.collapsed = False
+    return panel
+
+
+def test_without_a_folder_the_buttons_say_so(panel, ui, selected) -> None:
+    run(panel)
+    for name in BUTTONS:
+        assert getattr(ui, name).toolTip == "Choose a folder first."
+        assert not getattr(ui, name).enabled
+
+
+def test_nifti_holds_the_mask_on_the_cts_own_grid(panel, ui, selected, folder) -> None:
+    run(panel)
+    ui.niftiButton.click()
+    image = nibabel.load(folder / "pancreas.nii.gz")
+    np.testing.assert_array_equal(np.asarray(image.dataobj).T, mask(panel.session.parameters))
+    assert ui.exportMessage.text == "Written: pancreas.nii.gz."
+
+
+def test_nrrd_holds_the_segment_with_its_name(panel, ui, selected, folder) -> None:
+    run(panel)
+    ui.nrrdButton.click()
+    image = sitk.ReadImage(str(folder / "pancreas.seg.nrrd"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), mask(panel.session.parameters))
+    assert image.GetMetaData("Segment0_Name") == "Pancreas"
+
+
+def test_stl_is_where_the_pancreas_is(panel, ui, headless, selected, folder) -> None:
+    run(panel)
+    ui.stlButton.click()
+    model = headless.logics["Models"].AddModel(str(folder / "pancreas.stl"))
+    bounds = np.zeros(6)
+    model.GetRASBounds(bounds)
+    middle = (bounds[::2] + bounds[1::2]) / 2
+    parameters = panel.session.parameters
+    box = Box.of_mask(mask(parameters))
+    index = [(a + b - 1) / 2 for a, b in zip(box.start, box.stop, strict=True)]
+    np.testing.assert_allclose(middle, lpsRas(aGeometry().to_world(index)), atol=1e-3)
+
+
+def test_a_second_export_keeps_the_first(panel, ui, selected, folder) -> None:
+    run(panel)
+    ui.niftiButton.click()
+    ui.niftiButton.click()
+    assert sorted(p.name for p in folder.iterdir()) == ["pancreas-2.nii.gz", "pancreas.nii.gz"]
+
+
+def test_dicom_seg_is_read_back_by_highdicom(fromDicom, ui, folder, series) -> None:
+    assert ui.dicomSegButton.enabled, ui.dicomSegButton.toolTip
+    ui.dicomSegButton.click()
+    written = highdicom.seg.segread(folder / "pancreas.seg.dcm")
+    description = written.get_segment_description(1)
+    assert description.segmented_property_type.value == "15776009"
+    assert description.algorithm_type.value == "AUTOMATIC"
+    volume = written.get_volume(combine_segments=True)
+    assert volume.array.sum() == mask(fromDicom.session.parameters).sum()
+
+
+def test_an_edited_segment_is_exported_as_semiautomatic(fromDicom, ui, folder) -> None:
+    edit(fromDicom.session.parameters)
+    ui.dicomSegButton.click()
+    written = highdicom.seg.segread(folder / "pancreas.seg.dcm")
+    assert written.get_segment_description(1).algorithm_type.value == "SEMIAUTOMATIC"
+
+
+def test_rtstruct_is_read_back_by_rt_utils(fromDicom, ui, folder, series) -> None:
+    parameters = fromDicom.session.parameters
+    k, j, i = np.ogrid[:20, :32, :32]
+    solid = ((k - 8) / 4) ** 2 + ((j - 13) / 6) ** 2 + ((i - 17) / 9) ** 2 < 1
+    Segments.writeMask(solid, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
+    ui.rtStructButton.click()
+    read = RTStructBuilder.create_from(str(series), str(folder / "pancreas.rtstruct.dcm"))
+    assert read.get_roi_names() == ["Pancreas"]
+    theirs = np.moveaxis(read.get_roi_mask_by_name("Pancreas"), -1, 0)
+    overlap = 2 * (theirs & solid).sum() / (theirs.sum() + solid.sum())
+    assert overlap > 0.85, "rt-utils fills contours half a voxel wider"
+
+
+def test_a_ct_that_is_not_from_dicom_is_told_before_the_click(panel, ui, selected, folder) -> None:
+    run(panel)
+    assert ui.preflightLabel.isHidden()
+    ui.exportSection.collapsed = False
+    assert "not loaded from DICOM" in ui.preflightLabel.text
+    assert not ui.dicomSegButton.enabled
+    assert "not loaded from DICOM" in ui.dicomSegButton.toolTip
+    assert ui.niftiButton.enabled
+
+
+def test_a_slice_that_is_missing_on_disk_is_told_before_the_click(fromDicom, ui, folder, series) -> None:
+    sorted(series.iterdir())[7].unlink()
+    ui.exportSection.collapsed = True
+    ui.exportSection.collapsed = False
+    assert not ui.rtStructButton.enabled
+    assert ui.preflightLabel.text
+
+
+def test_a_volume_read_from_dicom_files_without_a_database_knows_them_too(scene, series) -> None:
+    node = VolumeNodes.addVolumeNode(scene, read_volume(series), "CT")
+    files = [str(path) for path in sorted(series.iterdir())]
+    storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    for file in files:
+        storage.AddFileName(file)
+    storage.SetFileName(files[0])
+    node.SetAndObserveStorageNodeID(storage.GetID())
+    assert Export.dicomFiles(node) == files
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_a_sentence(panel, ui, selected, folder) -> None:
+    run(panel)
+    folder.chmod(0o500)
+    ui.niftiButton.click()
+    assert ui.exportMessage.text == "The export folder cannot be written. Choose another one."
+
+
+@pytest.mark.parametrize("name", [n for n in BUTTONS if n not in ("dicomSegButton", "rtStructButton")])
+def test_a_folder_that_cannot_be_written_is_a_sentence_and_leaves_nothing(
+    panel, ui, selected, folder, monkeypatch, name
+) -> None:
+    run(panel)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    getattr(ui, name).click()
+    assert ui.exportMessage.text == "The export folder cannot be written. Choose another one."
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_is_gone_is_a_sentence(panel, ui, selected, folder) -> None:
+    run(panel)
+    folder.rmdir()
+    ui.nrrdButton.click()
+    assert ui.exportMessage.text == "The export folder does not exist. Choose another one."
+
+
+def test_a_margin_in_mm_becomes_a_segment(panel, ui, selected) -> None:
+    run(panel)
+    ui.insideBodyCheckBox.checked = False
+    ui.marginXSpinBox.value = 6.0
+    assert ui.marginZSpinBox.value == 6.0
+    ui.addMarginButton.click()
+    segmentation = panel.session.parameters.segmentationNode.GetSegmentation()
+    assert [segmentation.GetNthSegment(n).GetName() for n in range(2)] == ["Pancreas", "Pancreas + 6 mm"]
+    node = panel.session.parameters.segmentationNode
+    grown = Segments.readMask(node, segmentation.GetNthSegmentID(1), selected)
+    ours = mask(panel.session.parameters)
+    distance = sitk.GetArrayFromImage(
+        sitk.SignedMaurerDistanceMap(image(ours), insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
+    )
+    np.testing.assert_array_equal(grown != 0, distance <= 6.0 + 1e-4)
+
+
+def image(array: np.ndarray) -> sitk.Image:
+    result = sitk.GetImageFromArray(array)
+    result.SetSpacing(aGeometry().spacing)
+    return result
+
+
+def test_three_margins_grow_by_their_own_mm(panel, ui, selected) -> None:
+    run(panel)
+    ui.insideBodyCheckBox.checked = False
+    assert not ui.marginYSpinBox.enabled
+    ui.isotropicCheckBox.checked = False
+    assert ui.marginYSpinBox.enabled
+    ui.marginXSpinBox.value, ui.marginYSpinBox.value, ui.marginZSpinBox.value = 0.0, 0.0, 10.0
+    ui.addMarginButton.click()
+    assert "Pancreas + 0/0/10 mm" in ui.exportMessage.text
+    node = panel.session.parameters.segmentationNode
+    grown = Segments.readMask(node, node.GetSegmentation().GetNthSegmentID(1), selected)
+    ours = mask(panel.session.parameters)
+    columns = grown.any(axis=0)
+    np.testing.assert_array_equal(columns, ours.any(axis=0))
+    assert grown.sum() > ours.sum()
+
+
+def test_a_margin_is_clipped_by_the_body(panel, ui, scene) -> None:
+    """Air from column 12 on: the margin stops at the skin."""
+    ct = aCt(aGeometry())
+    ct.array[:] = np.where(ct.array > 150, 160, 40)
+    ct.array[:, :, 18:] = -1000
+    node = VolumeNodes.addVolumeNode(scene, ct, "Slim")
+    ui.volumeSelector.setCurrentNode(node)
+    run(panel)
+    ui.marginXSpinBox.value = 15.0
+    ui.addMarginButton.click()
+    segmentation = panel.session.parameters.segmentationNode
+    grown = Segments.readMask(segmentation, segmentation.GetSegmentation().GetNthSegmentID(1), node)
+    assert grown[:, :, 17].any()
+    assert not grown[:, :, 19:].any()
+
+
+def test_the_folder_is_remembered(panel, ui, folder, module, client, dialogs) -> None:
+    import sys
+
+    from Testing.panel.conftest import aWidget
+
+    from PancreasSegLib.Panel.Panel import Panel
+    from PancreasSegLib.Workflow import Workflow
+
+    again = Panel(slicer.util.childWidgetVariables(widget := aWidget()), Workflow(client), sys.executable, dialogs)
+    assert again.ui.exportFolder.currentPath == str(folder)
+    again.close()
+    widget.deleteLater()

@@ -1,0 +1,165 @@
+"""Several CTs in one scene, each with its own choices; saved, closed and loaded again."""
+
+import numpy as np
+import pytest
+import slicer
+from Testing.panel.conftest import wait
+from Testing.panel.test_panel_run import mask, run
+from Testing.scene.builders import OBLIQUE, aCt, aGeometry, aTransform
+
+from PancreasSegLib import SceneFiles, VolumeNodes
+
+
+@pytest.fixture
+def two(panel, scene, selected):
+    """Two CTs: the second oblique and under a transform."""
+    other = VolumeNodes.addVolumeNode(scene, aCt(aGeometry(OBLIQUE), seed=7), "Oblique")
+    other.SetAndObserveTransformNodeID(aTransform(scene).GetID())
+    return selected, other
+
+
+def test_every_ct_has_its_own_roi_segment_and_choices(panel, ui, two) -> None:
+    first, second = two
+    ui.marginSlider.value = 22
+    ui.fastRadioButton.click()
+    run(panel)
+    mine = panel.session.parameters
+    ui.volumeSelector.setCurrentNode(second)
+    assert ui.marginSlider.value == 10
+    assert ui.accurateRadioButton.checked
+    assert ui.roiSelector.currentNode() is None
+    assert ui.statisticsTable.rowCount == 0
+    run(panel)
+    theirs = panel.session.parameters
+    assert theirs.roiNode is not mine.roiNode
+    assert theirs.segmentationNode is not mine.segmentationNode
+    ui.volumeSelector.setCurrentNode(first)
+    assert ui.roiSelector.currentNode() is mine.roiNode
+    assert ui.segmentEditor.segmentationNode() is mine.segmentationNode
+    assert ui.marginSlider.value == 22
+    assert ui.fastRadioButton.checked
+    assert ui.statisticsTable.rowCount > 20
+
+
+def test_a_volume_selected_while_another_runs_is_not_possible(panel, ui, client, two) -> None:
+    client.held = True
+    ui.segmentButton.click()
+    assert not ui.volumeSelector.enabled
+    assert "run is going on" in ui.volumeSelector.toolTip
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert ui.volumeSelector.enabled
+
+
+def test_a_saved_scene_comes_back_as_it_was(panel, ui, client, scene, headless, two, tmp_path) -> None:
+    second = two[1]
+    ui.volumeSelector.setCurrentNode(second)
+    ui.marginSlider.value = 17
+    run(panel)
+    before = mask(panel.session.parameters)
+    roiNode = panel.session.parameters.roiNode
+    roiNode.SetSize(*(1.4 * np.array(roiNode.GetSize())))
+    file = tmp_path / "scene.mrb"
+    SceneFiles.saveScene(scene, file)
+    scene.Clear(False)
+    assert ui.volumeSelector.currentNode() is None
+    assert not ui.segmentButton.enabled
+    assert scene.ReadFromMRB(str(file), True)
+    ui.volumeSelector.setCurrentNode(slicer.util.getNode("Oblique"))
+    np.testing.assert_array_equal(mask(panel.session.parameters), before)
+    assert ui.marginSlider.value == 17
+    assert not ui.staleLabel.isHidden(), "the moved box is still moved"
+    assert ui.segmentButton.text == "Segment again inside the ROI"
+    assert ui.statisticsTable.rowCount > 20
+    run(panel)
+    assert mask(panel.session.parameters).sum() > before.sum()
+
+
+def test_two_panels_worth_of_scenes_leave_no_observer_behind(panel, ui, scene, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    watched = [parameters.roiNode, parameters.segmentationNode.GetSegmentation(), selected]
+    assert {id(o) for o, *_ in panel.Observations} >= {id(o) for o in watched}
+    ui.volumeSelector.setCurrentNode(None)
+    assert not {id(o) for o, *_ in panel.Observations} & {id(o) for o in watched}
+
+
+def test_an_own_roi_is_put_into_the_ct_with_handles_and_segmented_inside(panel, ui, client, selected) -> None:
+    ui.roiSelector.addNode()
+    node = panel.session.parameters.roiNode
+    assert node.GetDisplayNode().GetHandlesInteractive()
+    assert not node.GetDisplayNode().GetRotationHandleVisibility()
+    assert ui.segmentButton.text == "Segment pancreas inside the ROI"
+    run(panel)
+    assert [name for name, _ in client.requests] == ["load", "segment"]
+
+
+def test_the_roi_is_hidden_and_shown(panel, ui, selected) -> None:
+    assert not ui.roiVisibleCheckBox.enabled
+    run(panel)
+    ui.roiVisibleCheckBox.click()
+    assert not panel.session.parameters.roiNode.GetDisplayVisibility()
+    ui.roiVisibleCheckBox.click()
+    assert panel.session.parameters.roiNode.GetDisplayVisibility()
+
+
+def test_without_an_roi_the_pancreas_is_located_again(panel, ui, client, selected) -> None:
+    run(panel)
+    ui.roiSelector.setCurrentNode(None)
+    assert ui.segmentButton.text == "Segment pancreas"
+    run(panel)
+    assert [name for name, _ in client.requests][-2:] == ["localize", "segment"]
+
+
+def test_entering_and_leaving_the_module_hands_views_and_shortcuts_over(panel, ui) -> None:
+    panel.enter()
+    assert (ui.segmentEditor._shortcuts, ui.segmentEditor._views) == (True, True)
+    ui.segmentEditor.setActiveEffectByName("Paint")
+    panel.exit()
+    assert ui.segmentEditor.activeEffect() is None
+    assert (ui.segmentEditor._shortcuts, ui.segmentEditor._views) == (False, False)
+    wait(lambda: not panel.session.workflow.describing)
+
+
+def test_the_editor_is_slicers_own(panel, ui, scene) -> None:
+    node = ui.segmentEditor.mrmlSegmentEditorNode()
+    assert node is scene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+
+
+def test_the_status_line_names_model_device_and_memory(panel, ui, selected) -> None:
+    assert "device not asked yet" in ui.statusLabel.text
+    panel.enter()
+    wait(lambda: "Fake device" in ui.statusLabel.text)
+    assert ui.statusLabel.text.count(" · ") == 2
+    assert ui.statusLabel.text.endswith("1.0 of 2.0 GB free")
+    assert "synthetic" in ui.statusLabel.text
+
+
+def test_choices_under_advanced_reach_the_engine_and_stay_with_the_ct(panel, ui, client, two) -> None:
+    choose(ui.deviceSelector, "cpu")
+    choose(ui.precisionSelector, "f32")
+    choose(ui.modelSelector, "phantom-two-stage")
+    choose(ui.pipelineSelector, "single-stage")
+    run(panel)
+    asked = dict(client.requests)["localize"]
+    assert {
+        "pipeline": "single-stage",
+        "model": "phantom-two-stage",
+        "device": "cpu",
+        "precision": "f32",
+    }.items() <= asked.items()
+    assert "one way to run" in ui.fastRadioButton.toolTip
+    ui.volumeSelector.setCurrentNode(two[1])
+    assert ui.deviceSelector.currentIndex == 0
+
+
+def choose(selector, value: str) -> None:
+    selector.setCurrentIndex(selector.findData(value))
+
+
+def test_a_model_that_does_not_fit_the_pipeline_disables_the_button_with_the_reason(panel, ui, selected) -> None:
+    choose(ui.pipelineSelector, "whole-volume")
+    assert not ui.segmentButton.enabled
+    assert "whole-volume" in ui.segmentButton.toolTip
+    choose(ui.pipelineSelector, "")
+    assert ui.segmentButton.enabled

@@ -1,0 +1,258 @@
+"""Correcting, and numbers that follow."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+from PySide6 import QtGui
+from Testing.panel.conftest import wait
+from Testing.panel.test_panel_run import edit, mask, run
+from Testing.scene.builders import OBLIQUE, aCt, aGeometry
+
+from PancreasSegLib import Segments, VolumeNodes
+from PancreasSegLib.Coordinates import setGeometryOfNode
+
+
+def rows(ui) -> dict[str, str]:
+    """The table as a person reads it."""
+    table = ui.statisticsTable
+    return {table.item(n, 0).text(): table.item(n, 1).text() for n in range(table.rowCount)}
+
+
+@pytest.fixture
+def done(panel, selected):
+    """The panel after a run."""
+    run(panel)
+    return panel
+
+
+def test_the_table_has_volume_hu_shape_and_overlap_with_the_draft(done, ui) -> None:
+    table = rows(ui)
+    parameters = done.session.parameters
+    ml = mask(parameters).sum() * aGeometry().voxel_ml
+    assert table["Volume"] == f"{ml:.1f} ml"
+    assert "Compared with AI draft" in table
+    assert table["Dice similarity coefficient"] == "1.000"
+    assert {"Mean HU", "Length", "95 % Hausdorff distance", "Volume difference"} <= set(table)
+
+
+def test_numbers_follow_an_edit_once_it_pauses(done, ui) -> None:
+    drawn = edit(done.session.parameters)
+    wait(lambda: rows(ui)["Volume"] == f"{drawn.sum() * aGeometry().voxel_ml:.1f} ml")
+    assert 0 < float(rows(ui)["Dice similarity coefficient"]) < 1
+
+
+def test_many_edits_are_measured_once(done, ui, monkeypatch) -> None:
+    wait(lambda: not done.statistics._timer.active)
+    measured = []
+    monkeypatch.setattr(
+        "PancreasSegLib.Statistics.statisticsOf", lambda p: measured.append(p) or done.statistics.statistics
+    )
+    for _ in range(5):
+        edit(done.session.parameters)
+    wait(lambda: measured)
+    wait(lambda: not done.statistics._timer.active)
+    assert len(measured) == 1
+
+
+def test_an_edit_changes_the_segments_dicom_tag_and_back_again(done, ui) -> None:
+    parameters = done.session.parameters
+    segment = parameters.segmentationNode.GetSegmentation().GetSegment(parameters.segmentId)
+
+    def tag() -> str:
+        import vtk
+
+        value = vtk.mutable("")
+        segment.GetTag("DICOM.SegmentAlgorithmType", value)
+        return value.get()
+
+    assert tag() == "AUTOMATIC"
+    edit(parameters)
+    wait(lambda: tag() == "SEMIAUTOMATIC")
+    ui.restoreDraftButton.click()
+    wait(lambda: tag() == "AUTOMATIC")
+
+
+def test_the_draft_comes_back_and_undo_brings_the_correction_back(done, ui) -> None:
+    parameters = done.session.parameters
+    draft = mask(parameters)
+    assert not ui.restoreDraftButton.enabled
+    drawn = edit(parameters)
+    wait(lambda: ui.restoreDraftButton.enabled)
+    ui.restoreDraftButton.click()
+    np.testing.assert_array_equal(mask(parameters), draft)
+    ui.segmentEditor.undo()
+    np.testing.assert_array_equal(mask(parameters), drawn)
+
+
+def test_the_draft_is_shown_as_an_outline(done, ui) -> None:
+    draft = Segments.draftOf(done.session.parameters.segmentationNode)
+    ui.draftCheckBox.click()
+    display = draft.GetDisplayNode()
+    assert (bool(display.GetVisibility()), bool(display.GetVisibility2DFill())) == (True, False)
+    ui.draftCheckBox.click()
+    assert not display.GetVisibility()
+
+
+def test_a_reference_segment_replaces_the_draft(done, ui, scene, selected) -> None:
+    reference = Segments.addSegmentationNode(selected, "Radiologist")
+    reference.GetSegmentation().AddEmptySegment("spleen", "Spleen")
+    identifier = reference.GetSegmentation().AddEmptySegment("p", "Pancreas by hand")
+    drawn = mask(done.session.parameters)
+    drawn[:, :, 11:] = 0
+    Segments.writeMask(drawn, reference, identifier, selected)
+    ui.referenceSelector.setCurrentNode(reference)
+    assert "Compared with Radiologist: Pancreas by hand" in rows(ui)
+    ours = mask(done.session.parameters)
+    dice = 2 * (ours & drawn).sum() / (ours.sum() + drawn.sum())
+    assert rows(ui)["Dice similarity coefficient"] == f"{dice:.3f}"
+    ui.referenceSegmentSelector.setCurrentIndex(0)
+    assert rows(ui)["Dice similarity coefficient"] == "0.000"
+    assert rows(ui)["Hausdorff distance"].startswith("∞"), "an empty reference has a defined result"
+    ui.referenceSelector.setCurrentNode(None)
+    assert "Compared with AI draft" in rows(ui)
+
+
+def test_a_labelmap_on_another_grid_is_compared_in_its_place(done, ui, scene, selected) -> None:
+    """The same voxels twice as fine along i: the overlap is what it was."""
+    drawn = mask(done.session.parameters)
+    label = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Truth")
+    slicer.util.updateVolumeFromArray(label, np.repeat(drawn * 7, 2, axis=2))
+    fine = aGeometry(spacing=(0.4, 0.75, 5.0), origin=(-31.7 - 0.2, 12.3, -104.9))
+    setGeometryOfNode(label, fine)
+    ui.referenceSelector.setCurrentNode(label)
+    assert ui.referenceSegmentSelector.currentText.startswith("7")
+    assert rows(ui)["Dice similarity coefficient"] == "1.000"
+
+
+def test_a_reference_elsewhere_in_the_world_does_not_overlap(done, ui, scene) -> None:
+    other = VolumeNodes.addVolumeNode(scene, aCt(aGeometry(OBLIQUE, origin=(500.0, 500.0, 500.0))), "Other")
+    reference = Segments.addSegmentationNode(other, "Elsewhere")
+    identifier = Segments.addPancreasSegment(reference)
+    Segments.writeMask(np.ones(aGeometry().shape, np.uint8), reference, identifier, other)
+    ui.referenceSelector.setCurrentNode(reference)
+    assert rows(ui)["Dice similarity coefficient"] == "0.000"
+
+
+def test_an_empty_reference_node_is_a_sentence(done, ui, scene) -> None:
+    empty = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
+    ui.referenceSelector.setCurrentNode(empty)
+    assert "Nothing in 'Empty' is chosen" in ui.statisticsMessage.text
+    assert ui.statisticsTable.rowCount == 0
+    assert not ui.copyButton.enabled
+
+
+def test_a_reference_that_is_deleted_gives_way_to_the_draft(done, ui, scene, selected) -> None:
+    reference = Segments.addSegmentationNode(selected, "Radiologist")
+    Segments.addPancreasSegment(reference)
+    ui.referenceSelector.setCurrentNode(reference)
+    scene.RemoveNode(reference)
+    wait(lambda: "Compared with AI draft" in rows(ui))
+
+
+def test_an_emptied_segment_has_defined_numbers(done, ui) -> None:
+    parameters = done.session.parameters
+    Segments.writeMask(
+        np.zeros_like(mask(parameters)), parameters.segmentationNode, parameters.segmentId, parameters.volumeNode
+    )
+    wait(lambda: rows(ui)["Volume"] == "0.0 ml")
+    assert rows(ui)["Dice similarity coefficient"] == "0.000"
+    assert rows(ui)["Mean HU"] == "-"
+    assert "nan" not in " ".join(rows(ui).values()).lower()
+    assert not ui.niftiButton.enabled
+
+
+def test_copy_puts_the_numbers_on_the_clipboard(done, ui) -> None:
+    ui.copyButton.click()
+    lines = QtGui.QGuiApplication.clipboard().text().splitlines()
+    assert lines[0].startswith("Volume\t")
+    assert all(line.count("\t") == 2 for line in lines)
+
+
+def test_csv_is_saved_where_the_person_says(done, ui, dialogs, tmp_path) -> None:
+    dialogs.path = str(tmp_path / "Übung 1.csv")
+    ui.csvButton.click()
+    with Path(dialogs.path).open(encoding="utf-8") as file:
+        names = [row["name"] for row in csv.DictReader(file)]
+    assert {"volume", "dsc"} <= set(names)
+    assert ui.statisticsMessage.text == "Saved."
+
+
+def test_csv_that_cannot_be_written_is_a_sentence(done, ui, dialogs, tmp_path) -> None:
+    dialogs.path = str(tmp_path / "nowhere" / "x.csv")
+    ui.csvButton.click()
+    assert ui.statisticsMessage.text not in ("", "Saved.")
+
+
+def test_no_csv_is_saved_when_the_person_changes_their_mind(done, ui, dialogs, tmp_path) -> None:
+    dialogs.path = ""
+    ui.csvButton.click()
+    assert not list(tmp_path.glob("*.csv"))
+
+
+def test_the_table_button_fills_the_cts_table_node(done, ui) -> None:
+    ui.tableButton.click()
+    table = done.session.parameters.tableNode
+    titles = [table.GetCellText(n, 0) for n in range(table.GetNumberOfRows())]
+    assert "Dice similarity coefficient" in titles
+
+
+def test_the_chart_has_a_bar_for_every_overlap_measure(done, ui, scene) -> None:
+    from PancreasSegLib import Statistics
+
+    done.ui.chartButton.click()
+    done.ui.chartButton.click()
+    assert scene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
+    chart = scene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
+    series = chart.GetNthPlotSeriesNode(0)
+    assert series.GetTableNode().GetNumberOfRows() == len(Statistics.CHARTED)
+    assert chart.GetTitle() == "Against AI draft"
+
+
+def test_disagreement_is_laid_over_the_ct_and_taken_away(panel, ui, client, scene, selected, monkeypatch) -> None:
+    from dataclasses import replace
+
+    original = client._take
+
+    def differing(name, asked, value, final="result"):
+        if name == "segment":
+            agreement = value.agreement.copy()
+            agreement[0] = 1 / 3
+            value = replace(value, agreement=agreement)
+        return original(name, asked, value, final)
+
+    assert not ui.agreementCheckBox.enabled
+    monkeypatch.setattr(client, "_take", differing)
+    composite = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    run(panel)
+    node = panel.session.parameters.agreementNode
+    assert slicer.util.arrayFromVolume(node).max() == pytest.approx(2 / 3)
+    assert slicer.util.arrayFromVolume(node).shape == client.box().shape
+    ui.agreementCheckBox.click()
+    assert composite.GetForegroundVolumeID() == node.GetID()
+    ui.agreementCheckBox.click()
+    assert composite.GetForegroundVolumeID() is None
+
+
+def test_one_opinion_has_no_disagreement_to_show(done, ui) -> None:
+    assert done.session.parameters.agreementNode is None
+    assert "no result with several opinions" in ui.agreementCheckBox.toolTip
+
+
+def test_before_a_result_every_button_says_what_is_needed_first(panel, ui, selected) -> None:
+    for name in ("copyButton", "csvButton", "tableButton", "chartButton", "niftiButton", "addMarginButton"):
+        assert not getattr(ui, name).enabled
+        assert "Segment pancreas first" in getattr(ui, name).toolTip
+    assert "AI draft" in ui.restoreDraftButton.toolTip
+
+
+def test_missing_packages_leave_a_sentence_in_place_of_numbers(done, ui, monkeypatch) -> None:
+    def absent(parameters):
+        raise ModuleNotFoundError("No module named 'skimage'", name="skimage")
+
+    monkeypatch.setattr("PancreasSegLib.Statistics.statisticsOf", absent)
+    edit(done.session.parameters)
+    wait(lambda: "skimage is not installed" in ui.statisticsMessage.text)
+    assert ui.statisticsTable.rowCount == 0
