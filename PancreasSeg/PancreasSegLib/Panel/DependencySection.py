@@ -38,6 +38,7 @@ class DependencySection:
                     names=names
                 )
             )
+            self.session.changed()
             return
         self._installing = True
         self._then = then

@@ -1,0 +1,237 @@
+"""The model manager: list, install, verify, remove, folder, cards."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from Testing.engine.model_samples import write_tiny
+from Testing.panel.conftest import wait
+
+from pancreasseg.errors import RunError
+from pancreasseg.progress import Update
+
+BUNDLED = "phantom-two-stage"
+
+
+def select(panel, name: str) -> None:
+    """Click on a row of the table."""
+    number = next(n for n, row in enumerate(panel.models.rows) if row.name == name)
+    panel.ui.modelsTable.selectRow(number)
+
+
+def names(panel, state: str) -> list[str]:
+    return [row.name for row in panel.models.rows if row.state == state]
+
+
+@pytest.fixture
+def home(monkeypatch) -> Path:
+    """The store's folder."""
+    return Path(os.environ["PANCREASSEG_HOME"])
+
+
+@pytest.fixture
+def installed(home, panel):
+    """A model in the store, listed."""
+    write_tiny(home / "models" / "tiny-model")
+    panel.models.list()
+    return "tiny-model"
+
+
+class FakeTask:
+    """An installation whose news the test gives."""
+
+    started: ClassVar[list[list[str]]] = []
+
+    def __init__(self, arguments, python) -> None:
+        self.news: list = []
+        self.ended = False
+        FakeTask.started.append(list(arguments))
+        FakeTask.last = self
+
+    def poll(self) -> list:
+        news, self.news = self.news, []
+        for it in news:
+            if isinstance(it, Exception):
+                raise it
+        return news
+
+    def end(self) -> None:
+        self.ended = True
+
+
+@pytest.fixture
+def task(monkeypatch):
+    FakeTask.started = []
+    monkeypatch.setattr("PancreasSegLib.Panel.ModelSection.Task", FakeTask)
+    return FakeTask
+
+
+def test_bundled_and_available_models_are_listed(panel, ui) -> None:
+    assert names(panel, "bundled") == [BUNDLED]
+    assert "obelisk-hybrid" in names(panel, "available")
+    assert ui.modelsTable.rowCount == len(panel.models.rows)
+    assert ui.modelSelector.findData(BUNDLED) > 0
+    assert ui.modelSelector.findData("obelisk-hybrid") == -1, "it is not installed"
+
+
+def test_the_card_says_what_a_model_is_not_for(panel, ui) -> None:
+    select(panel, BUNDLED)
+    text = ui.modelCard.plainText
+    assert "Not for: patients" in text or "Not for:" in text
+    assert "Trained on:" in text
+    assert "Licence: Apache-2.0" in text
+    select(panel, "obelisk-hybrid")
+    assert "raw.githubusercontent.com" in ui.modelCard.plainText, "where a download comes from"
+
+
+def test_without_a_selection_the_buttons_say_what_to_do(panel, ui) -> None:
+    assert ui.installModelButton.toolTip == "Select a model in the table first."
+    assert ui.verifyModelButton.toolTip == "Select an installed model in the table first."
+    assert ui.installFileButton.enabled
+
+
+def test_the_bundled_model_cannot_be_removed(panel, ui) -> None:
+    select(panel, BUNDLED)
+    assert not ui.removeModelButton.enabled
+    assert "comes with the software" in ui.removeModelButton.toolTip
+    assert not ui.installModelButton.enabled
+
+
+def test_the_bundled_model_is_verified(panel, ui) -> None:
+    select(panel, BUNDLED)
+    ui.verifyModelButton.click()
+    assert "whole and unchanged" in ui.modelsMessage.text
+
+
+def test_a_changed_model_is_found_out(panel, ui, home, installed) -> None:
+    weights = home / "models" / installed / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    select(panel, installed)
+    ui.verifyModelButton.click()
+    assert "whole and unchanged" not in ui.modelsMessage.text
+    assert ui.modelsMessage.text.endswith(".")
+
+
+def test_a_damaged_model_is_listed_with_what_is_wrong(panel, ui, home, installed) -> None:
+    (home / "models" / installed / "model.json").write_text("{")
+    panel.models.list()
+    assert names(panel, "damaged") == [installed]
+    select(panel, installed)
+    assert "cannot be used" in ui.modelCard.plainText
+    assert ui.removeModelButton.enabled
+
+
+def test_a_model_is_removed_after_asking(panel, ui, dialogs, installed) -> None:
+    select(panel, installed)
+    dialogs.agree = False
+    ui.removeModelButton.click()
+    assert names(panel, "installed") == [installed]
+    dialogs.agree = True
+    ui.removeModelButton.click()
+    assert names(panel, "installed") == []
+    assert dialogs.asked == ["Delete 'Tiny' from this computer?"] * 2
+    assert ui.modelSelector.findData(installed) == -1
+
+
+def test_a_model_in_use_by_a_run_is_not_removed(panel, ui, client, installed, selected) -> None:
+    select(panel, installed)
+    client.held = True
+    ui.segmentButton.click()
+    assert not ui.removeModelButton.enabled
+    client.held = False
+    wait(lambda: not panel.session.busy)
+
+
+def test_a_package_from_a_file_is_installed_in_a_process_of_its_own(panel, ui, dialogs, tmp_path) -> None:
+    write_tiny(tmp_path / "tiny-model")
+    dialogs.path = shutil.make_archive(str(tmp_path / "Modell ü"), "zip", tmp_path, "tiny-model")
+    ui.installFileButton.click()
+    assert panel.session.installing
+    assert not ui.installFileButton.enabled
+    assert not ui.modelProgressBar.isHidden()
+    wait(lambda: not panel.session.installing, 60)
+    assert ui.modelsMessage.text == "Installed: tiny-model."
+    assert names(panel, "installed") == ["tiny-model"]
+
+
+def test_a_file_that_is_no_model_is_a_sentence(panel, ui, dialogs, tmp_path) -> None:
+    file = tmp_path / "x.zip"
+    file.write_bytes(b"no zip")
+    dialogs.path = str(file)
+    ui.installFileButton.click()
+    wait(lambda: not panel.session.installing, 60)
+    assert ui.modelsMessage.text.endswith(".")
+    assert not ui.modelsMessage.text.startswith("Installed")
+    assert names(panel, "installed") == []
+
+
+def test_no_file_chosen_is_no_installation(panel, ui, task) -> None:
+    ui.installFileButton.click()
+    assert task.started == []
+
+
+def test_a_download_says_from_where_and_how_much_and_asks(panel, ui, dialogs, task) -> None:
+    select(panel, "obelisk-hybrid")
+    dialogs.agree = False
+    ui.installModelButton.click()
+    assert "raw.githubusercontent.com" in dialogs.asked[0]
+    assert "3.8 MB" in dialogs.asked[0]
+    assert task.started == []
+    dialogs.agree = True
+    ui.installModelButton.click()
+    assert task.started == [["install", "obelisk-hybrid"]]
+
+
+def test_a_download_shows_its_progress_and_its_end(panel, ui, task) -> None:
+    select(panel, "obelisk-hybrid")
+    ui.installModelButton.click()
+    task.last.news = [Update("download", 1, 4, 0.25, 3.0)]
+    wait(lambda: ui.modelProgressBar.value == 25)
+    task.last.news = [{"installed": ["obelisk-hybrid"]}]
+    wait(lambda: not panel.session.installing)
+    assert ui.modelsMessage.text == "Installed: obelisk-hybrid."
+    assert ui.modelProgressBar.isHidden()
+
+
+def test_a_download_that_fails_is_a_sentence(panel, ui, task) -> None:
+    select(panel, "obelisk-hybrid")
+    ui.installModelButton.click()
+    task.last.news = [RunError("no-network", "The server could not be reached.", "Install from a file.")]
+    wait(lambda: not panel.session.installing)
+    assert ui.modelsMessage.text == "The server could not be reached. Install from a file."
+    assert ui.installFileButton.enabled
+
+
+def test_closing_the_panel_ends_a_download(panel, ui, task) -> None:
+    select(panel, "obelisk-hybrid")
+    ui.installModelButton.click()
+    panel.models.close()
+    assert task.last.ended
+
+
+def test_another_folder_is_another_store(panel, ui, client, tmp_path, installed) -> None:
+    other = tmp_path / "Modelle"
+    write_tiny(other / "models" / "other-model", name="other-model")
+    ui.modelFolder.currentPath = str(other)
+    assert names(panel, "installed") == ["other-model"]
+    assert os.environ["PANCREASSEG_HOME"] == str(other), "the worker reads it too"
+
+
+def test_without_any_model_the_button_says_what_to_do(panel, ui, selected, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("pancreasseg.models.store.bundled_folder", lambda: tmp_path / "none")
+    panel.refresh()
+    assert not ui.segmentButton.enabled
+    assert "No model" in ui.segmentButton.toolTip
+    assert "No model" in ui.statusLabel.text
+
+
+def test_a_model_that_was_chosen_and_is_gone_is_a_reason(panel, ui, selected, installed, dialogs) -> None:
+    panel.session.parameters.model = installed
+    select(panel, installed)
+    ui.removeModelButton.click()
+    assert "tiny-model" in ui.segmentButton.toolTip
+    assert not ui.segmentButton.enabled

@@ -1,0 +1,214 @@
+"""First run on a bare Slicer: what is missing is installed at the point of use, after one question."""
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import slicer
+from Testing.panel.conftest import wait
+
+from pancreasseg.errors import RunError
+from PancreasSegLib import Dependencies
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """A Python without the packages named in the set; installing removes them from it."""
+    absent = {"torch", "safetensors", "scikit-image"}
+    original = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name in absent:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return original(name)
+
+    monkeypatch.setattr(Dependencies, "_present", set())
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    return absent
+
+
+@pytest.fixture
+def torchExtension(monkeypatch, bare):
+    """The PyTorch extension's module."""
+    calls = []
+
+    class PyTorchUtilsLogic:
+        result: object = SimpleNamespace(__version__="2.13.0")
+
+        def installTorch(self, askConfirmation=True, forceComputationBackend=None, torchVersionRequirement=None):
+            calls.append((askConfirmation, torchVersionRequirement))
+            if self.result is not None:
+                bare.discard("torch")
+            return self.result
+
+    module = ModuleType("PyTorchUtils")
+    module.PyTorchUtilsLogic = PyTorchUtilsLogic
+    module.calls = calls
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", module)
+    return module
+
+
+@pytest.fixture
+def packaging(monkeypatch, bare):
+    """slicer.packaging of 5.12: installs in the background, tells line by line."""
+    module = ModuleType("slicer.packaging")
+    module.calls = []
+
+    def pip_install(requirements, constraints=None, **options):
+        module.calls.append((list(requirements), Path(constraints).read_text(encoding="utf-8"), options))
+        module.log, module.completed = options["logCallback"], options["completedCallback"]
+
+    def succeed() -> None:
+        module.log("Successfully installed\n")
+        bare.clear()
+        module.completed(0)
+
+    module.pip_install, module.succeed = pip_install, succeed
+    monkeypatch.setitem(sys.modules, "slicer.packaging", module)
+    monkeypatch.setattr(slicer, "packaging", module, raising=False)
+    return module
+
+
+def test_what_is_missing_is_found_without_importing_it(bare) -> None:
+    assert Dependencies.missing() == ("torch", "safetensors", "scikit-image")
+    bare.clear()
+    assert Dependencies.missing() == ()
+
+
+def test_an_old_version_counts_as_missing(monkeypatch) -> None:
+    monkeypatch.setattr(Dependencies, "_present", set())
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.4.5" if name == "safetensors" else "99.0+cpu")
+    assert Dependencies.missing() == ("safetensors",)
+
+
+def test_the_requirements_are_lower_bounds_only() -> None:
+    assert set(Dependencies.requirements()) == {"safetensors", "scikit-image"}
+    lines = Dependencies._REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    assert all(line.startswith("#") or ">=" in line for line in lines)
+
+
+def test_one_question_then_everything_is_installed_and_the_run_starts(
+    panel, ui, client, dialogs, selected, bare, torchExtension, packaging
+) -> None:
+    panel.refresh()
+    assert ui.segmentButton.enabled, "a click offers to install"
+    assert "Python packages are missing" in ui.statusLabel.text
+    ui.segmentButton.click()
+    assert len(dialogs.asked) == 1
+    assert all(word in dialogs.asked[0] for word in ("torch", "safetensors", "scikit-image", "pypi.org"))
+    assert torchExtension.calls == [(False, ">=2.4")]
+    assert not ui.advancedSection.collapsed, "the log is in view"
+    assert client.requests == []
+    packaging.succeed()
+    wait(lambda: client.requests and not panel.session.busy)
+    assert "Successfully installed" in ui.dependenciesLog.plainText
+    assert ui.dependenciesLabel.text == "All packages are installed."
+
+
+def test_nothing_that_is_installed_is_replaced(panel, ui, selected, bare, torchExtension, packaging) -> None:
+    ui.segmentButton.click()
+    ((requirements, pins, options),) = packaging.calls
+    assert requirements == ["--only-binary", ":all:", "safetensors>=0.5", "scikit-image>=0.24"]
+    for name in ("numpy", "SimpleITK", "pydicom"):
+        assert f"{name.lower()}=={importlib.metadata.version(name)}" in pins.lower().splitlines()
+    assert "safetensors" not in pins
+    assert options["blocking"] is False
+
+
+def test_declining_leaves_the_panel_usable_and_says_what_to_do(
+    panel, ui, dialogs, selected, bare, torchExtension, packaging
+) -> None:
+    dialogs.agree = False
+    ui.segmentButton.click()
+    assert "can be installed later under Advanced" in ui.segmentMessage.text
+    assert packaging.calls == torchExtension.calls == []
+    assert ui.segmentButton.enabled
+    assert ui.dependenciesButton.enabled
+    assert ui.dependenciesLabel.text == "Missing: torch, safetensors, scikit-image."
+
+
+def test_without_the_pytorch_extension_the_sentence_says_how_to_get_it(panel, ui, selected, bare, packaging) -> None:
+    ui.segmentButton.click()
+    assert ui.segmentMessage.text.startswith("The extension PyTorch is not installed.")
+    assert "Extensions Manager" in ui.segmentMessage.text
+    assert ui.segmentButton.enabled
+
+
+def test_torch_that_cannot_be_installed_is_a_sentence(panel, ui, selected, bare, torchExtension, packaging) -> None:
+    torchExtension.PyTorchUtilsLogic.result = None
+    ui.segmentButton.click()
+    assert ui.segmentMessage.text.startswith("PyTorch could not be installed.")
+    assert packaging.calls == []
+
+
+def test_pip_that_fails_is_a_sentence_and_the_log_says_why(
+    panel, ui, client, selected, bare, torchExtension, packaging
+) -> None:
+    ui.segmentButton.click()
+    packaging.log("ERROR: No matching distribution")
+    packaging.completed(1)
+    assert "could not be installed: safetensors, scikit-image" in ui.segmentMessage.text
+    assert "No matching distribution" in ui.dependenciesLog.plainText
+    assert client.requests == []
+    ui.segmentButton.click()
+    packaging.succeed()
+    wait(lambda: client.requests and not panel.session.busy)
+
+
+def test_a_second_click_while_installing_does_not_install_twice(
+    panel, ui, dialogs, selected, bare, torchExtension, packaging
+) -> None:
+    ui.segmentButton.click()
+    ui.segmentButton.click()
+    assert len(packaging.calls) == len(dialogs.asked) == 1
+    assert "being installed" in ui.segmentMessage.text
+    assert "being installed" in ui.dependenciesButton.toolTip
+
+
+def test_on_slicer_5_10_pip_runs_to_its_end(panel, ui, client, selected, bare, torchExtension, monkeypatch) -> None:
+    """There is no slicer.packaging there."""
+    asked = []
+
+    def pip_install(requirements) -> None:
+        asked.append(requirements)
+        bare.clear()
+
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
+    ui.segmentButton.click()
+    wait(lambda: client.requests and not panel.session.busy)
+    assert asked[0][-2:] == ["safetensors>=0.5", "scikit-image>=0.24"]
+    assert "-c" in asked[0]
+
+
+def test_on_slicer_5_10_a_failure_is_a_sentence(panel, ui, selected, bare, torchExtension, monkeypatch) -> None:
+    def pip_install(requirements) -> None:
+        raise RuntimeError("pip ended with 1")
+
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
+    ui.segmentButton.click()
+    assert "could not be installed" in ui.segmentMessage.text
+    assert "pip ended with 1" in ui.dependenciesLog.plainText
+
+
+def test_models_are_listed_without_the_packages_that_reading_them_needs(panel, ui, bare) -> None:
+    panel.models.list()
+    assert {row.state for row in panel.models.rows} == {"available"}
+    assert "safetensors" in ui.installFileButton.toolTip
+    assert not ui.installFileButton.enabled
+
+
+def test_with_everything_there_nothing_is_offered(panel, ui) -> None:
+    assert ui.dependenciesLabel.text == "All packages are installed."
+    assert ui.dependenciesButton.toolTip == "All packages are installed."
+    assert not ui.dependenciesButton.enabled
+
+
+def test_a_worker_without_its_packages_ends_in_the_same_sentence(panel, ui, client, selected) -> None:
+    client.fail["load"] = RunError("package-missing", "The Python package torch is not installed.", "Install it.")
+    ui.segmentButton.click()
+    wait(lambda: not panel.session.busy)
+    assert ui.segmentMessage.text == "The Python package torch is not installed. Install it."
