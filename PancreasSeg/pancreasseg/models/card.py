@@ -30,8 +30,11 @@ class Preprocessing:
     Attributes:
         orientation: three letters, the directions that the input's axes point to ("LPS", or "LAI" for OBELISK-Net).
         array_axes: "kji" when the tensor's spatial axes are (z, y, x) of ``orientation``, "ijk" when (x, y, z).
-        spacing_mm: voxel size along the axes of ``orientation``, or None. Exactly one of this and ``size`` is given.
+        spacing_mm: voxel size along the axes of ``orientation``, or None. Exactly one of this, ``size`` and
+            ``decimation`` is given.
         size: voxels that the region is resampled to along the axes of ``orientation``, or None.
+        decimation: every how many of the CT's own voxels along each axis the network sees one, or None; 1 is the CT's
+            own grid.
         window_hu: HU are clipped to this, or None.
         scale, shift: value = HU * scale + shift.
         antialias: blocks of voxels are averaged before a CT is resampled to a coarser grid; false for networks that
@@ -43,6 +46,7 @@ class Preprocessing:
     array_axes: str
     spacing_mm: tuple[float, float, float] | None
     size: tuple[int, int, int] | None
+    decimation: int | None
     window_hu: tuple[float, float] | None
     scale: float
     shift: float
@@ -316,8 +320,9 @@ def _preprocessing(entry: _Entry) -> Preprocessing:
         raise _bad(entry.place("orientation"), f'"{orientation}" is not like LPS: one of L R, one of P A, one of S I')
     spacing = entry.numbers("spacing_mm", 3, positive=True)
     size = entry.sizes("size")
-    if (spacing is None) == (size is None):
-        raise _bad(entry.place("size"), "exactly one of spacing_mm and size must be given")
+    decimation = None if entry.get("decimation", int, optional=True) is None else entry.integer("decimation", low=1)
+    if sum(given is not None for given in (spacing, size, decimation)) != 1:
+        raise _bad(entry.place("size"), "exactly one of spacing_mm, size and decimation must be given")
     window = entry.numbers("window_hu", 2)
     if window is not None and window[0] >= window[1]:
         raise _bad(entry.place("window_hu"), "the first number must be below the second")
@@ -326,6 +331,7 @@ def _preprocessing(entry: _Entry) -> Preprocessing:
         array_axes=entry.choice("array_axes", AXES),
         spacing_mm=None if spacing is None else (spacing[0], spacing[1], spacing[2]),
         size=size,
+        decimation=decimation,
         window_hu=None if window is None else (window[0], window[1]),
         scale=entry.number("scale"),
         shift=entry.number("shift"),

@@ -16,7 +16,7 @@ from pancreasseg.networks.load import load_networks
 from pancreasseg.progress import Progress
 from pancreasseg.results import Localization, Provenance, Segmentation
 from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.resample import AIR_HU, from_grid, network_grid, to_grid
+from pancreasseg.volume.resample import AIR_HU, from_grid, nearest_axes, network_grid, to_grid
 
 Costs = tuple[tuple[str, float], ...]
 
@@ -40,10 +40,15 @@ class Stage:
     def grid(self, geometry: Geometry, box: Box) -> Geometry:
         """The network's input grid over ``box``."""
         preprocessing = self.card.preprocessing
+        spacing = preprocessing.spacing_mm
+        if preprocessing.decimation is not None:
+            axes = nearest_axes(geometry, preprocessing.orientation)
+            x, y, z = (geometry.spacing[axis] * preprocessing.decimation for axis, _ in axes)
+            spacing = (x, y, z)
         return network_grid(
             geometry,
             box,
-            spacing=preprocessing.spacing_mm,
+            spacing=spacing,
             size=preprocessing.size,
             orientation=preprocessing.orientation,
         )
