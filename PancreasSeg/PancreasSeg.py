@@ -147,7 +147,7 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
         from PancreasSegLib import Segments, VolumeNodes
 
         self.delayDisplay("Making a phantom CT")
-        phantom = make_phantom(1, spacing=(1.5, 1.5, 4.0))
+        phantom = make_phantom(1, spacing=(2.0, 2.0, 4.0), step=2.0)
         volumeNode = VolumeNodes.addVolumeNode(slicer.mrmlScene, phantom.volume, "Phantom")
         transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Position")
         matrix = vtk.vtkMatrix4x4()
