@@ -67,14 +67,13 @@ def test_class_weights_are_roths():
     assert float(class_weights(hard()).sum()) == pytest.approx(1)
 
 
-def test_only_the_candidate_region_counts():
-    truth, where = hard(), torch.zeros(2, 4, 5, 7)
-    where[0, 1:3, 2:4, 3:6] = 1
+def test_voxels_without_truth_do_not_count():
+    truth, where = hard(), torch.zeros(2, 1, 4, 5, 7)
+    where[0, 0, 1:3, 2:4, 3:6] = 1
     inside = (slice(0, 1), slice(None), slice(1, 3), slice(2, 4), slice(3, 6))
-    weights = class_weights(truth)
-    expected = cross_entropy(logits()[inside], truth[inside], weights=weights)
-    torch.testing.assert_close(weighted_cross_entropy(logits(), truth, where), expected)
-    assert float(weighted_cross_entropy(logits(), truth, torch.zeros_like(where))) == 0
+    expected = cross_entropy(logits()[inside], truth[inside], weights=class_weights(truth[inside]))
+    torch.testing.assert_close(weighted_cross_entropy(logits(), truth * where), expected)
+    assert float(weighted_cross_entropy(logits(), torch.zeros_like(truth))) == 0
 
 
 def test_centers_are_mass_weighted_means():

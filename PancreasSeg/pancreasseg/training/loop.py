@@ -245,7 +245,7 @@ class Loop(ABC):
         loss = float(np.mean(self._recent))
         self.history.append((self.step, seconds, waiting, self.schedule.rate(self.step - 1), loss, score))
         self._recent = []
-        self._stale += 1
+        self._stale += not math.isnan(score)
         if score > self.best:
             self.best, self._stale = score, 0
             if self.schedule.patience:

@@ -65,18 +65,21 @@ def class_weights(truth: Tensor) -> Tensor:
     """Weights against class imbalance, w_c = (1 - frac_c) / (classes - 1); they sum to 1 (Roth 2017, section 2.2).
 
     Args:
-        truth: (N, classes, K, J, I).
+        truth: (N, classes, K, J, I); voxels without any truth, all zero, do not count.
 
     Returns:
         (classes,), on the truth's device.
     """
-    share = truth.float().mean(dim=(0, *range(2, truth.ndim)))
-    return (1 - share) / max(truth.shape[1] - 1, 1)
+    mass = truth.float().sum(dim=(0, *range(2, truth.ndim)))
+    return (1 - mass / mass.sum().clamp(min=1)) / max(truth.shape[1] - 1, 1)
 
 
-def weighted_cross_entropy(logits: Tensor, truth: Tensor, where: Tensor | None = None) -> Tensor:
-    """Cross entropy with the class weights of this very batch (Roth 2017)."""
-    return cross_entropy(logits, truth, weights=class_weights(truth), where=where)
+def weighted_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross entropy with the class weights of this very batch; voxels whose truth is all zero do not count.
+
+    So the candidate region of Roth 2017 is told to the loss: outside of it there is no truth.
+    """
+    return cross_entropy(logits, truth, weights=class_weights(truth), where=truth.sum(dim=1) > 0.5)
 
 
 def dice_cross_entropy(logits: Tensor, truth: Tensor, *, smooth: float = 1e-5) -> Tensor:
