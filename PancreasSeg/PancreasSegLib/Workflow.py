@@ -63,7 +63,6 @@ class _Run:
     localization: Localization | None = None
     findings: list[Finding] = field(default_factory=list)
     planned: tuple[str, ...] = ()
-    started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.planned = tuple(self.steps)
@@ -73,8 +72,8 @@ class _Run:
         costs = [STEP_COSTS[step] for step in self.planned]
         behind = len(self.planned) - len(self.steps)
         fraction = (sum(costs[:behind]) + costs[behind] * update.fraction) / sum(costs)
-        elapsed = time.monotonic() - self.started
-        left = elapsed * (1 - fraction) / fraction if fraction > 0.1 else None
+        # Only the last step knows how long the run will take; before it, its length would be a guess.
+        left = update.seconds_left if len(self.steps) == 1 else None
         return replace(update, fraction=fraction, seconds_left=left)
 
 

@@ -21,7 +21,7 @@ STANDINS = [
     if n.startswith(("ctk", "qMRML")) and isinstance(c, type)
 ]
 # Called by Qt itself, so they are no part of what a stand-in offers.
-VIRTUAL = {"paintEvent", "showEvent", "sizeHint", "minimumSizeHint", "hitButton", "staticMetaObject"}
+VIRTUAL = {"event", "paintEvent", "showEvent", "sizeHint", "minimumSizeHint", "hitButton", "staticMetaObject"}
 # Of every Python subclass: the habits of PythonQt.
 HABITS = {"connect", "disconnect"}
 

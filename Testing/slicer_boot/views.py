@@ -38,22 +38,30 @@ THREED_MANAGERS = (
 
 
 class View:
-    """A render window without a screen and the displayable managers that fill it.
+    """A render window and the displayable managers that fill it.
+
+    Args:
+        size: pixels.
+        screen: the interactor of a window that is on a screen; without it the window has no screen.
 
     Attributes:
         window, renderer, interactor: the VTK objects; simulated mouse events go to the interactor.
     """
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int], screen: vtk.vtkRenderWindowInteractor | None = None) -> None:
         self.size = size
-        self.window = vtk.vtkRenderWindow()
-        self.window.SetOffScreenRendering(1)
+        if screen is None:
+            self.window = vtk.vtkRenderWindow()
+            self.window.SetOffScreenRendering(1)
+            self.window.SetSize(*size)
+            self.interactor = vtk.vtkRenderWindowInteractor()
+            self.interactor.SetRenderWindow(self.window)
+        else:
+            self.window = screen.GetRenderWindow()
+            self.interactor = screen
         self.window.SetMultiSamples(0)
-        self.window.SetSize(*size)
         self.renderer = vtk.vtkRenderer()
         self.window.AddRenderer(self.renderer)
-        self.interactor = vtk.vtkRenderWindowInteractor()
-        self.interactor.SetRenderWindow(self.window)
         self.interactor.SetInteractorStyle(None)
         self.interactor.Initialize()
 
@@ -88,12 +96,18 @@ class SliceView(View):
         name: "Red", "Green", "Yellow".
         orientation: "Axial", "Coronal", "Sagittal".
         size: pixels.
+        screen: as for `View`.
     """
 
     def __init__(
-        self, headless: HeadlessSlicer, name: str, orientation: str, size: tuple[int, int] = (640, 480)
+        self,
+        headless: HeadlessSlicer,
+        name: str,
+        orientation: str,
+        size: tuple[int, int] = (640, 480),
+        screen: vtk.vtkRenderWindowInteractor | None = None,
     ) -> None:
-        super().__init__(size)
+        super().__init__(size, screen)
         self.renderer.GetActiveCamera().ParallelProjectionOn()
         self.logic = slicer.vtkMRMLSliceLogic()
         self.logic.SetMRMLApplicationLogic(headless.applicationLogic)
@@ -128,8 +142,13 @@ class SliceView(View):
 class ThreeDView(View):
     """The 3D view, seen from the front."""
 
-    def __init__(self, headless: HeadlessSlicer, size: tuple[int, int] = (640, 480)) -> None:
-        super().__init__(size)
+    def __init__(
+        self,
+        headless: HeadlessSlicer,
+        size: tuple[int, int] = (640, 480),
+        screen: vtk.vtkRenderWindowInteractor | None = None,
+    ) -> None:
+        super().__init__(size, screen)
         self.logic = slicer.vtkMRMLViewLogic()
         self.logic.SetMRMLApplicationLogic(headless.applicationLogic)
         headless.applicationLogic.GetViewLogics().AddItem(self.logic)

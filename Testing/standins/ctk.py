@@ -67,6 +67,11 @@ class ctkCollapsibleButton(_Folding, qt.QAbstractButton):
     def minimumSizeHint(self) -> QtCore.QSize:
         return self.layout().minimumSize() if self.layout() and not self._collapsed else QtCore.QSize(0, TITLE_HEIGHT)
 
+    def event(self, event: QtCore.QEvent) -> bool:
+        if event.type() == QtCore.QEvent.Type.LayoutRequest:  # what is inside became larger or smaller
+            self.updateGeometry()
+        return super().event(event)
+
     def hitButton(self, position: QtCore.QPoint) -> bool:
         return 0 <= position.y() < TITLE_HEIGHT
 

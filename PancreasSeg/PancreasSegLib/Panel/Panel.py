@@ -96,6 +96,7 @@ class Panel(VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onEndImport)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.session.volumeNode = ui.volumeSelector.currentNode()
         self.session.changed = self.refresh
@@ -182,6 +183,10 @@ class Panel(VTKObservationMixin):
 
     def onVolumeChanged(self, *_arguments) -> None:
         """The CT's voxels or its transform have changed."""
+        self._roiTimer.start()
+
+    def onNodeAdded(self, *_arguments) -> None:
+        """Some node came; it may be the ROI of the run that is going on."""
         self._roiTimer.start()
 
     def onNodeRemoved(self, *_arguments) -> None:

@@ -25,7 +25,12 @@ class SegmentSection:
             "load": _("Reading the CT"),
             "body": _("Finding the body"),
             "coarse": _("Finding the pancreas"),
+            "search": _("Finding the abdomen"),
+            "window": _("Finding the abdomen"),
+            "organs": _("Segmenting"),
             "fine": _("Segmenting"),
+            "models": _("Loading the model"),
+            "review": _("Checking the result"),
             "fusion": _("Voting"),
         }
         ui.segmentButton.connect("clicked(bool)", self.onButton)
