@@ -65,6 +65,11 @@ class Predictor:
         return self._ladder[0].hardware
 
     @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The networks in the ensemble."""
+        return tuple(self._networks)
+
+    @property
     def members(self) -> int:
         """Networks in the ensemble."""
         return len(self._networks)

@@ -9,6 +9,7 @@ from torch import nn
 
 from pancreasseg.errors import ModelError
 from pancreasseg.networks.attention_unet import AttentionUNet
+from pancreasseg.networks.fcn3d import FCN3d
 from pancreasseg.networks.obelisk import ObeliskHybrid, ObeliskUNet
 from pancreasseg.networks.unet3d import UNet3d
 
@@ -17,6 +18,7 @@ _NETWORKS: dict[str, type[nn.Module]] = {
     "obelisk-hybrid": ObeliskHybrid,
     "obelisk-unet": ObeliskUNet,
     "attention-unet": AttentionUNet,
+    "fcn3d": FCN3d,
 }
 
 NAMES = tuple(_NETWORKS)
@@ -56,4 +58,4 @@ def build(name: str, **arguments: Any) -> nn.Module:
         ) from error
 
 
-__all__ = ["NAMES", "AttentionUNet", "ObeliskHybrid", "ObeliskUNet", "UNet3d", "build"]
+__all__ = ["NAMES", "AttentionUNet", "FCN3d", "ObeliskHybrid", "ObeliskUNet", "UNet3d", "build"]

@@ -18,6 +18,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "fast": ("localizer", "segmenter"),
     "whole-volume": ("whole-volume",),
     "single-stage": ("segmenter",),
+    "hierarchical": ("localizer", "segmenter"),
 }
 NAMES = tuple(ROLES)
 
@@ -65,6 +66,10 @@ def create(
         from pancreasseg.pipelines.whole_volume import WholeVolumeOptions, WholeVolumePipeline
 
         return WholeVolumePipeline(stages[0], WholeVolumeOptions(**options))
+    if name == "hierarchical":
+        from pancreasseg.pipelines.hierarchical import HierarchicalOptions, HierarchicalPipeline
+
+        return HierarchicalPipeline(stages[0], stages[1], HierarchicalOptions(**options))
     from pancreasseg.pipelines.single_stage import SingleStagePipeline
 
     return SingleStagePipeline(stages[0], **options)

@@ -1,0 +1,216 @@
+"""Roth 2017: a network looks at the body, a second one looks again at what the first found and around it.
+
+Roth, Oda et al. 2017, "Hierarchical 3D fully convolutional networks for multi-organ segmentation" (arXiv:1704.06382).
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.networks.fcn3d import FCN3d
+from pancreasseg.pipelines.base import Costs, Pipeline, Stage
+from pancreasseg.pipelines.body import TISSUE_HU, body_box, map_box
+from pancreasseg.pipelines.fusion import fuse
+from pancreasseg.pipelines.postprocess import clean
+from pancreasseg.progress import Progress
+from pancreasseg.results import Localization, Segmentation
+from pancreasseg.volume import Box, Geometry, Volume
+from pancreasseg.volume.resample import from_grid, paste, to_grid
+
+#: Margin around the found pancreas in the reported box.
+MARGIN_MM = 10.0
+
+
+@dataclass(frozen=True)
+class HierarchicalOptions:
+    """Settings of the hierarchical pipeline.
+
+    Attributes:
+        body_hu: threshold of the body mask (the paper prints none; ours).
+        body_steps: voxels of erosion before the largest piece is taken, and of dilation after (Roth 2017: 2).
+        candidate_steps: voxels by which the first network's foreground is dilated (Roth 2017: 5).
+        tile: output voxels of one pass along x, y, z (Roth 2017: 44, 44, 28).
+        overlap: let the tiles of the second network overlap by half and average them; in the paper this gave a point.
+        threshold: probability above which a voxel is pancreas, on the native grid.
+    """
+
+    body_hu: float = TISSUE_HU
+    body_steps: int = 2
+    candidate_steps: int = 5
+    tile: tuple[int, int, int] = (44, 44, 28)
+    overlap: bool = True
+    threshold: float = 0.5
+
+
+class HierarchicalPipeline(Pipeline):
+    """Body mask, first network inside it, second network inside the dilated foreground of the first.
+
+    The second network sees the same grid as the first. Networks of valid convolutions get real surroundings for every
+    tile; for others tiles are cut without.
+
+    Args:
+        localizer: the first network.
+        segmenter: the second.
+        options: masks and tiles.
+    """
+
+    name = "hierarchical"
+
+    def __init__(self, localizer: Stage, segmenter: Stage, options: HierarchicalOptions | None = None) -> None:
+        super().__init__(localizer, segmenter)
+        self.localizer = localizer
+        self.segmenter = segmenter
+        self.options = options or HierarchicalOptions()
+        for stage in self.stages:
+            for network in stage.predictor.networks:
+                if isinstance(network, FCN3d):
+                    network.padded = False
+
+    @property
+    def localizing(self) -> Costs:
+        """The body mask, then the first network inside it."""
+        return (("body", 0.5), ("coarse", 3.0))
+
+    @property
+    def segmenting(self) -> Costs:
+        """The second network, then the way back to the native grid."""
+        return (("fine", 3.0), ("fusion", 0.5))
+
+    def localize(self, volume: Volume, progress: Progress | None = None) -> Localization:
+        """The box around the candidate region: the first network's foreground, dilated, within the body."""
+        progress = progress or Progress()
+        progress.plan(self.localizing)
+        box = body_box(volume)
+        with progress.stage("body"):
+            array, grid = self.localizer.prepare(volume, box)
+            hu = to_grid(volume.array[box.slices], volume.geometry.crop(box), grid)
+            body = body_mask(hu, self.options.body_hu, self.options.body_steps)
+        with progress.stage("coarse"):
+            coarse = self._tiled(self.localizer, array, body, progress, overlap=False)
+        candidate = self._candidate(coarse)
+        found = Box.of_mask(candidate)
+        if found is None:
+            finding = Finding(
+                "no-pancreas",
+                Severity.SERIOUS,
+                "No pancreas was found in this volume; drag the box over the pancreas and segment again.",
+                round(float(coarse.max()), 3),
+            )
+            return Localization(box, float(coarse.max()), (), coarse, grid, (finding,), dict(progress.timings))
+        region = map_box(found, grid, volume.geometry)
+        score = float(coarse[coarse >= self.options.threshold].mean())
+        return Localization(region, score, (region,), coarse, grid, timings=dict(progress.timings))
+
+    def segment(self, volume: Volume, region: Localization | Box, progress: Progress | None = None) -> Segmentation:
+        """The second network inside the candidate region; in a person's box everywhere."""
+        progress = progress or Progress()
+        progress.plan(self.segmenting)
+        box = region.clip(volume.geometry) if isinstance(region, Box) else region.box
+        found, timings = ((), {}) if isinstance(region, Box) else (region.findings, region.timings)
+        with progress.stage("fine"):
+            spacing = self.segmenter.grid(volume.geometry, box).spacing
+            surroundings = box.grow(max(spacing) * _margin(self.segmenter), volume.geometry)
+            array, grid = self.segmenter.prepare(volume, surroundings)
+            if isinstance(region, Box):
+                inside = np.ones(box.shape, dtype=np.float32)
+                candidate = to_grid(inside, volume.geometry.crop(box), grid, 0.0, antialias=False) >= 0.5
+            else:
+                candidate = self._candidate_on(region, grid)
+            fine = self._tiled(self.segmenter, array, candidate, progress, overlap=self.options.overlap)
+        with progress.stage("fusion"):
+            inner = _around(fine >= self.options.threshold, grid, volume.geometry, box)
+            fused = fuse([from_grid(fine, grid, volume.geometry, inner)], threshold=self.options.threshold)
+            organ = clean(fused.mask)
+        return Segmentation(
+            mask=paste(organ.mask, inner, volume.geometry),
+            box=inner,
+            probability=fused.probability,
+            agreement=fused.agreement,
+            findings=(*found, *progress.notices),
+            timings={**timings, **progress.timings},
+            provenance=self.provenance(inner),
+            second_largest=organ.second_largest,
+        )
+
+    def _candidate(self, coarse: np.ndarray) -> np.ndarray:
+        """The foreground, dilated; bool, shaped as ``coarse``."""
+        foreground = coarse >= self.options.threshold
+        if not foreground.any():
+            return foreground
+        steps = self.options.candidate_steps
+        return np.asarray(ndimage.binary_dilation(foreground, iterations=steps)) if steps else foreground
+
+    def _candidate_on(self, region: Localization, grid: Geometry) -> np.ndarray:
+        """The candidate region on the second network's grid."""
+        if not region.candidates or region.coarse is None or region.coarse_grid is None:
+            return np.zeros(grid.shape, dtype=bool)
+        candidate = self._candidate(region.coarse)
+        return to_grid(candidate.astype(np.float32), region.coarse_grid, grid, 0.0, antialias=False) >= 0.5
+
+    def _tiled(
+        self, stage: Stage, array: np.ndarray, where: np.ndarray, progress: Progress, *, overlap: bool
+    ) -> np.ndarray:
+        """Pancreas probability where ``where`` is set, 0 elsewhere; only tiles that meet it are computed."""
+        margin = _margin(stage)
+        around = np.pad(array, margin, mode="edge")
+        total = np.zeros(array.shape, dtype=np.float32)
+        count = np.zeros(array.shape, dtype=np.uint8)
+        tile = [min(t, n) for t, n in zip(self.options.tile[::-1], array.shape, strict=True)]
+        corners = [
+            corner
+            for corner in itertools.product(*(_starts(n, t, overlap) for n, t in zip(array.shape, tile, strict=True)))
+            if where[tuple(slice(c, c + t) for c, t in zip(corner, tile, strict=True))].any()
+        ]
+        progress.extend(max(len(corners) * stage.predictor.members - 1, 0))
+        for corner in corners:
+            region = tuple(slice(c, c + t) for c, t in zip(corner, tile, strict=True))
+            seen = tuple(slice(c, c + t + 2 * margin) for c, t in zip(corner, tile, strict=True))
+            output = stage.run(np.ascontiguousarray(around[seen]), progress)
+            total[region] += output[stage.card.pancreas]
+            count[region] += 1
+        return np.where(where, total / np.maximum(count, 1), 0).astype(np.float32)
+
+
+def body_mask(hu: np.ndarray, threshold: float = TISSUE_HU, steps: int = 2) -> np.ndarray:
+    """The body: threshold, erode, largest piece, dilate, fill holes slice by slice (Roth 2017, section 2.1).
+
+    Args:
+        hu: (K, J, I), K the axial slices.
+        threshold: HU above which a voxel is tissue.
+        steps: of erosion and dilation, in voxels.
+
+    Returns:
+        bool (K, J, I); the paper reports about 40 % of the voxels.
+    """
+    tissue = hu > threshold
+    # What the border cuts off goes on beyond it.
+    eroded = ndimage.binary_erosion(tissue, iterations=steps, border_value=1) if steps else tissue
+    pieces, count = ndimage.label(eroded)
+    if count == 0:
+        return np.zeros(hu.shape, dtype=bool)
+    largest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    whole = ndimage.binary_dilation(largest, iterations=steps) if steps else largest
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in whole])
+
+
+def _margin(stage: Stage) -> int:
+    """Voxels around a tile that a network of valid convolutions needs; 0 for others."""
+    network = stage.predictor.networks[0]
+    return network.margin if isinstance(network, FCN3d) else 0
+
+
+def _starts(length: int, tile: int, overlap: bool) -> list[int]:
+    """First voxels of the tiles along an axis; the last tile ends at the end."""
+    step = max(tile // 2, 1) if overlap else tile
+    return sorted({min(start, length - tile) for start in range(0, length, step)})
+
+
+def _around(mask: np.ndarray, grid: Geometry, geometry: Geometry, box: Box) -> Box:
+    """The surroundings of the organ in the volume's voxels; all of the box when there is none."""
+    found = Box.of_mask(clean(mask).mask)
+    return box if found is None else map_box(found, grid, geometry).grow(MARGIN_MM, geometry).intersect(box)
