@@ -5,7 +5,7 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test test-slicer lint bench clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,12 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest $(ARGS)
+
+# make test-slicer SLICER=<path to Slicer>      the module's self-test inside a real Slicer (5.10 or later)
+test-slicer:
+	@test -n "$(SLICER)" || { echo "Say which Slicer: make test-slicer SLICER=<path to the Slicer executable>"; exit 2; }
+	"$(SLICER)" --testing --no-splash --no-main-window --disable-settings \
+		--additional-module-paths "$(CURDIR)/PancreasSeg" --python-script "$(CURDIR)/Testing/run_in_slicer.py"
 
 bench: setup
 	$(BIN)/python -m Testing.bench $(ARGS)

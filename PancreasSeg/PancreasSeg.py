@@ -1,8 +1,12 @@
 """The PancreasSeg module of 3D Slicer: finds and segments the pancreas in abdominal CT."""
 
-import importlib.util
+import logging
+import os
 import shutil
 import sys
+import tempfile
+import time
+from pathlib import Path
 
 import numpy as np
 import slicer
@@ -15,6 +19,9 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+
+# How long the self-test waits for a run; a laptop without a GPU needs some seconds.
+PATIENCE_SECONDS = 180
 
 
 class PancreasSeg(ScriptedLoadableModule):
@@ -35,6 +42,19 @@ class PancreasSeg(ScriptedLoadableModule):
             "The default pipeline follows Zhao et al., Fully Automated Pancreas Segmentation with Two-stage 3D "
             "Convolutional Neural Networks, MICCAI 2019."
         )
+        # Other modules are there only when all have been loaded.
+        slicer.app.connect("startupCompleted()", registerWithOtherModules)
+
+
+def registerWithOtherModules():
+    """Put the numbers into Slicer's Segment Statistics and the phantom into its Sample Data, where those are."""
+    from PancreasSegLib import SampleCts, SegmentStatistics
+
+    for module in (SampleCts, SegmentStatistics):
+        try:
+            module.register()
+        except ImportError:
+            logging.info("PancreasSeg: %s has nothing to register with", module.__name__)
 
 
 class PancreasSegWidget(ScriptedLoadableModuleWidget):
@@ -104,9 +124,10 @@ class PancreasSegLogic(ScriptedLoadableModuleLogic):
     def refusal(self, volumeNode):
         """Why this node cannot be segmented, in a sentence; None when it can."""
         from pancreasseg.errors import InputError
+        from PancreasSegLib import Dependencies
         from PancreasSegLib.VolumeNodes import checkVolumeNode
 
-        missing = [name for name in ("torch", "safetensors", "skimage") if importlib.util.find_spec(name) is None]
+        missing = Dependencies.missing()
         if missing:
             return _("Python packages are missing: {names}.").format(names=", ".join(missing))
         try:
@@ -139,16 +160,13 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
         self.setUp()
         self.test_the_phantoms_pancreas_becomes_a_segment_in_its_place()
         self.setUp()
+        self.test_the_panel_segments_measures_and_exports()
+        self.setUp()
         self.test_what_is_no_ct_is_refused()
 
     def test_the_phantoms_pancreas_becomes_a_segment_in_its_place(self):
         """Segment a phantom CT under a transform and compare with its truth."""
-        from pancreasseg.phantom import PANCREAS, make_phantom
-        from PancreasSegLib import Segments, VolumeNodes
-
-        self.delayDisplay("Making a phantom CT")
-        phantom = make_phantom(1, spacing=(2.0, 2.0, 4.0), step=2.0)
-        volumeNode = VolumeNodes.addVolumeNode(slicer.mrmlScene, phantom.volume, "Phantom")
+        phantom, volumeNode = self._phantom()
         transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Position")
         matrix = vtk.vtkMatrix4x4()
         matrix.SetElement(0, 3, 25.0)
@@ -161,13 +179,66 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
         finally:
             logic.shutdown()
         parameters = outcome.parameters
-        mask = Segments.readMask(parameters.segmentationNode, parameters.segmentId, volumeNode)
-        truth = phantom.labels == PANCREAS
-        overlap = 2 * np.count_nonzero(truth & (mask != 0)) / (np.count_nonzero(truth) + np.count_nonzero(mask))
-        self.assertGreater(overlap, 0.8)
+        self.assertGreater(self._overlap(parameters, phantom), 0.8)
         self.assertEqual(parameters.segmentationNode.GetTransformNodeID(), transformNode.GetID())
         self.assertEqual(parameters.roiNode.GetTransformNodeID(), transformNode.GetID())
         self.delayDisplay(f"Done: {logic.summary(outcome)}")
+
+    def test_the_panel_segments_measures_and_exports(self):
+        """Click through the panel as a person does: segment, drag the box, segment again, undo, measure, export."""
+        phantom, volumeNode = self._phantom()
+        widget = slicer.modules.pancreasseg.widgetRepresentation().self()
+        panel, ui = widget.panel, widget.ui
+        widget.enter()
+        try:
+            ui.volumeSelector.setCurrentNode(volumeNode)
+            self._click(panel, ui.segmentButton)
+            parameters = panel.session.parameters
+            self.assertGreater(self._overlap(parameters, phantom), 0.8, ui.segmentMessage.text)
+            self.assertGreater(ui.statisticsTable.rowCount, 20)
+            self.delayDisplay("Moving the box")
+            parameters.roiNode.SetSize([1.1 * side for side in parameters.roiNode.GetSize()])
+            self._waitFor(lambda: ui.staleLabel.visible or ui.segmentButton.text.startswith("Segment again"))
+            self._click(panel, ui.segmentButton)
+            self.assertGreater(self._overlap(parameters, phantom), 0.8, ui.segmentMessage.text)
+            with tempfile.TemporaryDirectory() as folder:
+                ui.exportFolder.currentPath = folder
+                ui.nrrdButton.click()
+                self.assertTrue(Path(folder, "pancreas.seg.nrrd").is_file(), ui.exportMessage.text)
+        finally:
+            ui.exportFolder.currentPath = ""
+            widget.exit()
+
+    def _phantom(self):
+        """A phantom CT with its truth, and its volume node."""
+        from pancreasseg.phantom import make_phantom
+        from PancreasSegLib import VolumeNodes
+
+        self.delayDisplay("Making a phantom CT")
+        phantom = make_phantom(1, spacing=(2.0, 2.0, 4.0), step=2.0)
+        return phantom, VolumeNodes.addVolumeNode(slicer.mrmlScene, phantom.volume, "Phantom")
+
+    def _overlap(self, parameters, phantom):
+        """DSC of the segment with the phantom's own pancreas."""
+        from pancreasseg.phantom import PANCREAS
+        from PancreasSegLib import Segments
+
+        mask = Segments.readMask(parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
+        truth = phantom.labels == PANCREAS
+        return 2 * np.count_nonzero(truth & (mask != 0)) / (np.count_nonzero(truth) + np.count_nonzero(mask))
+
+    def _click(self, panel, button):
+        """Click a button that starts a run, and wait for its end."""
+        self.delayDisplay(button.text)
+        button.click()
+        self._waitFor(lambda: not panel.session.busy)
+
+    def _waitFor(self, condition):
+        """Let Slicer work until something holds."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            self.assertLess(time.monotonic(), end, "it did not happen in time")
+            slicer.app.processEvents()
 
     def test_what_is_no_ct_is_refused(self):
         """A labelmap gets a sentence, not a run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -86,9 +87,7 @@ def write(kind: str, parameters: Parameters, folder: str) -> tuple[Path, tuple]:
     geometry = geometryOfNode(parameters.volumeNode)
     findings: tuple = ()
     if kind == "DICOM SEG":
-        from pancreasseg.export.dicom_seg import write_dicom_seg
-
-        findings = write_dicom_seg(path, [segment], geometry, dicomFiles(parameters.volumeNode))
+        findings = _writeDicomSeg(path, parameters, segment)
     elif kind == "RTSTRUCT":
         from pancreasseg.export.rtstruct import write_rtstruct
 
@@ -138,6 +137,46 @@ def addMargin(parameters: Parameters, millimetres: tuple[float, float, float], *
     Segments.writeMask(np.asarray(grown), node, identifier, volumeNode)
     Segments.setAlgorithm(segmentation.GetSegment(identifier), "SEMIAUTOMATIC")
     return identifier
+
+
+def _writeDicomSeg(path: Path, parameters: Parameters, segment) -> tuple:
+    """By Slicer's own exporter where it is there and knows the CT, which also puts the file into the database."""
+    files = dicomFiles(parameters.volumeNode)
+    geometry = geometryOfNode(parameters.volumeNode)
+    if getattr(slicer, "dicomDatabase", None) is not None and parameters.volumeNode.GetAttribute("DICOM.instanceUIDs"):
+        try:
+            import DICOMSegmentationPlugin
+        except ImportError:
+            pass  # Slicer before 5.12 has it in an extension
+        else:
+            from pancreasseg.export.preflight import check_dicom_export
+
+            findings = check_dicom_export(files, [segment], geometry)
+            if not any(finding.severity.value == "serious" for finding in findings):
+                _writeBySlicer(DICOMSegmentationPlugin, path, parameters, segment)
+                return tuple(findings)
+    from pancreasseg.export.dicom_seg import write_dicom_seg
+
+    return write_dicom_seg(path, [segment], geometry, files)
+
+
+def _writeBySlicer(plugin, path: Path, parameters: Parameters, segment) -> None:
+    node = parameters.segmentationNode
+    Segments.setAlgorithmType(node.GetSegmentation().GetSegment(parameters.segmentId), segment.algorithm.value)
+    exporter = plugin.DICOMSegmentationExporter(node)
+    try:
+        exporter.export(str(path.parent), path.name, {"SeriesDescription": segment.name}, [parameters.segmentId])
+    except Exception as error:  # the exporter raises whatever dcmqi ended with
+        path.unlink(missing_ok=True)
+        logging.exception("PancreasSeg: Slicer's DICOM SEG export failed")
+        raise OutputError(
+            "dicom-seg-failed",
+            f"Slicer could not write the DICOM SEG object ({type(error).__name__}).",
+            "The Python console has the details; NIfTI and NRRD do not depend on DICOM.",
+        ) from error
+    finally:
+        exporter.cleanup()
+    slicer.dicomDatabase.insert(str(path))
 
 
 def _isDicom(file: str | None) -> bool:

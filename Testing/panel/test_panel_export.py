@@ -1,6 +1,9 @@
 """Files for planning, read back by other libraries, and margins."""
 
 import os
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import highdicom
 import nibabel
@@ -110,6 +113,52 @@ def test_dicom_seg_is_read_back_by_highdicom(fromDicom, ui, folder, series) -> N
     assert description.algorithm_type.value == "AUTOMATIC"
     volume = written.get_volume(combine_segments=True)
     assert volume.array.sum() == mask(fromDicom.session.parameters).sum()
+
+
+class Exporter:
+    """What Slicer's own plugin offers."""
+
+    failure: Exception | None = None
+
+    def __init__(self, segmentationNode) -> None:
+        Exporter.last = self
+
+    def export(self, folder, name, metadata, segmentIDs) -> bool:
+        if Exporter.failure is not None:
+            raise Exporter.failure
+        Path(folder, name).write_bytes(b"by Slicer")
+        self.asked = (metadata, segmentIDs)
+        return True
+
+    def cleanup(self) -> None:
+        self.cleaned = True
+
+
+@pytest.fixture
+def slicersPlugin(monkeypatch, fromDicom):
+    module = ModuleType("DICOMSegmentationPlugin")
+    module.DICOMSegmentationExporter = Exporter
+    monkeypatch.setattr(Exporter, "failure", None)
+    monkeypatch.setitem(sys.modules, "DICOMSegmentationPlugin", module)
+    inserted = []
+    monkeypatch.setattr(slicer.dicomDatabase, "insert", inserted.append, raising=False)
+    return inserted
+
+
+def test_inside_slicer_its_own_exporter_writes_and_the_database_knows(slicersPlugin, fromDicom, ui, folder) -> None:
+    ui.dicomSegButton.click()
+    assert (folder / "pancreas.seg.dcm").read_bytes() == b"by Slicer"
+    assert slicersPlugin == [str(folder / "pancreas.seg.dcm")]
+    assert Exporter.last.asked == ({"SeriesDescription": "Pancreas"}, [fromDicom.session.parameters.segmentId])
+    assert Exporter.last.cleaned
+
+
+def test_slicers_exporter_that_fails_is_a_sentence(slicersPlugin, fromDicom, ui, folder, monkeypatch) -> None:
+    monkeypatch.setattr(Exporter, "failure", RuntimeError("itkimage2segimage failed"))
+    ui.dicomSegButton.click()
+    assert ui.exportMessage.text.startswith("Slicer could not write the DICOM SEG object (RuntimeError).")
+    assert list(folder.iterdir()) == []
+    assert Exporter.last.cleaned
 
 
 def test_an_edited_segment_is_exported_as_semiautomatic(fromDicom, ui, folder) -> None:

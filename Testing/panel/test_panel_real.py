@@ -123,4 +123,7 @@ def test_the_self_test_passes(module, headless) -> None:
     import PancreasSeg
 
     test = PancreasSeg.PancreasSegTest()
-    test.runTest()
+    try:
+        test.runTest()
+    finally:
+        module.widgetRepresentation().self().cleanup()

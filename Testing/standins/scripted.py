@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unittest
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,9 +74,26 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
     def delayDisplay(self, message: str, milliseconds: int | None = None) -> None: ...
 
 
+class WidgetRepresentation:
+    """What ``slicer.modules.<name>.widgetRepresentation()`` gives: the panel, built when it is first asked for."""
+
+    def __init__(self, widgetClass: type) -> None:
+        self._class = widgetClass
+        self._widget: Any = None
+
+    def self(self) -> Any:
+        if self._widget is None:
+            self._widget = self._class()
+            self._widget.setup()
+        return self._widget
+
+
 def loadModule(moduleClass: type, path: Path) -> Any:
-    """Register a module the way Slicer's factory does: ``slicer.modules.<name>`` knows its file."""
+    """Register a module the way Slicer's factory does, and return its ``slicer.modules.<name>``."""
+    name = moduleClass.__name__
     parent = SimpleNamespace(path=str(path), icon=None)
-    module = moduleClass(parent)
-    setattr(slicer.modules, moduleClass.__name__.lower(), SimpleNamespace(path=str(path), parent=parent))
+    moduleClass(parent)
+    representation = WidgetRepresentation(getattr(sys.modules[moduleClass.__module__], f"{name}Widget"))
+    module = SimpleNamespace(path=str(path), parent=parent, widgetRepresentation=lambda: representation)
+    setattr(slicer.modules, name.lower(), module)
     return module

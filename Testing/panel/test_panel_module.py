@@ -1,0 +1,168 @@
+"""What the module gives to other modules of Slicer, and what loading it costs."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import slicer
+from Testing.panel.conftest import MODULE, ROOT
+from Testing.panel.test_panel_run import edit, run
+from Testing.scene.builders import aCt, aGeometry
+
+from PancreasSegLib import SampleCts, Segments, SegmentStatistics, VolumeNodes
+
+
+class PluginBase:
+    """SegmentStatisticsPluginBase as far as plugins use it."""
+
+    def __init__(self) -> None:
+        self.node = None
+
+    def getParameterNode(self):
+        return self.node
+
+    def getRequestedKeys(self):
+        return self.keys
+
+    @staticmethod
+    def createCodedEntry(value, scheme, meaning, asString=False):
+        entry = slicer.vtkCodedEntry()
+        entry.SetValueSchemeMeaning(value, scheme, meaning)
+        return entry.GetAsString() if asString else entry
+
+    @staticmethod
+    def createMeasurementInfo(name, title, description, units, quantityDicomCode=None, unitsDicomCode=None):
+        assert name
+        assert description
+        return {"title": title, "units": units, "quantity": quantityDicomCode, "unit": unitsDicomCode}
+
+
+@pytest.fixture
+def core(monkeypatch):
+    """The core modules that the module registers with."""
+    statistics, plugins, samples = (
+        ModuleType(n) for n in ("SegmentStatistics", "SegmentStatisticsPlugins", "SampleData")
+    )
+    plugins.SegmentStatisticsPluginBase = PluginBase
+    statistics.registered = []
+    statistics.SegmentStatisticsLogic = type("L", (), {"registerPlugin": staticmethod(statistics.registered.append)})
+    samples.registered = []
+
+    def registerCustomSampleDataSource(**source):
+        samples.registered.append(source)
+
+    samples.SampleDataLogic = type(
+        "S", (), {"registerCustomSampleDataSource": staticmethod(registerCustomSampleDataSource)}
+    )
+    for module in (statistics, plugins, samples):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return statistics, samples
+
+
+def test_when_slicer_has_started_the_module_registers_its_plugin_and_its_sample(module, core) -> None:
+    slicer.app.start()
+    statistics, samples = core
+    assert [type(p).__name__ for p in statistics.registered][-1] == "PancreasSegStatisticsPlugin"
+    assert samples.registered[-1]["sampleName"] == "PancreasSegPhantom"
+    assert isinstance(samples.registered[-1]["uris"], str), "the core module counts its letters"
+
+
+def test_without_those_modules_the_module_loads_all_the_same(module, monkeypatch) -> None:
+    for name in ("SegmentStatistics", "SampleData"):
+        monkeypatch.setitem(sys.modules, name, None)
+    slicer.app.start()
+
+
+@pytest.fixture
+def plugin(panel, selected, core, scene):
+    run(panel)
+    made = SegmentStatistics.pluginClass()()
+    made.node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    made.node.SetParameter("Segmentation", panel.session.parameters.segmentationNode.GetID())
+    return made
+
+
+def test_segment_statistics_shows_the_same_numbers_as_the_panel(panel, plugin) -> None:
+    edit(panel.session.parameters)
+    panel.statistics.update()
+    shown = {m.name: m.value for m in panel.statistics.statistics.all}
+    measured = plugin.computeStatistics(panel.session.parameters.segmentId)
+    assert set(measured) == set(SegmentStatistics.KEYS)
+    assert measured == {key: shown[key] for key in measured}
+    assert 0 < measured["dsc"] < 1
+
+
+def test_its_numbers_have_titles_units_and_codes(panel, plugin) -> None:
+    assert plugin.getMeasurementInfo("hd95")["title"] == "hd95", "before anything was measured"
+    plugin.computeStatistics(panel.session.parameters.segmentId)
+    info = plugin.getMeasurementInfo("hd95")
+    assert info["units"] == "mm"
+    assert "UCUM" in info["unit"]
+    assert plugin.getMeasurementInfo("no such key") is None
+
+
+def test_segments_of_others_are_left_alone(panel, plugin, selected) -> None:
+    node = Segments.addSegmentationNode(selected, "By hand")
+    identifier = Segments.addPancreasSegment(node)
+    plugin.node.SetParameter("Segmentation", node.GetID())
+    assert plugin.computeStatistics(identifier) == {}
+    plugin.node.SetParameter("Segmentation", "")
+    assert plugin.computeStatistics(identifier) == {}
+
+
+def test_a_hardened_copy_under_a_transform_gets_the_numbers_of_its_original(panel, plugin, scene) -> None:
+    own = panel.session.parameters.segmentationNode
+    copy = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"_tmp_{own.GetName()}_transformedForSegmentStatistics")
+    plugin.node.SetParameter("Segmentation", copy.GetID())
+    assert plugin.computeStatistics(panel.session.parameters.segmentId)["dsc"] == 1
+
+
+def test_an_unreadable_ct_leaves_empty_cells(panel, plugin, selected) -> None:
+    identifier = panel.session.parameters.segmentId
+    selected.SetAndObserveImageData(None)
+    assert plugin.computeStatistics(identifier) == {}
+
+
+def test_the_sample_is_made_and_loaded(scene, monkeypatch) -> None:
+    import numpy as np
+
+    class FakeTask:
+        def __init__(self, arguments, python) -> None:
+            np.save(arguments[2], aCt(aGeometry()).array)
+            self.news = [[], [{"geometry": aGeometry().as_dict()}]]
+
+        def poll(self):
+            return self.news.pop(0)
+
+    monkeypatch.setattr("pancreasseg.worker.task.Task", FakeTask)
+    (node,) = SampleCts.makePhantom()
+    assert VolumeNodes.readVolumeNode(node).geometry == aGeometry()
+
+
+def test_importing_the_module_loads_neither_torch_nor_simpleitk() -> None:
+    code = (
+        "import sys; from Testing.standins import install; install(); import scipy, numpy; before = set(sys.modules)\n"
+        "import PancreasSeg, PancreasSegLib.Panel.Panel\n"
+        "print(sorted({'torch', 'SimpleITK', 'skimage', 'monai', 'pydicom'} & (set(sys.modules) - before)))"
+    )
+    environment = {"PYTHONPATH": f"{ROOT}:{MODULE.parent}", "PATH": "/usr/bin:/bin", "QT_QPA_PLATFORM": "offscreen"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("failure", "status"), [(None, 0), (AssertionError("no"), 1)])
+def test_the_self_tests_exit_status_says_how_it_went(module, monkeypatch, failure, status) -> None:
+    import PancreasSeg
+
+    def runTest(self):
+        if failure is not None:
+            raise failure
+
+    left = []
+    monkeypatch.setattr(PancreasSeg.PancreasSegTest, "runTest", runTest)
+    monkeypatch.setattr(slicer.util, "exit", left.append)
+    runpy.run_path(str(Path(ROOT) / "Testing" / "run_in_slicer.py"))
+    assert left == [status]
