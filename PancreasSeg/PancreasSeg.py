@@ -1,7 +1,6 @@
 """The PancreasSeg module of 3D Slicer: finds and segments the pancreas in abdominal CT."""
 
 import logging
-import os
 import shutil
 import sys
 import tempfile
@@ -43,18 +42,18 @@ class PancreasSeg(ScriptedLoadableModule):
             "Convolutional Neural Networks, MICCAI 2019."
         )
         # Other modules are there only when all have been loaded.
-        slicer.app.connect("startupCompleted()", registerWithOtherModules)
+        slicer.app.connect("startupCompleted()", self.registerWithOtherModules)
 
+    @staticmethod
+    def registerWithOtherModules():
+        """Put the numbers into Slicer's Segment Statistics and the phantom into its Sample Data, where those are."""
+        from PancreasSegLib import SampleCts, SegmentStatistics
 
-def registerWithOtherModules():
-    """Put the numbers into Slicer's Segment Statistics and the phantom into its Sample Data, where those are."""
-    from PancreasSegLib import SampleCts, SegmentStatistics
-
-    for module in (SampleCts, SegmentStatistics):
-        try:
-            module.register()
-        except ImportError:
-            logging.info("PancreasSeg: %s has nothing to register with", module.__name__)
+        for module in (SampleCts, SegmentStatistics):
+            try:
+                module.register()
+            except ImportError:
+                logging.info("PancreasSeg: %s has nothing to register with", module.__name__)
 
 
 class PancreasSegWidget(ScriptedLoadableModuleWidget):

@@ -1,6 +1,7 @@
 """The files around the module, as Slicer's build and extension catalogue want them. Read as text; no Slicer needed."""
 
 import ast
+import json
 import re
 import struct
 import subprocess
@@ -110,3 +111,13 @@ def test_slicers_start_up_loads_neither_torch_nor_simpleitk() -> None:
 
 def test_the_licence_is_there() -> None:
     assert "Apache License" in (ROOT / "LICENSE.txt").read_text(encoding="utf-8")
+
+
+def test_the_catalogue_entry_is_what_slicers_schema_asks_for() -> None:
+    entry = json.loads((ROOT / "Resources" / "PancreasSeg.json").read_text(encoding="utf-8"))
+    assert entry["$schema"].endswith("slicer-extension-catalog-entry-schema-v1.0.1.json#")
+    assert entry["build_dependencies"] == words(TOP, "EXTENSION_DEPENDS")
+    assert entry["category"] == "Segmentation"
+    assert entry["scm_url"] == words(TOP, "EXTENSION_HOMEPAGE")[0].partition("#")[0]
+    known = {"$schema", "category", "scm_url", "scm_revision", "build_dependencies", "build_subdirectory", "tier"}
+    assert set(entry) <= known, "the schema allows nothing else"
