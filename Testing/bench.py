@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from Testing import scene_timings
+from Testing import panel_timings, scene_timings
 
 from pancreasseg.cli import console
 from pancreasseg.io.read import read_volume
@@ -92,6 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
     for row, seconds in scene_timings.timings(options.repeats).items():
         for value in seconds:
             table.add(f"scene, 512 x 512 x 240: {row}", value)
+    for row, seconds in panel_timings.timings(options.repeats, volume).items():
+        for value in seconds:
+            table.add(f"panel: {row}", value)
     _print(table, volume, options, remarks)
     return 0
 

@@ -90,6 +90,10 @@ class Workflow:
         onNotice: called with what a person must know while the run goes on.
         beforeWrite: called with a segmentation node before one of its segments is overwritten; saves for undo.
         onDescribed: called with the answer to `describe`, a dict, or with the error.
+
+    Attributes:
+        measureResults: whether a result is measured and put into a table node before the run ends; a panel that
+            measures afterwards sets it to false.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class Workflow:
         self.onNotice = onNotice
         self.beforeWrite = beforeWrite
         self.onDescribed = onDescribed
+        self.measureResults = True
         self._description: int | None = None
         self._run: _Run | None = None
         self._loadedKey: tuple | None = None
@@ -310,8 +315,10 @@ class Workflow:
             "timings": segmentation.timings,
             "provenance": asdict(segmentation.provenance),
         }
-        measurements = measureSegment(parameters)
-        Tables.showMeasurements(parameters, measurements)
+        measurements = ()
+        if self.measureResults:
+            measurements = measureSegment(parameters)
+            Tables.showMeasurements(parameters, measurements)
         return Outcome(parameters, run.localization, segmentation, measurements, findings)
 
     def _checkedVolumeNode(self):

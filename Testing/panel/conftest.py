@@ -101,6 +101,12 @@ def panel(module, client, dialogs, monkeypatch):
     from PancreasSegLib.Workflow import Workflow
 
     monkeypatch.setattr("PancreasSegLib.Panel.Runner.DOUBLE_CLICK_SECONDS", 0.0)
+    # A person's pauses, shortened; nothing here may depend on how long they are.
+    monkeypatch.setattr("PancreasSegLib.Panel.Runner.POLL_MILLISECONDS", 5)
+    monkeypatch.setattr("PancreasSegLib.Panel.StatisticsSection.DEBOUNCE_MILLISECONDS", 5)
+    monkeypatch.setattr("PancreasSegLib.Panel.Panel.ROI_MILLISECONDS", 5)
+    monkeypatch.setattr("PancreasSegLib.Panel.ModelSection.POLL_MILLISECONDS", 5)
+    monkeypatch.setattr("PancreasSegLib.Panel.InputSection.POLL_MILLISECONDS", 5)
     widget = aWidget()
     built = Panel(slicer.util.childWidgetVariables(widget), Workflow(client), sys.executable, dialogs)
     built.widget = widget

@@ -14,8 +14,9 @@ from PancreasSegLib.Parameters import Parameters
 
 
 def run(panel) -> None:
+    """Click, and wait for the result and its numbers."""
     panel.ui.segmentButton.click()
-    wait(lambda: not panel.session.busy)
+    wait(lambda: not panel.session.busy and not panel.statistics.pending)
 
 
 def mask(parameters: Parameters) -> np.ndarray:

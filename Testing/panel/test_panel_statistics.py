@@ -45,7 +45,7 @@ def test_numbers_follow_an_edit_once_it_pauses(done, ui) -> None:
 
 
 def test_many_edits_are_measured_once(done, ui, monkeypatch) -> None:
-    wait(lambda: not done.statistics._timer.active)
+    wait(lambda: not done.statistics.pending)
     measured = []
     monkeypatch.setattr(
         "PancreasSegLib.Statistics.statisticsOf", lambda p: measured.append(p) or done.statistics.statistics
@@ -53,7 +53,7 @@ def test_many_edits_are_measured_once(done, ui, monkeypatch) -> None:
     for _ in range(5):
         edit(done.session.parameters)
     wait(lambda: measured)
-    wait(lambda: not done.statistics._timer.active)
+    wait(lambda: not done.statistics.pending)
     assert len(measured) == 1
 
 

@@ -83,6 +83,7 @@ class CorrectSection:
             draft.CreateDefaultDisplayNodes()
         display = draft.GetDisplayNode()
         display.SetVisibility(shown)
+        display.SetVisibility3D(False)  # its surface would hide the correction
         display.SetVisibility2DFill(False)
         display.SetVisibility2DOutline(True)
 

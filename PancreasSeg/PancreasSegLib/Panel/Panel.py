@@ -170,7 +170,8 @@ class Panel(VTKObservationMixin):
         self.showMessage("segment", message)
         self.ui.correctSection.collapsed = False
         self.segment.jumpToResult(outcome)
-        self.statistics.update()
+        self.session.edited = self.session.segmentEmpty = False
+        self.session.scheduleStatistics()
         self.export.segmentChanged()
 
     def onRoiChanged(self, *_arguments) -> None:

@@ -33,6 +33,7 @@ class Session:
 
     def __init__(self, workflow, dialogs, python: str) -> None:
         self.workflow = workflow
+        workflow.measureResults = False  # the statistics section does, once the segment is on the screen
         self.dialogs = dialogs
         self.python = python
         self.models = Models()

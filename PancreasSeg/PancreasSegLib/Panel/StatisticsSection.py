@@ -50,6 +50,11 @@ class StatisticsSection:
         """Measure soon; again from now when something else changes meanwhile."""
         self._timer.start()
 
+    @property
+    def pending(self) -> bool:
+        """Something has changed that is not measured yet."""
+        return self._timer.active
+
     def onReference(self, node) -> None:
         """Another reference was selected."""
         parameters = self.session.parameters
