@@ -119,10 +119,10 @@ class SliceView(View):
         self._mapper = vtk.vtkImageMapper()
         self._mapper.SetColorWindow(255)
         self._mapper.SetColorLevel(127.5)
-        blank = vtk.vtkImageData()
-        blank.SetDimensions(1, 1, 1)
-        blank.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 4)
-        self._mapper.SetInputData(blank)
+        self._blank = vtk.vtkImageData()
+        self._blank.SetDimensions(1, 1, 1)
+        self._blank.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 4)
+        self._mapper.SetInputData(self._blank)
         actor = vtk.vtkActor2D()
         actor.SetMapper(self._mapper)
         actor.GetProperty().SetDisplayLocationToBackground()
@@ -136,7 +136,15 @@ class SliceView(View):
         self.logic.ResizeSliceNode(*self.size)
         self.logic.FitSliceToBackground()
         self.node.JumpSliceByOffsetting(*point)
-        self._mapper.SetInputConnection(self.logic.GetImageDataConnection())
+        self.followLogic()
+
+    def followLogic(self) -> None:
+        """Draw what the slice logic makes now; nothing where no volume is selected."""
+        connection = self.logic.GetImageDataConnection()
+        if connection is None:
+            self._mapper.SetInputData(self._blank)
+        else:
+            self._mapper.SetInputConnection(connection)
 
 
 class ThreeDView(View):

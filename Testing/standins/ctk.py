@@ -62,10 +62,14 @@ class ctkCollapsibleButton(_Folding, qt.QAbstractButton):
     collapsed = QtCore.Property(bool, lambda self: self._collapsed, _setCollapsed)
 
     def sizeHint(self) -> QtCore.QSize:
-        return self.layout().totalSizeHint() if self.layout() and not self._collapsed else QtCore.QSize(100, TITLE_HEIGHT)
+        return (
+            self.layout().totalSizeHint() if self.layout() and not self._collapsed else QtCore.QSize(100, TITLE_HEIGHT)
+        )
 
     def minimumSizeHint(self) -> QtCore.QSize:
-        return self.layout().totalMinimumSize() if self.layout() and not self._collapsed else QtCore.QSize(0, TITLE_HEIGHT)
+        return (
+            self.layout().totalMinimumSize() if self.layout() and not self._collapsed else QtCore.QSize(0, TITLE_HEIGHT)
+        )
 
     def event(self, event: QtCore.QEvent) -> bool:
         if event.type() == QtCore.QEvent.Type.LayoutRequest:  # what is inside became larger or smaller

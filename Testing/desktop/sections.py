@@ -1,0 +1,89 @@
+"""The rest of the panel for the pictures: correction, statistics, export, margins, models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PySide6 import QtCore
+from Testing.desktop.tour import NARROW, Tour
+
+from PancreasSegLib import Segments
+
+# Slices of the segment that the correction takes away, counted from its foot.
+ERASED_SLICES = 6
+
+
+def showSections(tour: Tour, folder: Path) -> None:
+    """Go through the sections below the large button, one picture each."""
+    correct(tour)
+    statistics(tour)
+    export(tour, folder / "Planning")
+    models(tour)
+
+
+def correct(tour: Tour) -> None:
+    """Take the lowest slices away, as the Segment Editor's Erase would, whose stand-in has no brush."""
+    person, ui = tour.person, tour.ui
+    parameters = tour.session.parameters
+    mask = Segments.readMask(parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
+    lowest = np.flatnonzero(mask.any(axis=(1, 2)))[0]
+    mask[lowest : lowest + ERASED_SLICES] = 0
+    before = ui.statisticsTable.item(0, 1).text()
+    ui.segmentEditor.saveStateForUndo()
+    Segments.writeMask(mask, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
+    tour.show3D()
+    person.wait(lambda: ui.statisticsTable.rowCount > 0 and ui.statisticsTable.item(0, 1).text() != before, 20)
+    person.fold(ui.inputSection, folded=True)
+    person.fold(ui.locateSection, folded=True)
+    person.click(ui.draftCheckBox, QtCore.QPoint(8, ui.draftCheckBox.height // 2))
+    person.wait(lambda: ui.draftCheckBox.checked)
+    person.look("correct", ui.correctSection)
+    person.click(ui.draftCheckBox, QtCore.QPoint(8, ui.draftCheckBox.height // 2))
+
+
+def statistics(tour: Tour) -> None:
+    """Numbers of the corrected segment, and against the AI draft."""
+    person, ui = tour.person, tour.ui
+    rows = range(ui.statisticsTable.rowCount)
+    tour.record["statistics"] = {
+        ui.statisticsTable.item(row, 0).text(): ui.statisticsTable.item(row, 1).text() for row in rows
+    }
+    person.fold(ui.correctSection, folded=True)
+    person.click(ui.tableButton)
+    person.look("statistics", ui.statisticsSection, width=NARROW)
+
+
+def export(tour: Tour, folder: Path) -> None:
+    """Preflight, two files and a margin."""
+    person, ui = tour.person, tour.ui
+    folder.mkdir()
+    person.fold(ui.segmentSection, folded=True)
+    person.fold(ui.statisticsSection, folded=True)
+    person.fold(ui.exportSection, folded=False)
+    ui.exportFolder.setCurrentPath(str(folder))
+    person.rest()
+    person.click(ui.niftiButton)
+    person.click(ui.stlButton)
+    tour.record["exported"] = sorted(path.name for path in folder.iterdir())
+    person.look("export", ui.exportSection, width=NARROW)
+    person.click(ui.marginGroup, QtCore.QPoint(12, 10))
+    person.wait(lambda: not ui.marginGroup.collapsed)
+    person.click(ui.addMarginButton)
+    tour.show3D()
+    tour.record["segments"] = tour.session.parameters.segmentationNode.GetSegmentation().GetNumberOfSegments()
+    person.look("margin", ui.marginGroup)
+
+
+def models(tour: Tour) -> None:
+    """The list of models with the card of one that can be downloaded."""
+    person, ui = tour.person, tour.ui
+    person.fold(ui.exportSection, folded=True)
+    person.fold(ui.advancedSection, folded=False)
+    if ui.modelsGroup.collapsed:
+        person.click(ui.modelsGroup, QtCore.QPoint(12, 10))
+    table = ui.modelsTable
+    row = next(n for n in range(table.rowCount) if table.item(n, 0).toolTip() == "obelisk-hybrid")
+    person.click(table.viewport(), table.visualItemRect(table.item(row, 0)).center())
+    person.wait(lambda: "OBELISK" in ui.modelCard.toPlainText(), 5)
+    person.look("models", ui.modelsGroup, width=NARROW)

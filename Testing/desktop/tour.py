@@ -1,0 +1,196 @@
+"""One sitting at the window: a CT, Segment pancreas, a dragged box, again; on request everything the pictures show.
+
+    python -m Testing.desktop.tour --record FILE --pictures FOLDER [--ct FILE] [--pull MM] [--all]
+
+runs on the display that the environment names, and writes down what the scene held at each point. The desktop run
+starts it as a process of its own, with a display of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import slicer
+from PySide6 import QtCore, QtWidgets
+from Testing.standins import install
+
+install()  # before anything imports qt
+
+from Testing.desktop.person import Person  # noqa: E402
+from Testing.desktop.window import Window  # noqa: E402
+from Testing.slicer_boot import boot  # noqa: E402
+
+from PancreasSegLib import RoiNodes, Segments  # noqa: E402
+
+RUN_SECONDS = 240.0
+
+# Where the views beside the panel do not matter: the panel and one column of them.
+NARROW = 1062
+
+
+class Tour:
+    """The sitting.
+
+    Attributes:
+        record: what was seen, for the test to judge.
+    """
+
+    def __init__(self, person: Person) -> None:
+        self.person = person
+        self.window = person.window
+        self.ui = person.window.ui
+        self.record: dict = {}
+
+    @property
+    def session(self):
+        return self.window.widget.panel.session
+
+    def open(self) -> None:
+        """The window comes up; the panel asks the worker what it runs on."""
+        self.window.show()
+        self.window.widget.enter()
+        self.person.wait(lambda: self.window.isVisible() and "not asked yet" not in self.ui.statusLabel.text, 60)
+        self.record["status"] = self.ui.statusLabel.text
+        self.person.look("start", self.ui.phantomButton, width=NARROW)
+
+    def makePhantom(self) -> None:
+        """Click on the panel's own sample data."""
+        self.person.click(self.ui.phantomButton)
+        self.person.wait(lambda: self.session.parameters is not None, 90)
+        self._see()
+
+    def openCt(self, path: Path) -> None:
+        """Load a CT as File > Add Data does."""
+        headless = boot()
+        node = headless.logics["Volumes"].AddArchetypeVolume(str(path), "CT", 0)
+        headless.applicationLogic.GetSelectionNode().SetActiveVolumeID(node.GetID())
+        headless.applicationLogic.PropagateVolumeSelection()
+        self.ui.volumeSelector.setCurrentNode(node)
+        self._see()
+
+    def segment(self, name: str) -> None:
+        """One click on the large button, and wait."""
+        started = time.monotonic()
+        self.person.click(self.ui.segmentButton)
+        self.record[f"{name} button while running"] = self.ui.segmentButton.text
+        self.person.wait(lambda: self.ui.progressBar.value >= 35 or not self.session.busy, RUN_SECONDS)
+        if self.session.busy and name == "first":
+            self.person.look("running", self.ui.segmentButton, self.ui.progressBar, width=NARROW)
+        self.person.wait(lambda: not self.session.busy, RUN_SECONDS)
+        self.record[f"{name} seconds"] = round(time.monotonic() - started, 1)
+        self.record[f"{name} message"] = self.ui.segmentMessage.text
+        self.person.wait(lambda: self.ui.statisticsTable.rowCount > 0, 30)
+        self.show3D()
+        self._state(name)
+        self.record["stale at the end"] = not self.ui.staleLabel.isHidden()
+        self.person.look(f"{name}-result")
+
+    def show3D(self) -> None:
+        """What the Segment Editor's button Show 3D does, which its stand-in lacks."""
+        node = self.session.parameters.segmentationNode
+        if node is not None:
+            node.CreateClosedSurfaceRepresentation()
+            self.person.lookAround(self.window.threeD)
+
+    def drag(self, millimetres: float) -> None:
+        """Pull the box's handle on the patient's left, in the axial view: outward, or inward when negative."""
+        parameters = self.session.parameters
+        axial = self.window.slices["Axial"]
+        bounds = [0.0] * 6
+        parameters.roiNode.GetRASBounds(bounds)
+        middle = parameters.roiNode.GetCenterWorld()
+        axial.view.node.JumpSliceByOffsetting(*middle)
+        axial.zoom(1.25)
+        axial.view.node.JumpSliceByCentering(*middle)
+        self.person.rest()
+        handle = [bounds[0], middle[1], middle[2]]
+        start = axial.pixelOf(handle)
+        end = axial.pixelOf([handle[0] - millimetres, *handle[1:]])
+        self.person.grab(start)
+        self.person.pull(start, end)
+        self.person.rest()
+        self.person.look("drag", self.ui.staleLabel, self.ui.segmentButton)
+        self.person.drop()
+        self.person.wait(lambda: not self.ui.staleLabel.isHidden(), 5)
+        self.record["voxel mm"] = parameters.volumeNode.GetSpacing()[0]
+        self.record["stale"] = self.ui.staleLabel.text
+        self.record["button after the drag"] = self.ui.segmentButton.text
+        self._state("drag")
+
+    def _see(self) -> None:
+        for it in self.window.slices.values():
+            it.fit()
+        node = self.session.volumeNode
+        bounds = [0.0] * 6
+        node.GetRASBounds(bounds)
+        middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
+        slicer.vtkMRMLSliceNode.JumpAllSlices(boot().scene, *middle, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
+        self.person.rest()
+
+    def _state(self, name: str) -> None:
+        """Box and mask in voxels (i, j, k) of the CT, half-open."""
+        parameters = self.session.parameters
+        box = RoiNodes.boxOfRoi(parameters.roiNode, parameters.volumeNode)
+        mask = Segments.readMask(parameters.segmentationNode, parameters.segmentId, parameters.volumeNode) != 0
+        inside = np.zeros_like(mask)
+        inside[tuple(slice(a, b) for a, b in zip(reversed(box.start), reversed(box.stop), strict=True))] = True
+        self.record[name] = {
+            "box": [list(box.start), list(box.stop)],
+            "voxels": int(mask.sum()),
+            "voxels outside the box": int((mask & ~inside).sum()),
+            "measured": self.ui.statisticsTable.rowCount,
+            "findings": [finding["code"] for finding in parameters.result.get("findings", [])],
+        }
+
+
+def main() -> int:
+    """Run the tour on the display of the environment."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--record", type=Path, required=True, help="file for what the scene held, JSON")
+    parser.add_argument("--pictures", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument("--ct", type=Path, help="a CT file; the panel's phantom without it")
+    parser.add_argument("--pull", type=float, default=12.0, help="how far the box is dragged, in mm; negative: inward")
+    parser.add_argument("--all", action="store_true", help="go on with correction, statistics, export and models")
+    options = parser.parse_args()
+    raised = []
+    sys.excepthook = lambda kind, error, trace: (raised.append(repr(error)), sys.__excepthook__(kind, error, trace))
+
+    with tempfile.TemporaryDirectory(prefix="pancreasseg-desktop-") as folder:
+        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
+        QtCore.QSettings.setPath(QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, folder)
+        headless = boot()
+        headless.messages.clear()
+        window = Window(headless)
+        tour = Tour(Person(window, os.environ["DISPLAY"], options.pictures))
+        tour.open()
+        if options.ct is None:
+            tour.makePhantom()
+        else:
+            tour.openCt(options.ct)
+        tour.person.look("ct", tour.ui.segmentButton)
+        tour.segment("first")
+        tour.drag(options.pull)
+        tour.segment("again")
+        if options.all:
+            from Testing.desktop.sections import showSections
+
+            showSections(tour, Path(folder))
+        tour.record["raised"] = raised
+        tour.record["VTK messages"] = headless.messages.text()
+        window.closeAll()
+        options.record.write_text(json.dumps(tour.record, indent=2), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    QtWidgets.QApplication.processEvents()
+    os._exit(code)  # render windows that outlive Qt would end the process in a crash
