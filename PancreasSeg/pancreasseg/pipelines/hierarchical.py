@@ -20,7 +20,7 @@ from pancreasseg.pipelines.postprocess import clean
 from pancreasseg.progress import Progress
 from pancreasseg.results import Localization, Segmentation
 from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.resample import from_grid, paste, to_grid
+from pancreasseg.volume.resample import AIR_HU, from_grid, paste, to_grid
 
 #: Margin around the found pancreas in the reported box.
 MARGIN_MM = 10.0
@@ -51,7 +51,7 @@ class HierarchicalPipeline(Pipeline):
     """Body mask, first network inside it, second network inside the dilated foreground of the first.
 
     The second network sees the same grid as the first. Networks of valid convolutions get real surroundings for every
-    tile; for others tiles are cut without.
+    tile, air beyond the scan; for others tiles are cut without.
 
     Args:
         localizer: the first network.
@@ -87,8 +87,9 @@ class HierarchicalPipeline(Pipeline):
         progress.plan(self.localizing)
         box = body_box(volume)
         with progress.stage("body"):
-            array, grid = self.localizer.prepare(volume, box)
-            hu = to_grid(volume.array[box.slices], volume.geometry.crop(box), grid)
+            surroundings = self._surroundings(self.localizer, volume, box)
+            array, grid = self.localizer.prepare(volume, surroundings)
+            hu = to_grid(volume.array[surroundings.slices], volume.geometry.crop(surroundings), grid)
             body = body_mask(hu, self.options.body_hu, self.options.body_steps)
         with progress.stage("coarse"):
             coarse = self._tiled(self.localizer, array, body, progress, overlap=False)
@@ -113,9 +114,7 @@ class HierarchicalPipeline(Pipeline):
         box = region.clip(volume.geometry) if isinstance(region, Box) else region.box
         found, timings = ((), {}) if isinstance(region, Box) else (region.findings, region.timings)
         with progress.stage("fine"):
-            spacing = self.segmenter.grid(volume.geometry, box).spacing
-            surroundings = box.grow(max(spacing) * _margin(self.segmenter), volume.geometry)
-            array, grid = self.segmenter.prepare(volume, surroundings)
+            array, grid = self.segmenter.prepare(volume, self._surroundings(self.segmenter, volume, box))
             if isinstance(region, Box):
                 inside = np.ones(box.shape, dtype=np.float32)
                 candidate = to_grid(inside, volume.geometry.crop(box), grid, 0.0, antialias=False) >= 0.5
@@ -137,6 +136,10 @@ class HierarchicalPipeline(Pipeline):
             second_largest=organ.second_largest,
         )
 
+    def _surroundings(self, stage: Stage, volume: Volume, box: Box) -> Box:
+        """The box with all that a network sees beyond it."""
+        return box.grow(max(stage.grid(volume.geometry, box).spacing) * _margin(stage), volume.geometry)
+
     def _candidate(self, coarse: np.ndarray) -> np.ndarray:
         """The foreground, dilated; bool, shaped as ``coarse``."""
         foreground = coarse >= self.options.threshold
@@ -157,7 +160,8 @@ class HierarchicalPipeline(Pipeline):
     ) -> np.ndarray:
         """Pancreas probability where ``where`` is set, 0 elsewhere; only tiles that meet it are computed."""
         margin = _margin(stage)
-        around = np.pad(array, margin, mode="edge")
+        air = float(stage.card.preprocessing.normalise(np.array([AIR_HU]))[0])
+        around = np.pad(array, margin, constant_values=air)
         total = np.zeros(array.shape, dtype=np.float32)
         count = np.zeros(array.shape, dtype=np.uint8)
         tile = [min(t, n) for t, n in zip(self.options.tile[::-1], array.shape, strict=True)]
