@@ -150,7 +150,7 @@ class ModelSection:
 
     def _row(self):
         number = self.ui.modelsTable.currentRow()
-        selected = 0 <= number < len(self.rows) and self.ui.modelsTable.selectionModel().hasSelection()
+        selected = 0 <= number < len(self.rows) and len(self.ui.modelsTable.selectedItems()) > 0
         return self.rows[number] if selected else None
 
     def _start(self, source: str) -> None:

@@ -97,7 +97,9 @@ class WorkerProcess:
         """What has come in, waiting up to ``seconds`` for the first; `ended` turns true with the last."""
         messages: list[Message] = []
         try:
-            message = self._messages.get(timeout=seconds) if seconds > 0 else self._messages.get_nowait()
+            # Even a poll waits a millisecond: an application whose event loop keeps Python's global lock, as Slicer's
+            # may, would otherwise never let the reading threads run.
+            message = self._messages.get(timeout=max(seconds, 0.001))
             while message is not None:
                 self._ready = self._ready or message.name == "ready"
                 messages.append(message)
