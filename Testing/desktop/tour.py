@@ -107,12 +107,14 @@ class Tour:
         parameters.roiNode.GetRASBounds(bounds)
         middle = parameters.roiNode.GetCenterWorld()
         axial.view.node.JumpSliceByOffsetting(*middle)
-        axial.zoom(1.25)
+        axial.zoom(1.5)
         axial.view.node.JumpSliceByCentering(*middle)
         self.person.rest()
         handle = [bounds[0], middle[1], middle[2]]
-        start = axial.pixelOf(handle)
-        end = axial.pixelOf([handle[0] - millimetres, *handle[1:]])
+        # Right on the box's edge, the edge itself may be nearer to the mouse than the dot on it, and does not move.
+        aside = QtCore.QPoint(4, 0)
+        start = axial.pixelOf(handle) + aside
+        end = axial.pixelOf([handle[0] - millimetres, *handle[1:]]) + aside
         self.person.grab(start)
         self.person.pull(start, end)
         self.person.rest()
