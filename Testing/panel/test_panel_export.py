@@ -253,6 +253,15 @@ def test_a_margin_in_mm_becomes_a_segment(panel, ui, selected) -> None:
     np.testing.assert_array_equal(grown != 0, distance <= 6.0 + 1e-4)
 
 
+def test_undo_takes_the_margin_away_again(panel, ui, selected) -> None:
+    run(panel)
+    ui.addMarginButton.click()
+    segmentation = panel.session.parameters.segmentationNode.GetSegmentation()
+    assert segmentation.GetNumberOfSegments() == 2
+    ui.segmentEditor.undo()
+    assert segmentation.GetNumberOfSegments() == 1
+
+
 def image(array: np.ndarray) -> sitk.Image:
     result = sitk.GetImageFromArray(array)
     result.SetSpacing(aGeometry().spacing)

@@ -206,6 +206,18 @@ def test_a_download_that_fails_is_a_sentence(panel, ui, task) -> None:
     assert ui.installFileButton.enabled
 
 
+def test_a_download_is_cancelled_by_the_same_button(panel, ui, task) -> None:
+    select(panel, "obelisk-hybrid")
+    ui.installModelButton.click()
+    assert ui.installModelButton.text == "Cancel"
+    assert ui.installModelButton.enabled
+    ui.installModelButton.click()
+    assert task.last.ended
+    assert ui.modelsMessage.text == "Cancelled; nothing was installed."
+    assert ui.installModelButton.text == "Install"
+    assert names(panel, "installed") == []
+
+
 def test_closing_the_panel_ends_a_download(panel, ui, task) -> None:
     select(panel, "obelisk-hybrid")
     ui.installModelButton.click()

@@ -429,6 +429,7 @@ def rotate(roiNode, scene) -> None:
     [
         (lambda roi, scene: roi.SetCenter(5000, 0, 0), "lies outside the volume"),
         (lambda roi, scene: roi.SetSize(0, 10, 10), "thinner than one voxel"),
+        (lambda roi, scene: roi.SetSize(-10, 10, 10), "turned inside out"),
         (lambda roi, scene: roi.RemoveAllControlPoints(), "has no size yet"),
         (rotate, "is rotated against the slices"),
     ],
@@ -480,3 +481,38 @@ def test_nothing_is_lost_when_replacing_is_impossible_to_ask(panel, ui, client, 
     run(panel)
     assert dialogs.asked == []
     assert ui.segmentMessage.text == "The box lies outside."
+
+
+BUTTONS = (
+    "segmentButton", "locateButton", "alignRoiButton", "roiVisibleCheckBox", "fastRadioButton", "agreementCheckBox",
+    "draftCheckBox", "restoreDraftButton", "copyButton", "csvButton", "tableButton", "chartButton", "dicomSegButton",
+    "rtStructButton", "niftiButton", "nrrdButton", "stlButton", "addMarginButton", "installModelButton",
+    "verifyModelButton", "removeModelButton", "dependenciesButton", "referenceSegmentSelector",
+)  # fmt: skip
+
+
+def test_every_disabled_widget_says_why_in_every_situation(panel, ui, client, scene, aVolumeNode) -> None:
+    tips = {name: getattr(ui, name).toolTip for name in BUTTONS if getattr(ui, name).enabled}
+
+    def check(situation: str) -> None:
+        for name in BUTTONS:
+            widget = getattr(ui, name)
+            tips.update({name: widget.toolTip} if widget.enabled else {})
+            if not widget.enabled:
+                assert widget.toolTip.endswith("."), f"{name}, {situation}"
+                assert widget.toolTip != tips.get(name), f"{name} gives no reason, {situation}"
+
+    check("nothing selected")
+    ui.volumeSelector.setCurrentNode(labelmap(scene))
+    check("a labelmap")
+    ui.volumeSelector.setCurrentNode(aVolumeNode)
+    check("a CT")
+    client.held = True
+    ui.segmentButton.click()
+    check("running")
+    client.held = False
+    wait(lambda: not panel.session.busy and not panel.statistics.pending)
+    check("a result")
+    panel.session.parameters.segmentationNode.GetSegmentation().RemoveAllSegments()
+    wait(lambda: not ui.copyButton.enabled)
+    check("the segment is gone")

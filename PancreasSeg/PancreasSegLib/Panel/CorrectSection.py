@@ -20,7 +20,7 @@ class CorrectSection:
         self._reasons = Reasons()
         self.editor = ui.segmentEditor
         self.connectEditor()
-        session.workflow.beforeWrite = self.saveForUndo
+        session.workflow.beforeWrite = session.saveForUndo = self.saveForUndo
         ui.draftCheckBox.connect("toggled(bool)", self.onShowDraft)
         ui.restoreDraftButton.connect("clicked(bool)", self.onRestore)
 

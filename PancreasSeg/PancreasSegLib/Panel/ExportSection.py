@@ -111,6 +111,7 @@ class ExportSection:
         ui = self.ui
         parameters = self.session.parameters
         sides = (ui.marginXSpinBox.value, ui.marginYSpinBox.value, ui.marginZSpinBox.value)
+        self.session.saveForUndo(parameters.segmentationNode)
         try:
             identifier = Export.addMargin(parameters, sides, insideBody=ui.insideBodyCheckBox.checked)
         except (PancreasSegError, ModuleNotFoundError) as error:

@@ -79,6 +79,10 @@ class ModelSection:
 
     def onInstall(self) -> None:
         """Install the selected model from the catalogue, or stop installing."""
+        if self._task is not None:
+            self._task.end()
+            self._end(_("Cancelled; nothing was installed."))
+            return
         row = self._row()
         question = _("Download {size} MB from {host} and install '{title}'?").format(
             size=f"{row.megabytes:.1f}", host=row.host, title=row.title
@@ -135,7 +139,8 @@ class ModelSection:
     def show(self, situation) -> None:
         """Bring the widgets in line with the situation."""
         ui = self.ui
-        self._reasons.show(ui.installModelButton, situation.whyNotInstallModel())
+        ui.installModelButton.text = _("Cancel") if situation.installing else _("Install")
+        self._reasons.show(ui.installModelButton, "" if situation.installing else situation.whyNotInstallModel())
         self._reasons.show(ui.installFileButton, situation.whyNotInstallFile())
         self._reasons.show(ui.verifyModelButton, situation.whyNotVerify())
         self._reasons.show(ui.removeModelButton, situation.whyNotRemove())
