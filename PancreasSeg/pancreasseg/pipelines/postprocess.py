@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,11 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from pancreasseg.volume import Box, Geometry
+
+#: Pieces of a result with at most this gap (mm) are one pancreas: networks often lose the thin neck.
+JOIN_MM = 20.0
+#: Pieces smaller than this part of the largest are specks, never part of the organ.
+LARGE_PIECE = 0.1
 
 
 @dataclass(frozen=True)
@@ -24,20 +30,47 @@ class Organ:
     second_largest: float
 
 
-def clean(mask: np.ndarray) -> Organ:
+def clean(mask: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0), join_mm: float = 0.0) -> Organ:
     """Keep the largest component (26-neighbourhood) and fill its holes (6-neighbourhood background).
 
+    A mask often breaks at the thin neck of the pancreas, and the largest component alone would lose the body and tail.
+    With ``join_mm``, large pieces whose gap is at most that count as one; specks stay out.
+
     Works inside the mask's own bounding box, so a large array costs no more than the organ.
+
+    Args:
+        mask: (K, J, I).
+        spacing: mm along i, j, k; only used for ``join_mm``.
+        join_mm: widest gap between pieces of one organ.
     """
     box = Box.of_mask(mask)
     if box is None:
         return Organ(np.zeros(mask.shape, dtype=bool), 0.0)
     image = sitk.GetImageFromArray(mask[box.slices].astype(np.uint8))
     labels = sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(image, True)))
-    sizes = np.bincount(labels.ravel(), minlength=3)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    kept = labels == 1
+    if join_mm > 0:
+        large = np.flatnonzero(sizes >= LARGE_PIECE * sizes[1])
+        if large.size > 1:
+            kept = _joined(labels, large, [join_mm / 2 / s for s in spacing])
+    removed = int(np.delete(sizes, np.unique(labels[kept])).max(initial=0))
     result = np.zeros(mask.shape, dtype=bool)
-    result[box.slices] = ndimage.binary_fill_holes(labels == 1)
-    return Organ(result, float(sizes[2] / sizes[1]))
+    result[box.slices] = ndimage.binary_fill_holes(kept)
+    return Organ(result, removed / int(np.count_nonzero(kept)))
+
+
+def _joined(labels: np.ndarray, large: np.ndarray, reach: Sequence[float]) -> np.ndarray:
+    """Of the pieces numbered in ``large``, the group with most voxels; ``reach`` is half of the gap, in voxels."""
+    pieces = np.isin(labels, large)
+    radius = [int(np.ceil(r)) for r in reach]
+    padded = np.pad(pieces, [(r, r) for r in reversed(radius)])
+    swollen = sitk.BinaryDilate(sitk.GetImageFromArray(padded.astype(np.uint8)), radius, sitk.sitkBall)
+    groups = sitk.GetArrayFromImage(sitk.ConnectedComponent(swollen, True))
+    inner = groups[tuple(slice(r, r + n) for r, n in zip(reversed(radius), labels.shape, strict=True))]
+    counts = np.bincount(inner[pieces])
+    return np.asarray(pieces & (inner == counts.argmax()))
 
 
 def touched_faces(mask: np.ndarray, box: Box, geometry: Geometry) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

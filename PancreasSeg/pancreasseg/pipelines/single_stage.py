@@ -5,7 +5,7 @@ from __future__ import annotations
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage
 from pancreasseg.pipelines.body import body_box, map_box
 from pancreasseg.pipelines.fusion import fuse
-from pancreasseg.pipelines.postprocess import clean
+from pancreasseg.pipelines.postprocess import JOIN_MM, clean
 from pancreasseg.progress import Progress
 from pancreasseg.results import Localization, Segmentation
 from pancreasseg.volume import Box, Volume
@@ -61,12 +61,12 @@ class SingleStagePipeline(Pipeline):
             coarse, grid = self.segmenter.pancreas(volume, box, progress, sliding=True)
         with progress.stage("fusion"):
             # Only the surroundings of the pancreas are brought back to the native grid.
-            found_at = Box.of_mask(clean(coarse >= self.threshold).mask)
+            found_at = Box.of_mask(clean(coarse >= self.threshold, grid.spacing, JOIN_MM).mask)
             inner = box
             if found_at is not None:
                 inner = map_box(found_at, grid, volume.geometry).grow(MARGIN_MM, volume.geometry).intersect(box)
             fused = fuse([from_grid(coarse, grid, volume.geometry, inner)], threshold=self.threshold)
-            organ = clean(fused.mask)
+            organ = clean(fused.mask, volume.geometry.spacing, JOIN_MM)
         return Segmentation(
             mask=paste(organ.mask, inner, volume.geometry),
             box=inner,

@@ -10,7 +10,7 @@ from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage
 from pancreasseg.pipelines.body import body_box, map_box
 from pancreasseg.pipelines.fusion import METHODS, fuse
-from pancreasseg.pipelines.postprocess import clean, touched_faces
+from pancreasseg.pipelines.postprocess import JOIN_MM, clean, touched_faces
 from pancreasseg.progress import Progress
 from pancreasseg.results import Localization, Segmentation
 from pancreasseg.volume import Box, Volume
@@ -28,6 +28,8 @@ class TwoStageOptions:
         fusion: "majority" (Zhao 2019) or "soft".
         growth_mm: how far a face of the box grows, once, when the fine mask touches it.
         boxes: 2 for Zhao's vote of three, 1 for the fast variant.
+        coarse_join_mm: pieces of the coarse mask with at most this gap are one pancreas; it often breaks at the neck.
+        join_mm: the same for the result.
         faint_threshold: a coarse map that nowhere reaches ``threshold`` is read again at this one before giving up.
     """
 
@@ -37,6 +39,8 @@ class TwoStageOptions:
     fusion: str = "majority"
     growth_mm: float = 20.0
     boxes: int = 2
+    coarse_join_mm: float = 30.0
+    join_mm: float = JOIN_MM
     faint_threshold: float = 0.2
 
     def __post_init__(self) -> None:
@@ -91,7 +95,7 @@ class TwoStagePipeline(Pipeline):
                         round(float(coarse.max()), 3),
                     )
                 )
-            mask = clean(coarse >= threshold).mask
+            mask = clean(coarse >= threshold, grid.spacing, self.options.coarse_join_mm).mask
             found = Box.of_mask(mask)
             if found is None:
                 box = _middle(volume)
@@ -170,7 +174,7 @@ class TwoStagePipeline(Pipeline):
     def _grown(self, volume: Volume, box: Box, progress: Progress, findings: list[Finding]) -> tuple[Box, np.ndarray]:
         """Segment; when the mask touches a face of the box, grow that face once and segment again."""
         probability = self.segmenter.pancreas_on_box(volume, box, progress)
-        organ = clean(probability >= self.options.threshold)
+        organ = clean(probability >= self.options.threshold, volume.geometry.spacing, self.options.join_mm)
         low, high = touched_faces(organ.mask, box, volume.geometry)
         if not any(low + high):
             return box, probability
@@ -195,7 +199,7 @@ class TwoStagePipeline(Pipeline):
         self, volume: Volume, box: Box, voters: list[np.ndarray], findings: list[Finding], progress: Progress
     ) -> Segmentation:
         fused = fuse(voters, self.options.fusion, self.options.threshold)
-        organ = clean(fused.mask)
+        organ = clean(fused.mask, volume.geometry.spacing, self.options.join_mm)
         return Segmentation(
             mask=paste(organ.mask, box, volume.geometry),
             box=box,

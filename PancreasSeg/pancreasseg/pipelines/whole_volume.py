@@ -11,7 +11,7 @@ from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.pipelines.abdomen import Abdomen, find_abdomen
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage
 from pancreasseg.pipelines.body import map_box
-from pancreasseg.pipelines.postprocess import clean
+from pancreasseg.pipelines.postprocess import JOIN_MM, clean
 from pancreasseg.progress import Progress
 from pancreasseg.results import Localization, Segmentation
 from pancreasseg.volume import Box, Geometry, Volume
@@ -217,7 +217,7 @@ class WholeVolumePipeline(Pipeline):
         region = seen if limit is None else limit
         only = None if self.options.organs else pancreas
         labels, window = winners(mean, grid, geometry, region, only)
-        organ = clean(labels == pancreas)
+        organ = clean(labels == pancreas, geometry.spacing, JOIN_MM)
         box = region
         found = Box.of_mask(organ.mask)
         if limit is None and found is not None:
