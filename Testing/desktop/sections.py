@@ -29,11 +29,10 @@ def correct(tour: Tour) -> None:
     mask = Segments.readMask(parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
     lowest = np.flatnonzero(mask.any(axis=(1, 2)))[0]
     mask[lowest : lowest + ERASED_SLICES] = 0
-    before = ui.statisticsTable.item(0, 1).text()
     ui.segmentEditor.saveStateForUndo()
     Segments.writeMask(mask, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
     tour.show3D()
-    person.wait(lambda: ui.statisticsTable.rowCount > 0 and ui.statisticsTable.item(0, 1).text() != before, 20)
+    tour.waitForNumbers()
     person.fold(ui.inputSection, folded=True)
     person.fold(ui.locateSection, folded=True)
     person.click(ui.draftCheckBox, QtCore.QPoint(8, ui.draftCheckBox.height // 2))

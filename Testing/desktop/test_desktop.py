@@ -1,5 +1,6 @@
 """The panel beside real views on an X server of its own: one click, one dragged handle, one run again."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def judge(record: dict, pictures: Path) -> None:
     (start, stop), (newStart, newStop) = record["first"]["box"], record["drag"]["box"]
     assert [*start, *stop][1:3] + stop[1:] == [*newStart, *newStop][1:3] + newStop[1:]
     moved = (newStop[0] - newStart[0]) - (stop[0] - start[0])
-    assert moved * record["voxel mm"] == pytest.approx(PULL_MM, abs=2 * record["voxel mm"])
+    assert moved * record["spacing"][0] == pytest.approx(PULL_MM, abs=2 * record["spacing"][0])
     assert record["drag"]["voxels"] == record["first"]["voxels"]
     assert record["drag"]["voxels outside the box"] > 0
     assert record["stale"] == "The ROI was moved after this result was made."
@@ -42,6 +43,8 @@ def judge(record: dict, pictures: Path) -> None:
     assert record["again"]["box"] == record["drag"]["box"]
     assert record["again"]["voxels"] > 0
     assert record["again"]["voxels outside the box"] == 0
+    ml = record["again"]["voxels"] * math.prod(record["spacing"]) / 1000
+    assert record["again"]["ml"] == f"{ml:.1f} ml", "the numbers are those of the new segment"
     assert record["stale at the end"] is False
 
     assert record["raised"] == []

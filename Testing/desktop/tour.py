@@ -86,11 +86,16 @@ class Tour:
         self.person.wait(lambda: not self.session.busy, RUN_SECONDS)
         self.record[f"{name} seconds"] = round(time.monotonic() - started, 1)
         self.record[f"{name} message"] = self.ui.segmentMessage.text
-        self.person.wait(lambda: self.ui.statisticsTable.rowCount > 0, 30)
+        self.waitForNumbers()
         self.show3D()
+        self.waitForNumbers()
         self._state(name)
         self.record["stale at the end"] = not self.ui.staleLabel.isHidden()
         self.person.look(f"{name}-result")
+
+    def waitForNumbers(self) -> None:
+        """Wait until the statistics are those of the segment as it is."""
+        self.person.wait(lambda: not self.window.widget.panel.statistics.pending, 30)
 
     def show3D(self) -> None:
         """What the Segment Editor's button Show 3D does, which its stand-in lacks."""
@@ -121,7 +126,7 @@ class Tour:
         self.person.look("drag", self.ui.staleLabel, self.ui.segmentButton)
         self.person.drop()
         self.person.wait(lambda: not self.ui.staleLabel.isHidden(), 5)
-        self.record["voxel mm"] = parameters.volumeNode.GetSpacing()[0]
+        self.record["spacing"] = list(parameters.volumeNode.GetSpacing())
         self.record["stale"] = self.ui.staleLabel.text
         self.record["button after the drag"] = self.ui.segmentButton.text
         self._state("drag")
@@ -148,6 +153,7 @@ class Tour:
             "voxels": int(mask.sum()),
             "voxels outside the box": int((mask & ~inside).sum()),
             "measured": self.ui.statisticsTable.rowCount,
+            "ml": self.ui.statisticsTable.item(0, 1).text(),
             "findings": [finding["code"] for finding in parameters.result.get("findings", [])],
         }
 
