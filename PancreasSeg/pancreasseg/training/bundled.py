@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 NAME = "phantom-two-stage"
 FIRST_SEED = 1000  # of the training patients; tests and demos use seeds below, evaluation those from 500000
-LOCALIZER_STEPS, SEGMENTER_STEPS = 320, 384
+LOCALIZER_STEPS, SEGMENTER_STEPS = 720, 880
 HELD_OUT = frozenset(range(400_000, 400_006))
 
 
@@ -84,7 +84,10 @@ def card(scores: Path | None, patients: int) -> dict[str, Any]:
             "data": "PancreasSeg phantom: synthetic portal-venous abdomens made by pancreasseg.phantom",
             "licence": "Apache-2.0, as the software",
             "cases": patients,
-            "recipe": "python -m pancreasseg.training.bundled; settings and logs in Resources/models/phantom-two-stage",
+            "recipe": (
+                "python -m pancreasseg.training.bundled; settings and logs in Resources/models/phantom-two-stage. The "
+                "learning rate fell twice: over the first 320 (localizer) and 384 (segmenter) steps, and again after."
+            ),
         },
         "figures": measured,
         "licence": "Apache-2.0",
@@ -107,6 +110,7 @@ def recipes(localizer_steps: int = LOCALIZER_STEPS, segmenter_steps: int = SEGME
         sampler=_localizer_view,
         patch=(88, 64, 72),
         steps=localizer_steps,
+        operating_point=0.1,  # from 14 patients apart: at 0.5 the thin neck parts the organ and the tail is lost
     )
     segmenter = Recipe(
         role="segmenter",
@@ -117,6 +121,7 @@ def recipes(localizer_steps: int = LOCALIZER_STEPS, segmenter_steps: int = SEGME
         sampler=_segmenter_view,
         patch=(96, 72, 72),
         steps=segmenter_steps,
+        operating_point=0.4,  # the same 14: unbiased volume (102 %), and the same mean DSC as at 0.5
     )
     return localizer, segmenter
 
