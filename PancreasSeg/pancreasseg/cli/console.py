@@ -25,6 +25,11 @@ _STAGES = {
     "review": "Checking the result",
     "measure": "Measuring",
     "write": "Writing the results",
+    "axes": "Looking how labels lie",
+    "check": "Checking the cases",
+    "resample": "Resampling the cases",
+    "phantoms": "Making phantoms",
+    "draw": "Drawing",
 }
 
 

@@ -66,7 +66,7 @@ def read_mask(path: str | Path, geometry: Geometry, label: int | str | None = No
     from pancreasseg.io.labels import indicator_of, onto_grid
 
     path = Path(path)
-    array, own, keys = _read_labels(path)
+    array, own, keys = read_labels(path)
     return onto_grid(indicator_of(array, keys, label), own, geometry)
 
 
@@ -84,8 +84,16 @@ def _read_file(path: Path) -> tuple[np.ndarray, Geometry, tuple[Finding, ...], d
     return to_hu(raw.array), raw.geometry, (), _facts(kind, raw.geometry)
 
 
-def _read_labels(path: Path) -> tuple[np.ndarray, Geometry, dict[str, str]]:
-    """Labels (K, J, I) or layers (K, J, I, C) with their grid and key-value pairs."""
+def read_labels(path: str | Path) -> tuple[np.ndarray, Geometry, dict[str, str]]:
+    """Read a label map as it is stored.
+
+    Returns:
+        Labels (K, J, I), or layers (K, J, I, C) of a .seg.nrrd, with their own grid and the file's key-value pairs.
+
+    Raises:
+        InputError: there is no such file, it is damaged, or it is no label map.
+    """
+    path = Path(path)
     if path.is_dir():
         raise InputError(
             "mask-is-folder", "The mask is a folder; a file is needed.", "Give a .nii.gz or .seg.nrrd file."

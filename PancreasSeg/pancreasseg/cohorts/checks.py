@@ -1,0 +1,159 @@
+"""Is this pair of a CT and a label fit to train on? Refusals in plain sentences, findings for what is unusual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from pancreasseg.cohorts.axes import Fit, Turn, fits
+from pancreasseg.cohorts.case import HEADER, Case, read_case_mask, read_indicator, sha256_of
+from pancreasseg.cohorts.folds import nih_fold
+from pancreasseg.cohorts.sources import Pair
+from pancreasseg.errors import InputError
+from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.io.read import read_volume
+from pancreasseg.volume import Box, Volume
+
+USUAL_ML = (20.0, 180.0)
+USUAL_HU = (0.0, 180.0)
+_SPECK_SHARE = 0.02  # of the label; smaller separate pieces are slips of the pen
+_FEWEST_SOFT = 0.5
+_CLEARLY_BETTER = 0.15
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A sound case with what was read."""
+
+    case: Case
+    volume: Volume
+    mask: np.ndarray
+
+
+def check(pair: Pair, source: Path, axes: str, values: tuple[int, ...] | str, signature: str) -> Checked:
+    """Read a pair and check everything about it.
+
+    Args:
+        pair: as found.
+        source: folder of the cohort; paths are kept relative to it.
+        axes: how the label is placed, see `read_case_mask`.
+        values: which labels are the pancreas, see `read_case_mask`.
+        signature: kept with the case.
+
+    Raises:
+        InputError: the case cannot be used; its code and sentence say why.
+    """
+    ct, label = _files(pair)
+    if pair.number is not None:
+        nih_fold(pair.number)
+    volume = read_volume(ct)
+    mask = read_case_mask(label, volume.geometry, axes, values)
+    box = Box.of_mask(mask)
+    if box is None:
+        raise InputError("label-empty", "The label is empty: it marks no voxel as pancreas.", "Give the drawn label.")
+    _refuse_misplaced(volume, mask, axes)
+    inside = volume.array[box.slices][mask[box.slices] != 0]
+    findings = (*volume.findings, *_remarks(volume, mask, box, float(inside.mean())))
+    case = Case(
+        id=pair.id,
+        ct=_relative(ct, source),
+        label=_relative(label, source),
+        axes=axes,
+        values=values,
+        group=pair.group,
+        fold=0,
+        number=pair.number,
+        geometry=volume.geometry,
+        box=box,
+        pancreas_ml=inside.size * volume.geometry.voxel_ml,
+        pancreas_hu=float(inside.mean()),
+        ct_sha256=sha256_of(volume.array),
+        fingerprint=sha256_of(volume.array, mask),
+        signature=signature,
+        findings=findings,
+    )
+    return Checked(case, volume, mask)
+
+
+def fits_of(pair: Pair, values: tuple[int, ...] | str) -> dict[Turn, Fit]:
+    """How well the label of a pair, as stored, fits its CT under every turn; nothing for an empty label.
+
+    Raises:
+        InputError: CT or label cannot be read.
+    """
+    ct, label = _files(pair)
+    volume = read_volume(ct)
+    stored, _ = read_indicator(label, values)
+    return fits(volume.array, volume.geometry, stored) if stored.any() else {}
+
+
+def _files(pair: Pair) -> tuple[Path, Path]:
+    """The one CT and the one label of a pair."""
+    for what, code, paths in (("CT", "ct", pair.cts), ("label", "label", pair.labels)):
+        if not paths:
+            raise InputError(f"{code}-missing", f"There is no {what}.", f"Add the {what}, or leave the case out.")
+        if len(paths) > 1:
+            names = " and ".join(path.name for path in paths[:3])
+            raise InputError(
+                f"{code}-ambiguous", f"There are {len(paths)} {what}s ({names}).", "Leave one of them in the folder."
+            )
+    return pair.cts[0], pair.labels[0]
+
+
+def _refuse_misplaced(volume: Volume, mask: np.ndarray, axes: str) -> None:
+    """A label that lies on air, or that would lie on an organ if its axes were turned."""
+    found = fits(volume.array, volume.geometry, mask)
+    as_placed = found[Turn()]
+    better = max(found, key=lambda turn: found[turn].score)
+    gain = found[better].score - as_placed.score
+    if gain > _CLEARLY_BETTER and found[better].inside > as_placed.inside and found[better].inside > _FEWEST_SOFT:
+        placed = "where its header says" if axes == HEADER else f"as {axes}"
+        raise InputError(
+            "label-axes",
+            f"The label does not lie on the pancreas {placed}: {100 * as_placed.inside:.0f} % of it is soft tissue, "
+            f"but {100 * found[better].inside:.0f} % when turned by {better.name}.",
+            "If all labels of the cohort are turned alike, prepare with --label-axes auto.",
+        )
+    if as_placed.inside < _FEWEST_SOFT:
+        raise InputError(
+            "label-misplaced",
+            f"Only {100 * as_placed.inside:.0f} % of the label lies on soft tissue, and no other order of its axes "
+            "fits better.",
+            "Check that CT and label belong together.",
+        )
+
+
+def _remarks(volume: Volume, mask: np.ndarray, box: Box, mean_hu: float) -> list[Finding]:
+    remarks = []
+    crop = mask[box.slices]
+    millilitres = float(np.count_nonzero(crop)) * volume.geometry.voxel_ml
+    low, high = USUAL_ML
+    if not low <= millilitres <= high:
+        sentence = f"The label has {millilitres:.1f} ml; a pancreas mostly has {low:.0f} to {high:.0f} ml."
+        remarks.append(Finding("label-volume", Severity.WARNING, sentence, millilitres))
+    if not USUAL_HU[0] <= mean_hu <= USUAL_HU[1]:
+        sentence = f"The CT has {mean_hu:.0f} HU inside the label on average, which is unusual for a pancreas."
+        remarks.append(Finding("label-hu", Severity.WARNING, sentence, mean_hu))
+    faces = [
+        axis
+        for axis, (start, stop, n) in enumerate(zip(box.start, box.stop, volume.geometry.size, strict=True))
+        if start == 0 or stop == n
+    ]
+    if faces:
+        sentence = "The label touches the end of the scan, so the pancreas may not be in it as a whole."
+        remarks.append(Finding("label-at-end", Severity.WARNING, sentence))
+    pieces, count = ndimage.label(crop)
+    if count > 1:
+        sizes = np.sort(np.bincount(pieces.ravel())[1:])[::-1]
+        large = int(np.count_nonzero(sizes >= _SPECK_SHARE * sizes.sum()))
+        sentence = f"The label consists of {count} separate pieces, {large} of them larger than 2 % of it."
+        severity = Severity.WARNING if large > 1 else Severity.INFO
+        remarks.append(Finding("label-pieces", severity, sentence, float(count)))
+    return remarks
+
+
+def _relative(path: Path, source: Path) -> str:
+    return path.relative_to(source).as_posix()
