@@ -10,6 +10,7 @@ pytest.importorskip("PySide6", reason="PySide6 is not installed")
 
 import slicer
 from PySide6 import QtCore, QtWidgets
+from shiboken6 import Shiboken
 from Testing.scene.builders import aCt, aGeometry
 from Testing.scene.fakes import FakeClient
 from Testing.slicer_boot import boot
@@ -110,10 +111,16 @@ def panel(module, client, dialogs, monkeypatch):
     widget = aWidget()
     built = Panel(slicer.util.childWidgetVariables(widget), Workflow(client), sys.executable, dialogs)
     built.widget = widget
+    built.correct.enter()
     yield built
     built.close()
-    widget.deleteLater()
-    QtWidgets.QApplication.processEvents()
+    remove(widget)
+
+
+def remove(widget) -> None:
+    """Delete a widget now; deleteLater would wait for an event loop that these tests do not have."""
+    widget.close()
+    Shiboken.delete(widget)
 
 
 def aWidget():
@@ -142,7 +149,7 @@ def selected(panel, aVolumeNode):
     return aVolumeNode
 
 
-def wait(until, seconds: float = 5.0) -> None:
+def wait(until, seconds: float = 30.0) -> None:
     """Let Qt's timers run until something holds."""
     clock = QtCore.QElapsedTimer()
     clock.start()

@@ -304,7 +304,7 @@ def test_a_margin_is_clipped_by_the_body(panel, ui, scene) -> None:
 def test_the_folder_is_remembered(panel, ui, folder, module, client, dialogs) -> None:
     import sys
 
-    from Testing.panel.conftest import aWidget
+    from Testing.panel.conftest import aWidget, remove
 
     from PancreasSegLib.Panel.Panel import Panel
     from PancreasSegLib.Workflow import Workflow
@@ -312,4 +312,4 @@ def test_the_folder_is_remembered(panel, ui, folder, module, client, dialogs) ->
     again = Panel(slicer.util.childWidgetVariables(widget := aWidget()), Workflow(client), sys.executable, dialogs)
     assert again.ui.exportFolder.currentPath == str(folder)
     again.close()
-    widget.deleteLater()
+    remove(widget)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import slicer
 from PySide6 import QtCore, QtWidgets
-from Testing.panel.conftest import MODULE, aWidget, wait
+from Testing.panel.conftest import MODULE, aWidget, remove, wait
 from Testing.panel.test_panel_run import mask
 
 from pancreasseg.measure.compare import dice
@@ -35,7 +35,7 @@ def real(module, dialogs, monkeypatch):
     panel = Panel(slicer.util.childWidgetVariables(widget), Workflow(WorkerClient()), sys.executable, dialogs)
     yield panel
     panel.close()
-    widget.deleteLater()
+    remove(widget)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_the_module_builds_its_panel_as_slicer_does(module, headless) -> None:
     assert widget.panel.ui.segmentButton.text == "Segment pancreas"
     assert widget.resourcePath("UI/PancreasSeg.ui") == str(MODULE.parent / "Resources/UI/PancreasSeg.ui")
     widget.cleanup()
-    widget.parent.deleteLater()
+    remove(widget.parent)
 
 
 def test_the_self_test_passes(module, headless) -> None:
@@ -126,4 +126,6 @@ def test_the_self_test_passes(module, headless) -> None:
     try:
         test.runTest()
     finally:
-        module.widgetRepresentation().self().cleanup()
+        widget = module.widgetRepresentation().self()
+        widget.cleanup()
+        remove(widget.parent)

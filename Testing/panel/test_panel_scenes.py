@@ -121,6 +121,22 @@ def test_entering_and_leaving_the_module_hands_views_and_shortcuts_over(panel, u
     wait(lambda: not panel.session.workflow.describing)
 
 
+def test_while_another_module_is_shown_the_shared_editor_is_left_alone(panel, ui, client, scene, selected) -> None:
+    run(panel)
+    client.held = True
+    ui.segmentButton.click()
+    panel.exit()
+    editor = ui.segmentEditor.mrmlSegmentEditorNode()
+    other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "In the Segment Editor module")
+    editor.SetAndObserveSegmentationNode(other)
+    client.held = False
+    wait(lambda: not panel.session.busy and not panel.statistics.pending)
+    assert editor.GetSegmentationNode() is other
+    panel.correct.enter()
+    panel.refresh()
+    assert editor.GetSegmentationNode() is panel.session.parameters.segmentationNode
+
+
 def test_the_editor_is_slicers_own(panel, ui, scene) -> None:
     node = ui.segmentEditor.mrmlSegmentEditorNode()
     assert node is scene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")

@@ -43,6 +43,12 @@ def _flag(name: str) -> Any:
     )
 
 
+def _removeAll(observers: list[tuple[Any, int]]) -> None:
+    while observers:
+        watched, tag = observers.pop()
+        watched.RemoveObserver(tag)
+
+
 class qMRMLNodeComboBox(qt.QWidget):
     """Picks a node of the scene, and follows as nodes come, go and are renamed."""
 
@@ -59,7 +65,9 @@ class qMRMLNodeComboBox(qt.QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._box)
         self._scene = None
-        self._observers: list[tuple[Any, int]] = []
+        observers: list[tuple[Any, int]] = []
+        self._observers = observers
+        self.destroyed.connect(lambda *_: _removeAll(observers))
         self._options: dict[str, Any] = {
             "nodeTypes": [],
             "noneEnabled": False,
@@ -90,9 +98,7 @@ class qMRMLNodeComboBox(qt.QWidget):
     baseName = _option(str, "baseName")
 
     def setMRMLScene(self, scene: Any) -> None:
-        for watched, tag in self._observers:
-            watched.RemoveObserver(tag)
-        self._observers = []
+        _removeAll(self._observers)
         self._scene = scene
         if scene is not None:
             # Slicer's scene model shows nothing new while a scene is being read or closed, and all of it at the end.

@@ -19,6 +19,8 @@ class CorrectSection:
         self.session = session
         self._reasons = Reasons()
         self.editor = ui.segmentEditor
+        # The editor node is shared with Slicer's own Segment Editor: while another module is shown, it is left alone.
+        self._shown = False
         self.connectEditor()
         session.workflow.beforeWrite = session.saveForUndo = self.saveForUndo
         ui.draftCheckBox.connect("toggled(bool)", self.onShowDraft)
@@ -48,11 +50,13 @@ class CorrectSection:
 
     def enter(self) -> None:
         """The panel is shown."""
+        self._shown = True
         self.editor.setupViewObservations()
         self.editor.installKeyboardShortcuts()
 
     def exit(self) -> None:
         """The panel is left: no effect may stay active in the views."""
+        self._shown = False
         self.editor.setActiveEffect(None)
         self.editor.uninstallKeyboardShortcuts()
         self.editor.removeViewObservations()
@@ -60,6 +64,8 @@ class CorrectSection:
     def saveForUndo(self, segmentationNode) -> None:
         """Before an AI result is written: Undo brings back what is there now."""
         if self.editor.segmentationNode() is not segmentationNode:
+            if not self._shown:
+                return  # something else is being edited in another module
             self.editor.setSegmentationNode(segmentationNode)
         self.editor.saveStateForUndo()
 
@@ -109,7 +115,7 @@ class CorrectSection:
 
     def _follow(self, parameters) -> None:
         """Let the editor show the CT's segmentation, and select the pancreas when it changes to another one."""
-        if self.editor.mrmlSegmentEditorNode() is None:
+        if not self._shown or self.editor.mrmlSegmentEditorNode() is None:
             return
         segmentationNode = parameters.segmentationNode if parameters is not None else None
         volumeNode = parameters.volumeNode if parameters is not None else None

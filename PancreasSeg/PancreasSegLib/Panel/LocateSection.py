@@ -88,11 +88,6 @@ class LocateSection:
         """A sentence about the last run."""
         showText(self.ui.locateMessage, text)
 
-    def _sides(self, roiNode) -> str:
-        volumeNode = self.session.volumeNode
-        sides = RoiNodes.boxOfRoi(roiNode, volumeNode).extent_mm(geometryOfNode(volumeNode))
-        return " x ".join(f"{side:.0f}" for side in sides)
-
     def _facts(self, roiNode) -> str:
         """Size of the ROI in mm, its volume, and its voxels."""
         if roiNode is None:
@@ -100,6 +95,7 @@ class LocateSection:
         volumeNode = self.session.volumeNode
         box = RoiNodes.boxOfRoi(roiNode, volumeNode)
         sides = box.extent_mm(geometryOfNode(volumeNode))
+        mm = " x ".join(f"{side:.0f}" for side in sides)
         voxels = " x ".join(str(n) for n in box.size)
         ml = sides[0] * sides[1] * sides[2] / 1000
-        return _("{mm} mm · {ml} ml · {voxels} voxels").format(mm=self._sides(roiNode), ml=f"{ml:.0f}", voxels=voxels)
+        return _("{mm} mm · {ml} ml · {voxels} voxels").format(mm=mm, ml=f"{ml:.0f}", voxels=voxels)

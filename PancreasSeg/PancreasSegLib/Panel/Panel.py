@@ -105,6 +105,7 @@ class Panel(VTKObservationMixin):
     def enter(self) -> None:
         """The panel is shown."""
         self.correct.enter()
+        self.refresh()
         self.runner.describe()
         # Measuring imports packages that take a second to load; touching neither Qt nor MRML, they load meanwhile.
         threading.Thread(target=_preload, daemon=True).start()

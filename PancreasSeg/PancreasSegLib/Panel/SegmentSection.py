@@ -55,7 +55,7 @@ class SegmentSection:
     def onAgreement(self, shown: bool) -> None:
         """Lay the agreement map over the CT, or take it away."""
         if self.session.parameters is not None:
-            self.session.showAgreement(shown)
+            Agreement.showAgreement(self.session.parameters, shown)
 
     def showProgress(self, update) -> None:
         """Stage, share done and time left."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import slicer
 
-from pancreasseg.errors import InputError, PancreasSegError
-from PancreasSegLib import Agreement, Dependencies, RoiNodes, Segments, VolumeNodes
+from pancreasseg.errors import InputError, explain
+from PancreasSegLib import Dependencies, RoiNodes, Segments, VolumeNodes
 from PancreasSegLib.Models import TWO_STAGE, Models
 from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Parameters import Parameters
@@ -30,6 +30,7 @@ class Session:
         modelSelected: state of the selected row of the model table.
         installing: a model is being installed.
         dicomRefusal: why DICOM export would fail; found out by the export section.
+        segmentEmpty, edited: about the segment; found out by the statistics section.
     """
 
     def __init__(self, workflow, dialogs, python: str) -> None:
@@ -47,6 +48,9 @@ class Session:
         self.modelSelected = ""
         self.installing = False
         self.dicomRefusal = ""
+        # Known from the last statistics: looking at every voxel is too slow for every change of a button.
+        self.segmentEmpty = False
+        self.edited = False
         self._volumeNodeId = ""
 
     @property
@@ -121,17 +125,7 @@ class Session:
             "dicomRefusal": self.dicomRefusal,
         }
 
-    # Known from the last statistics: looking at every voxel is too slow for every change of a button.
-    segmentEmpty = False
-    edited = False
-
-    def showAgreement(self, shown: bool) -> None:
-        """Lay the agreement map over the CT, or take it away."""
-        Agreement.showAgreement(self.parameters, shown)
-
     @staticmethod
     def sentence(error: Exception) -> str:
         """What a person reads about an error."""
-        from pancreasseg.errors import explain
-
-        return str(explain(error) if not isinstance(error, PancreasSegError) else error)
+        return str(explain(error))
