@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+
 from pancreasseg.errors import InputError
 from pancreasseg.volume import Box
+from PancreasSegLib.Coordinates import geometryOfNode
 from PancreasSegLib.RoiNodes import boxOfRoi
 
 MODULE = "PancreasSeg"
@@ -42,17 +45,29 @@ class _Number:
 
 
 class _Box:
-    """A box in the CT's voxels; None while there is none."""
+    """A box in the CT's voxels; None while there is none.
+
+    It is kept as two corners in mm of the CT's own frame: a left-handed CT comes back from a saved scene with another
+    order of its voxels, in the same place.
+    """
 
     def __set_name__(self, owner, name) -> None:
         self._name = name
 
     def __get__(self, parameters, owner=None) -> Box | None:
         text = parameters.node.GetParameter(self._name)
-        return Box.from_bounds(json.loads(text)) if text else None
+        volumeNode = parameters.volumeNode
+        if not text or volumeNode is None or volumeNode.GetImageData() is None:
+            return None
+        corners = np.rint(geometryOfNode(volumeNode).to_index(json.loads(text)) + 0.5).astype(int)
+        return Box(tuple(int(n) for n in corners.min(axis=0)), tuple(int(n) for n in corners.max(axis=0)))
 
     def __set__(self, parameters, box: Box | None) -> None:
-        parameters.node.SetParameter(self._name, json.dumps(box.bounds()) if box is not None else "")
+        text = ""
+        if box is not None:
+            corners = geometryOfNode(parameters.volumeNode).to_world(np.array([box.start, box.stop]) - 0.5)
+            text = json.dumps(corners.tolist())
+        parameters.node.SetParameter(self._name, text)
 
 
 class _Reference:
