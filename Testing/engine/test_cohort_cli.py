@@ -1,0 +1,19 @@
+"""``pancreasseg data`` from the command line."""
+
+import json
+
+from pancreasseg.cli.main import main
+from pancreasseg.cohorts import Cohort
+
+
+def test_command_line_makes_phantoms_and_prepares_them(tmp_path, capsys):
+    source, out = str(tmp_path / "source"), str(tmp_path / "out")
+    assert main(["data", "phantoms", "--cases", "2", "--output", source, "--spacing", "6", "6", "7", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cases"] == ["0001", "0082"]
+    assert main(["data", "prepare", "nih", source, "--output", out, "--spacing", "8"]) == 0
+    text = capsys.readouterr().out
+    assert "2 cases" in text
+    assert "report.md" in text
+    assert len(Cohort.open(out).cases) == 2
+    assert main(["data", "prepare", "nih", source, "--output", out, "--spacing", "thick"]) == 3
+    assert "'thick' is no voxel size" in capsys.readouterr().err
