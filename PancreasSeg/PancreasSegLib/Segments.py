@@ -89,39 +89,63 @@ def writeMask(mask: np.ndarray, segmentationNode, segmentId: str, volumeNode) ->
         raise RuntimeError(f"the segment {segmentId!r} could not be written")
 
 
-def readMask(segmentationNode, segmentId: str, volumeNode) -> np.ndarray:
-    """A segment on the volume's grid: uint8, shape (K, J, I).
+def readMask(segmentationNode, segmentId: str, volumeNode, box: Box | None = None) -> np.ndarray:
+    """A segment on the volume's grid, or on a box of it: uint8, shape (K, J, I).
 
     A segment on another grid (imported, or a reference drawn elsewhere) is resampled by nearest neighbour.
 
     Raises:
         InputError: no such segment, or the segmentation lies under a non-linear transform.
     """
+    box = box or Box.whole(geometryOfNode(volumeNode))
+    mask = np.zeros(box.shape, np.uint8)
+    held = _held(segmentationNode, segmentId, volumeNode)
+    if held is None:
+        return mask
+    labelmap, place = held
+    inside = place.intersect(box)
+    if inside.voxels:
+        values = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(place.shape)
+        label = segmentationNode.GetSegmentation().GetSegment(segmentId).GetLabelValue()
+        mask[inside.relative_to(box).slices] = values[inside.relative_to(place).slices] == label
+    return mask
+
+
+def regionOf(segmentationNode, segmentId: str, volumeNode) -> Box | None:
+    """A box outside which the segment has no voxels; not the smallest, but found without looking at them.
+
+    Returns:
+        None when the segment holds nothing on the volume's grid.
+
+    Raises:
+        InputError: as for `readMask`.
+    """
+    held = _held(segmentationNode, segmentId, volumeNode)
+    if held is None:
+        return None
+    inside = held[1].intersect(Box.whole(geometryOfNode(volumeNode)))
+    return inside if inside.voxels else None
+
+
+def _held(segmentationNode, segmentId: str, volumeNode):
+    """The labelmap that holds a segment, and where it lies on the volume's grid; None when there is none."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     if segment is None:
         raise InputError(
             "no-segment", f"'{segmentationNode.GetName()}' has no segment '{segmentId}'.", "Select a segment."
         )
     checkTransform(segmentationNode)
-    geometry = geometryOfNode(volumeNode)
-    mask = np.zeros(geometry.shape, np.uint8)
     if not segmentationNode.CreateBinaryLabelmapRepresentation():
-        return mask  # a segmentation without any voxels or surfaces
+        return None  # a segmentation without any voxels or surfaces
     labelmap = segment.GetRepresentation(LABELMAP)
     if labelmap is None or labelmap.GetNumberOfPoints() == 0:
-        return mask
+        return None
     offset = _gridOffset(segmentationNode, labelmap, volumeNode)
     if offset is None:
         labelmap = _resampled(segmentationNode, labelmap, volumeNode)
         offset = np.zeros(3, dtype=int)
-    first = np.asarray(labelmap.GetExtent()[::2])
-    start = first + offset
-    held = Box(tuple(int(n) for n in start), tuple(int(n) for n in start + labelmap.GetDimensions()))
-    inside = held.intersect(Box.whole(geometry))
-    if inside.voxels:
-        values = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(held.shape)
-        mask[inside.slices] = values[inside.relative_to(held).slices] == segment.GetLabelValue()
-    return mask
+    start = np.asarray(labelmap.GetExtent()[::2]) + offset
+    return labelmap, Box(tuple(int(n) for n in start), tuple(int(n) for n in start + labelmap.GetDimensions()))
 
 
 def takeFromOthers(segmentationNode, segmentId: str, volumeNode, *, visibleOnly: bool) -> list[str]:
@@ -185,11 +209,16 @@ def draftOf(segmentationNode):
 
 def isEdited(segmentationNode, segmentId: str, volumeNode) -> bool:
     """True when a person has changed the segment since the AI wrote it, or drew it without AI."""
-    present = readMask(segmentationNode, segmentId, volumeNode)
+    region = regionOf(segmentationNode, segmentId, volumeNode)
     draftNode = draftOf(segmentationNode)
     if draftNode is None or draftNode.GetSegmentation().GetSegment(segmentId) is None:
-        return bool(present.any())
-    return not np.array_equal(present, readMask(draftNode, segmentId, volumeNode))
+        return region is not None and bool(readMask(segmentationNode, segmentId, volumeNode, region).any())
+    regions = [box for box in (region, regionOf(draftNode, segmentId, volumeNode)) if box is not None]
+    if not regions:
+        return False
+    both = regions[0].union(regions[-1])
+    present = readMask(segmentationNode, segmentId, volumeNode, both)
+    return not np.array_equal(present, readMask(draftNode, segmentId, volumeNode, both))
 
 
 def _extent(box: Box) -> tuple[int, int, int, int, int, int]:

@@ -54,26 +54,36 @@ def statisticsOf(parameters: Parameters) -> Statistics:
     from pancreasseg.measure.compare import compare
     from pancreasseg.measure.measurements import measure
 
-    node, volumeNode = parameters.segmentationNode, parameters.volumeNode
+    node, segmentId, volumeNode = parameters.segmentationNode, parameters.segmentId, parameters.volumeNode
     image = VolumeNodes.readVolumeNode(volumeNode)
-    mask = Segments.readMask(node, parameters.segmentId, volumeNode)
-    draft = draftMask(parameters)
-    other, words = (draft, "AI draft") if parameters.referenceNode is None else referenceMask(parameters)
+    draftNode = _draftNode(parameters)
+    other, words = (None, "AI draft") if parameters.referenceNode is None else referenceMask(parameters)
     # Only the part of the CT around the masks is looked at, which is what keeps large CTs quick.
-    region = _region([m for m in (mask, other) if m is not None], image.geometry)
+    boxes = [Segments.regionOf(node, segmentId, volumeNode), None if other is None else Box.of_mask(other)]
+    if draftNode is not None:
+        boxes.append(Segments.regionOf(draftNode, segmentId, volumeNode))
+    region = _union(boxes, image.geometry)
+    mask = Segments.readMask(node, segmentId, volumeNode, region)
+    draft = None if draftNode is None else Segments.readMask(draftNode, segmentId, volumeNode, region)
+    reference = draft if parameters.referenceNode is None else other[region.slices]
     geometry = image.geometry.crop(region)
-    own = measure(mask[region.slices], Volume(image.array[region.slices], geometry))
-    against = compare(mask[region.slices], other[region.slices], geometry) if other is not None else ()
+    own = measure(mask, Volume(image.array[region.slices], geometry))
+    against = compare(mask, reference, geometry) if reference is not None else ()
     edited = bool(mask.any()) if draft is None else not np.array_equal(mask, draft)
-    return Statistics(tuple(own), tuple(against), words if other is not None else "", edited)
+    return Statistics(tuple(own), tuple(against), words if reference is not None else "", edited)
 
 
 def draftMask(parameters: Parameters) -> np.ndarray | None:
     """The AI draft on the CT's grid, (K, J, I); None when there is none."""
-    draft = Segments.draftOf(parameters.segmentationNode)
-    if draft is None or draft.GetSegmentation().GetSegment(parameters.segmentId) is None:
-        return None
-    return Segments.readMask(draft, parameters.segmentId, parameters.volumeNode)
+    draftNode = _draftNode(parameters)
+    return None if draftNode is None else Segments.readMask(draftNode, parameters.segmentId, parameters.volumeNode)
+
+
+def _draftNode(parameters: Parameters):
+    """The hidden node with the AI draft of the segment; None when there is none."""
+    draftNode = Segments.draftOf(parameters.segmentationNode)
+    held = draftNode is not None and draftNode.GetSegmentation().GetSegment(parameters.segmentId) is not None
+    return draftNode if held else None
 
 
 def referenceChoices(referenceNode) -> list[tuple[str, str]]:
@@ -159,12 +169,13 @@ def _node(scene, className: str, name: str):
     return next((n for n in nodes if n.GetName() == name), None) or scene.AddNewNodeByClass(className, name)
 
 
-def _region(masks, geometry) -> Box:
-    boxes = [box for box in map(Box.of_mask, masks) if box is not None]
-    if not boxes:
+def _union(boxes, geometry) -> Box:
+    """The smallest box around all, with a rim; some corner of the CT where there are none."""
+    present = [box for box in boxes if box is not None]
+    if not present:
         return Box((0, 0, 0), tuple(min(n, 3) for n in geometry.size))
-    union = boxes[0]
-    for box in boxes[1:]:
+    union = present[0]
+    for box in present[1:]:
         union = union.union(box)
     return union.pad([RIM_VOXELS] * 3, [RIM_VOXELS] * 3).clip(geometry)
 
