@@ -1,0 +1,182 @@
+"""``pancreasseg evaluate`` and ``pancreasseg reproduce``: the papers' tables for packages and for recipes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pancreasseg.cli import console
+from pancreasseg.cli.arguments import Commands, add_command
+from pancreasseg.cli.train import add_settings, changed, command_line, hardware
+from pancreasseg.errors import InputError
+
+if TYPE_CHECKING:
+    from pancreasseg.cohorts import Case, Cohort
+    from pancreasseg.evaluation.scores import Score
+    from pancreasseg.models.package import ModelPackage
+    from pancreasseg.models.store import Store
+
+_EVALUATE = """\
+Measure models on the cases of a prepared cohort, against their labels. FOLDER gets report.md with the tables of the
+papers (also as CSV), plots, pictures of the worst cases, and the scores of every case.
+
+A model that was trained on this cohort is measured on the fold that it has not seen. Stopped at any time, the same
+command continues.
+"""
+_REPRODUCE = """\
+Train a published method, or all of them, on the folds of a prepared cohort, measure each on the fold left out, and
+write the papers' tables with the published figures beside ours. FOLDER gets report.md, and a folder for each training.
+
+Stopped at any time, the same command continues.
+"""
+
+
+def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add both commands to the command line."""
+    evaluate = add_command(commands, "evaluate", [common], "measure models on a cohort", _EVALUATE)
+    evaluate.add_argument("models", metavar="MODEL", nargs="+", help="an installed model, or a package's folder")
+    evaluate.add_argument("--data", metavar="COHORT", type=Path, required=True, help="folder of a prepared cohort")
+    evaluate.add_argument("--fold", metavar="K", type=int, help="only the cases of this fold")
+    evaluate.add_argument("--output", metavar="FOLDER", type=Path, required=True, help="where the report goes")
+    evaluate.add_argument("--pipeline", metavar="NAME", help="by default the one that the model is made for")
+    evaluate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    evaluate.add_argument("--precision", choices=("auto", "f32", "bf16", "fp16"), default="auto", help="number format")
+    evaluate.set_defaults(run=run_evaluate)
+    reproduce = add_command(commands, "reproduce", [common], "train, cross-validate and compare methods", _REPRODUCE)
+    reproduce.add_argument("recipe", metavar="RECIPE|all", help="'pancreasseg train --list' names them")
+    reproduce.add_argument("--data", metavar="COHORT", type=Path, required=True, help="folder of a prepared cohort")
+    reproduce.add_argument(
+        "--folds", metavar="K", type=int, nargs="+", help="which folds to leave out in turn (default: all)"
+    )
+    reproduce.add_argument("--output", metavar="FOLDER", type=Path, required=True, help="where everything goes")
+    add_settings(reproduce)
+    reproduce.set_defaults(run=run_reproduce)
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """``evaluate``."""
+    from pancreasseg.cohorts import Cohort
+
+    cohort = Cohort.open(options.data)
+    chosen = [(*_find(model), model) for model in options.models]
+    plans = [(package, store, _cases(package, cohort, options.fold)) for package, store, _ in chosen]
+    from pancreasseg.evaluation.report import evaluate, write_report
+    from pancreasseg.inference.hardware import use_cores
+    from pancreasseg.pipelines import create
+
+    use_cores()
+    methods: dict[str, list[Score]] = {}
+    with console.progress_shown(quiet=options.json) as progress:
+        for package, store, cases in plans:
+            name = package.card.name
+            pipeline = create(
+                options.pipeline, model=name, store=store, device=options.device, precision=options.precision
+            )
+            methods[name] = evaluate(pipeline, cohort, cases, options.output, method=name, progress=progress)
+    more = f" --fold {options.fold}" if options.fold is not None else ""
+    command = f"pancreasseg evaluate {' '.join(methods)} --data COHORT{more}"
+    report = write_report(options.output, cohort, methods, {}, title="Evaluation", command=command)
+    _show(options, methods, report)
+
+
+def run_reproduce(options: argparse.Namespace) -> None:
+    """``reproduce``."""
+    from pancreasseg.cohorts import Cohort
+    from pancreasseg.evaluation.report import write_report
+    from pancreasseg.evaluation.scores import read_scores
+    from pancreasseg.inference.hardware import use_cores
+    from pancreasseg.training import recipes
+    from pancreasseg.training.run import train
+
+    names = recipes.NAMES if options.recipe == "all" else (options.recipe,)
+    chosen = [changed(recipes.get(name), options.settings) for name in names]
+    cohort = Cohort.open(options.data)
+    folds = tuple(dict.fromkeys(options.folds or cohort.folds))
+    for fold in folds:
+        cohort.fold(fold)
+    use_cores()
+
+    def place(recipe: str, fold: int) -> Path:
+        return Path(options.output) / f"{recipe}-fold{fold}"
+
+    methods: dict[str, list[Score]] = {}
+    for recipe in chosen:
+        for fold in folds:
+            console.say(f"{recipe.name}, fold {fold}")
+            command = command_line(recipe, options.settings, f"--fold {fold}")
+            with console.progress_shown(quiet=options.json) as progress:
+                train(
+                    recipe,
+                    cohort,
+                    fold,
+                    place(recipe.name, fold),
+                    hardware=hardware(options),
+                    command=command,
+                    progress=progress,
+                )
+            scores = read_scores(place(recipe.name, fold) / "evaluation" / f"{recipe.name}.csv")
+            methods.setdefault(recipe.name, []).extend(scores)
+    more = f"--folds {' '.join(map(str, folds))}"
+    whole = command_line(chosen[0], options.settings, more, "reproduce")
+    report = write_report(
+        options.output,
+        cohort,
+        methods,
+        {recipe.name: recipe.published.figures for recipe in chosen if recipe.published.figures},
+        title="Published methods on this cohort",
+        command=whole if len(chosen) == 1 else whole.replace(chosen[0].name, "all", 1),
+        found=lambda score: place(score.method, score.fold) / "evaluation",
+    )
+    _show(options, methods, report)
+
+
+def _find(model: str) -> tuple[ModelPackage, Store]:
+    """An installed model by name, or the package in a folder; with the store to load it from."""
+    from pancreasseg.models.package import CARD_FILE, ModelPackage
+    from pancreasseg.models.store import Store
+
+    folder = Path(model)
+    if (folder / CARD_FILE).is_file():
+        folder = folder.resolve()
+        store = Store(folder.parent.parent, bundled=folder.parent)
+        return ModelPackage(folder), store
+    store = Store()
+    return store.get(model), store
+
+
+def _cases(package: ModelPackage, cohort: Cohort, fold: int | None) -> Sequence[Case]:
+    """The cases to measure a package on: never those that it was trained on.
+
+    Raises:
+        InputError: no such fold, or the package was trained on cases of it.
+    """
+    from pancreasseg.evaluation.report import describe
+
+    training = package.card.training
+    held_out = set(training.get("held_out", ())) if training.get("data") == describe(cohort) else None
+    if fold is None:
+        return [case for case in cohort.cases if held_out is None or case.id in held_out]
+    if fold not in cohort.folds:
+        cohort.fold(fold)  # raises: it names the folds there are
+    cases = [case for case in cohort.cases if case.fold == fold]
+    if held_out is not None and not {case.id for case in cases} <= held_out:
+        raise InputError(
+            "trained-on-these",
+            f"The model {package.card.name} was trained on cases of fold {fold}.",
+            "Leave --fold out to measure it on the cases that it has not seen.",
+        )
+    return cases
+
+
+def _show(options: argparse.Namespace, methods: dict[str, list[Score]], report: Path) -> None:
+    from pancreasseg.evaluation.tables import methods_table
+
+    if options.json:
+        scores = {name: [vars(score) for score in scores] for name, scores in methods.items()}
+        console.show_json({"report": str(report), "scores": scores})
+        return
+    table = methods_table(methods, {})
+    console.show_table(table.title, table.header, table.rows)
+    console.show(f"Report: {report}")

@@ -1,0 +1,201 @@
+"""From a recipe and a fold of a cohort to a model package with its card filled in."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pancreasseg.cohorts import Cohort
+from pancreasseg.errors import InputError
+from pancreasseg.evaluation.report import describe, evaluate
+from pancreasseg.evaluation.scores import Score, column
+from pancreasseg.inference.hardware import Hardware
+from pancreasseg.io.atomic import atomic_write, prepare_folder
+from pancreasseg.models.package import ModelPackage, write_package
+from pancreasseg.models.store import Store
+from pancreasseg.pipelines import create
+from pancreasseg.progress import Progress
+from pancreasseg.training.part import PartLoop
+from pancreasseg.training.recipes.recipe import Recipe
+from pancreasseg.training.team import ALONE, Team
+
+_SETTINGS = "recipe.json"
+
+
+def package_name(recipe: Recipe, fold: int) -> str:
+    """Name of the package that a recipe gives on a fold."""
+    return f"{recipe.name}-fold{fold}"
+
+
+def train(
+    recipe: Recipe,
+    cohort: Cohort,
+    fold: int,
+    output: Path,
+    *,
+    hardware: Hardware,
+    command: str,
+    team: Team = ALONE,
+    progress: Progress | None = None,
+) -> ModelPackage:
+    """Train a recipe on a fold, write the package, measure it on the held-out cases and fill in its card.
+
+    Stopped at any time, the same call continues to the same result.
+
+    Args:
+        recipe: what to train.
+        cohort: on which cases.
+        fold: the held-out one, from 1.
+        output: folder for checkpoints, logs, curves, scores and, in ``models``, the package.
+        hardware: device and precision.
+        command: kept in the card.
+        team: the processes that train together; only the first writes files.
+        progress: receives progress and cancels.
+
+    Raises:
+        InputError: no such fold, or the folder holds a training with other settings.
+        OutputError: the folder cannot be written to.
+        RunError: the loss is not a number any more.
+        Cancelled: the person cancelled.
+    """
+    progress = progress or Progress()
+    training, held_out = cohort.fold(fold)
+    prepare_folder(output)
+    _claim(output, recipe, cohort, fold, team)
+    progress.plan([("resample", 0.1 * sum(part.schedule.steps for part in recipe.parts))])
+    progress.plan([(part.role, float(part.schedule.steps)) for part in recipe.parts])
+    progress.plan([("evaluate", 0.2 * sum(part.schedule.steps for part in recipe.parts))])
+    if team.leads:
+        cohort.fill([part.grid for part in recipe.parts], training, progress)
+    team.wait()
+    loops = []
+    for part in recipe.parts:
+        loop = PartLoop(part, cohort, training, output, hardware, team)
+        loop.run(progress=progress)
+        loops.append(loop)
+    home = output
+    folder = home / "models" / package_name(recipe, fold)
+    if not team.leads:
+        team.wait()
+        return ModelPackage(folder)
+    draw_curves(output / "training.png", loops)
+    card = _card(recipe, cohort, fold, loops, command)
+    package = _write(folder, card, loops)
+    pipeline = create(model=package.card.name, store=Store(home), device=hardware.device)
+    scores = evaluate(pipeline, cohort, held_out, output / "evaluation", method=recipe.name, progress=progress)
+    package = _write(folder, {**card, "figures": figures(scores, cohort, fold, command)}, loops)
+    team.wait()
+    return package
+
+
+def figures(scores: Sequence[Score], cohort: Cohort, fold: int, command: str) -> list[dict[str, Any]]:
+    """What was measured on the held-out cases, as a card's figures."""
+    data = f"held-out fold {fold} of {len(cohort.folds)}: {describe(cohort)}"
+    rows = []
+    for metric, name in (
+        ("DSC", "dsc"),
+        ("coarse DSC", "coarse_dsc"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+    ):
+        values = column(scores, name)
+        if len(values):
+            spread = round(float(values.std(ddof=1)), 4) if len(values) > 1 else None
+            rows.append((metric, float(values.mean()), spread))
+    rows.append(("DSC, lowest", float(column(scores, "dsc").min()), None))
+    return [
+        {"metric": metric, "value": round(value, 4), "sd": sd, "data": data, "cases": len(scores), "note": command}
+        for metric, value, sd in rows
+    ]
+
+
+def draw_curves(path: Path, loops: Sequence[PartLoop]) -> None:
+    """Loss and watched DSC over the steps of every network, as PNG.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5 * len(loops), 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, loop in zip(figure.subplots(1, len(loops), squeeze=False)[0], loops, strict=True):
+        with loop.log.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        steps = [int(row["step"]) for row in rows]
+        axes.plot(steps, [float(row["loss"]) for row in rows], color="tab:gray", marker=".", label="training loss")
+        axes.plot(steps, [float(row["score"]) for row in rows], marker=".", label="DSC of watched cases")
+        axes.set_xlabel("step")
+        axes.set_title(loop.name)
+        axes.legend()
+    with atomic_write(path) as partial:
+        figure.savefig(partial, dpi=90, format="png")
+
+
+def _write(folder: Path, card: dict[str, Any], loops: Sequence[PartLoop]) -> ModelPackage:
+    tensors = {
+        f"{loop.name}.{key}": value.to(torch.float16) if value.is_floating_point() else value
+        for loop in loops
+        for key, value in loop.weights().items()
+    }
+    return write_package(folder, card, tensors)
+
+
+def _card(recipe: Recipe, cohort: Cohort, fold: int, loops: Sequence[PartLoop], command: str) -> dict[str, Any]:
+    synthetic = "PHANTOMS" in describe(cohort)
+    population = "synthetic images only" if synthetic else f"the population of the training data ({describe(cohort)})"
+    return {
+        "name": package_name(recipe, fold),
+        "version": "1.0.0",
+        "title": f"{recipe.title}; fold {fold}",
+        "description": " ".join(recipe.notes),
+        "pipeline": recipe.pipeline,
+        "networks": [part.card() for part in recipe.parts],
+        "synthetic": synthetic,
+        "contrast_phase": "portal-venous",
+        "intended_use": "Research: comparison of published methods. Not for patients.",
+        "not_for": ["patients: any diagnosis, planning or measurement", f"anything beyond {population}"],
+        "training": {
+            "data": describe(cohort),
+            "licence": "that of the training data",
+            "cases": len(loops[0].cases) + len(loops[0].monitored),
+            "recipe": recipe.name,
+            "command": command,
+            "fold": fold,
+            "held_out": [case.id for case in cohort.fold(fold)[1]],
+            "watched": [case.id for case in loops[0].monitored],
+            "steps": {loop.name: loop.step for loop in loops},
+            "precision": loops[0].hardware.precision,
+        },
+        "figures": [],
+        "licence": "as the training data allow",
+        "citation": recipe.published.source,
+    }
+
+
+def _claim(output: Path, recipe: Recipe, cohort: Cohort, fold: int, team: Team) -> None:
+    """Refuse a folder in which something else was trained: its checkpoints would be continued."""
+    own = {
+        "recipe": recipe.name,
+        "fold": fold,
+        "cases": [case.fingerprint for case in cohort.cases],
+        "parts": [asdict(part) for part in recipe.parts],
+    }
+    text = json.dumps(own, indent=2, sort_keys=True) + "\n"
+    path = output / _SETTINGS
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise InputError(
+            "other-training",
+            f"The folder {output} holds a training with other settings, data or fold.",
+            "Choose another output folder, or remove it to begin anew.",
+        )
+    if team.leads and not path.exists():
+        with atomic_write(path) as partial:
+            partial.write_text(text, encoding="utf-8")

@@ -1,0 +1,306 @@
+"""The recipes: what they are, how settings change them, and that every one of them trains, ships and runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from easy_cohort import GEOMETRY, easy_case, easy_cohort
+
+from pancreasseg import networks, pipelines
+from pancreasseg.cli.main import main
+from pancreasseg.cohorts import Cohort
+from pancreasseg.errors import InputError, OutputError
+from pancreasseg.inference.hardware import Hardware
+from pancreasseg.measure.compare import dice
+from pancreasseg.models.card import Card
+from pancreasseg.models.store import Store
+from pancreasseg.training import recipes
+from pancreasseg.training.losses import class_weights
+from pancreasseg.training.part import PartLoop, split
+from pancreasseg.training.recipes.recipe import parse_setting
+from pancreasseg.training.run import train
+from pancreasseg.volume import Box, Volume
+
+CPU = Hardware("cpu", "f32")
+QUICK = {
+    "*.schedule.steps": 40,
+    "*.schedule.every": 20,
+    "*.schedule.learning_rate": 0.02,
+    "*.schedule.batch": 1,
+    "*.schedule.warm_up": 0,
+    "*.arguments.channels": [4, 8],
+}
+SMALL = {"segmenter.sampling.size": [32, 32, 32], "segmenter.patch": [32, 32, 32]}
+#: Settings that make each recipe small, and the mean DSC of held-out cases that it has to beat.
+TINY = {
+    "zhao2019": (
+        # The bodies are too small for every fourth voxel. The bar is low because a network trained on perfect boxes is
+        # tested on those that a weak localizer proposes: Zhao's own gap.
+        {
+            "localizer.grid.decimation": 2,
+            "localizer.sampling.size": [24, 24, 12],
+            "segmenter.sampling.margin_voxels": 5,  # the pipeline's 10 mm
+            "segmenter.sampling.size": [40, 40, 18],
+            "*.schedule.steps": 60,
+        },
+        0.7,
+    ),
+    "oktay2018": ({**SMALL, "*.arguments.channels": [4, 8, 8]}, 0.8),
+    "oktay2018-multihead": ({**SMALL, "*.arguments.channels": [4, 8, 8]}, 0.8),
+    "roth2017": (
+        # Its class weights make it overshoot what is small for long.
+        {"*.sampling.size": [36, 36, 24], "*.schedule.optimiser": "adam", "*.schedule.steps": 100},
+        0.55,
+    ),
+    "unet-single": (SMALL, 0.9),
+    "pancreasseg-best": (
+        {
+            "*.schedule.averaging": 0.9,
+            "localizer.sampling.size": [24, 24, 24],
+            "segmenter.sampling.size": [32, 32, 32],
+            "*.arguments.deep_supervision": 1,
+        },
+        0.85,
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks as small as these only wait for each other on more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return easy_cohort(tmp_path_factory.mktemp("easy"))
+
+
+def tiny(name: str) -> recipes.Recipe:
+    return recipes.get(name).with_settings({**QUICK, **TINY[name][0]})
+
+
+def test_every_recipe_is_tried_here():
+    assert set(TINY) == set(recipes.NAMES)
+
+
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_a_recipe_names_what_exists_and_makes_a_valid_card(name):
+    recipe = recipes.get(name)
+    assert tuple(part.role for part in recipe.parts) == pipelines.ROLES[recipe.pipeline]
+    for part in recipe.parts:
+        with torch.device("meta"):
+            networks.build(part.network, **part.arguments)
+    weights = {"file": "w", "sha256": "0" * 64, "size": 1}
+    card = Card.from_dict(
+        {
+            "format": 1, "name": name, "version": "1", "title": recipe.title, "description": "x",
+            "pipeline": recipe.pipeline, "networks": [part.card() for part in recipe.parts],
+            "contrast_phase": "portal-venous", "intended_use": "tests", "not_for": [], "figures": [],
+            "licence": "none", "citation": recipe.published.source, "weights": weights,
+        }
+    )  # fmt: skip
+    for part, entry in zip(recipe.parts, card.networks, strict=True):
+        low, high = part.window_hu
+        ends = entry.preprocessing.normalise(np.array([low - 500, low, high, high + 500]))
+        expected = [(v - part.mean) / part.deviation for v in (0, 0, 1, 1)]
+        np.testing.assert_allclose(ends, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_published_settings_are_in_the_recipes():
+    zhao = recipes.get("zhao2019")
+    assert zhao.part("localizer").grid.decimation == 4
+    assert zhao.part("segmenter").sampling.margin_voxels == 10
+    assert zhao.part("segmenter").sampling.jitter is None
+    assert zhao.part("segmenter").objective.center_epochs == 50
+    oktay = recipes.get("oktay2018").part("segmenter")
+    assert (oktay.schedule.batch, oktay.schedule.learning_rate, oktay.schedule.weight_decay) == (2, 1e-4, 1e-6)
+    assert oktay.patch == (160, 160, 96)
+    roth = recipes.get("roth2017").part("localizer")
+    assert (roth.schedule.optimiser, roth.schedule.momentum, roth.grid.decimation) == ("sgd", 0.99, 2)
+    assert roth.sampling.size == (132, 132, 116)
+
+
+def test_settings_change_by_path_for_one_network_or_all():
+    recipe = recipes.get("zhao2019").with_settings(
+        {"localizer.objective.center_weight": 0.5, "*.schedule.steps": 9, "segmenter.arguments.norm": "batch"}
+    )
+    assert recipe.part("localizer").objective.center_weight == 0.5
+    assert recipe.part("segmenter").objective.center_weight == 0.1
+    assert [part.schedule.steps for part in recipe.parts] == [9, 9]
+    assert recipe.part("segmenter").arguments["norm"] == "batch"
+    assert recipes.get("zhao2019").part("localizer").schedule.steps > 9
+    assert parse_setting("*.schedule.steps=5") == ("*.schedule.steps", 5)
+    assert parse_setting("a.objective.loss=dice+ce") == ("a.objective.loss", "dice+ce")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("localizer.schedule.stepz", 5, "no setting"),
+        ("localiser.schedule.steps", 5, "no network"),
+        ("*.schedule.steps", "many", "cannot be"),
+        ("*.schedule.steps", 0, "at least 1"),
+        ("*.schedule.steps", True, "cannot be"),
+        ("*.objective.loss", "luck", "not one of"),
+        ("*.schedule", 3, "cannot be"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(path, value, said):
+    with pytest.raises(InputError, match=said):
+        recipes.get("zhao2019").with_settings({path: value})
+
+
+def test_watched_cases_are_whole_groups_of_the_training_cases(cohort):
+    training, _ = cohort.fold(1)
+    learned, watched = split(training, 0.1, seed=1)
+    assert len(watched) == 1
+    assert {case.id for case in learned} | {case.id for case in watched} == {case.id for case in training}
+    twins = [training[0].moved(group="twins"), training[1].moved(group="twins"), training[2]]
+    for seed in range(4):
+        parts = split(twins, 0.4, seed)
+        assert {case.group for case in parts[0]}.isdisjoint({case.group for case in parts[1]})
+        assert parts[0]
+    assert split(training, 0, 1) == (training, ())
+    assert split(training[:1], 0.5, 1) == (training[:1], ())
+
+
+def test_every_case_comes_once_an_epoch_and_examples_hold_the_organ(cohort, tmp_path):
+    part = tiny("zhao2019").with_settings({"*.schedule.batch": 2}).part("segmenter")
+    loop = PartLoop(part, cohort, cohort.cases, tmp_path, CPU)
+    seen = []
+    loop.example = lambda case, *_: seen.append(case.id) or (torch.zeros(1), torch.zeros(1))  # type: ignore[method-assign, func-returns-value]
+    for step in range(5):
+        loop.batch(step)
+    for start in (0, len(loop.cases)):
+        assert sorted(seen[start : start + len(loop.cases)]) == sorted(case.id for case in loop.cases)
+    assert loop.epoch(0) == 0
+    assert loop.epoch(5) == 2
+    del loop.example
+    for case in loop.cases:
+        x, truth = loop.example(case, part.augmentation, np.random.default_rng(0))
+        assert x.shape == truth[:, :1].shape
+        assert all(n <= whole for n, whole in zip(x.shape[2:], (18, 40, 40), strict=True))
+        assert float(truth[:, 1].sum()) == pytest.approx(cohort.mask(case).sum(), rel=0.5)
+        torch.testing.assert_close(truth.sum(1), torch.ones_like(truth[:, 0]))
+
+
+def test_the_second_network_of_roth_learns_around_the_organ_only(cohort, tmp_path):
+    part = tiny("roth2017").with_settings({"segmenter.sampling.candidate_voxels": 3}).part("segmenter")
+    loop = PartLoop(part, cohort, cohort.cases, tmp_path, CPU)
+    _, truth = loop.example(loop.cases[0], part.augmentation, np.random.default_rng(0))
+    counted = truth.sum(1)
+    assert 0.005 < float(counted.mean()) < 0.5
+    assert bool((counted[truth[:, 1] > 0.5] == 1).all())
+    assert float(class_weights(truth)[1]) > float(class_weights(truth)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_a_recipe_trains_and_its_package_segments_unseen_cases(name, cohort, tmp_path):
+    package = train(tiny(name), cohort, 1, tmp_path / "run", hardware=CPU, command="as tested")
+    card = package.card
+    assert card.name == f"{name}-fold1"
+    figures = {figure.metric: figure for figure in card.figures}
+    assert figures["DSC"].value > TINY[name][1]
+    assert figures["DSC"].cases == len(cohort.fold(1)[1]) == len(card.training["held_out"])
+    assert card.training["command"] == "as tested"
+    made = {path.name for path in (tmp_path / "run").iterdir()}
+    assert made >= {"recipe.json", "training.png", "evaluation", "models", *(f"{p.role}.csv" for p in tiny(name).parts)}
+    # Installed like any other package, it runs on a CT that no fold has.
+    store = Store(tmp_path / "home")
+    store.install(package.folder)
+    pipeline = pipelines.create(model=card.name, store=store, device="cpu", precision="f32")
+    assert pipeline.name == tiny(name).pipeline
+    hu, truth = easy_case(77)
+    volume = Volume(hu, GEOMETRY)
+    assert dice(pipeline.segment(volume, pipeline.localize(volume)).mask, truth) > TINY[name][1]
+
+
+def test_an_interrupted_training_ends_with_the_same_package(cohort, tmp_path):
+    recipe = tiny("unet-single").with_settings({"*.schedule.steps": 12, "*.schedule.every": 4})
+    weights = []
+    for name in ("whole", "broken"):
+        folder = tmp_path / name
+        if name == "broken":
+            training, _ = cohort.fold(1)
+            folder.mkdir()
+            PartLoop(recipe.parts[0], cohort, training, folder, CPU).run(7)
+        weights.append(train(recipe, cohort, 1, folder, hardware=CPU, command="").card.weights.sha256)
+    assert weights[0] == weights[1]
+    again = train(recipe, cohort, 1, tmp_path / "broken", hardware=CPU, command="")
+    assert again.card.weights.sha256 == weights[0]
+
+
+def test_a_folder_with_another_training_is_refused(cohort, tmp_path):
+    recipe = tiny("unet-single").with_settings({"*.schedule.steps": 2})
+    train(recipe, cohort, 1, tmp_path / "run", hardware=CPU, command="")
+    for other, fold in ((recipe.with_settings({"*.schedule.seed": 8}), 1), (recipe, 2)):
+        with pytest.raises(InputError, match="other settings, data or fold"):
+            train(other, cohort, fold, tmp_path / "run", hardware=CPU, command="")
+
+
+def test_the_command_line_trains_lists_and_refuses(cohort, tmp_path, capsys):
+    assert main(["train", "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in recipes.NAMES)
+    assert main(["train", "zhao2019", "--list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["parts"][0]["objective"]["center_weight"] == 0.1
+    assert main(["train"]) == 2
+    data = ["--data", str(cohort.folder)]
+    assert main(["train", "nobody2000", *data]) == 3
+    assert main(["train", "zhao2019", *data, "--fold", "9"]) == 3
+    assert "no fold 9" in capsys.readouterr().err
+    settings = [f"--set={path}={json.dumps(value)}" for path, value in {**QUICK, **SMALL}.items()]
+    output = tmp_path / "run"
+    train_it = ["train", "unet-single", *data, "--fold", "2", "--output", str(output), "--precision", "f32"]
+    assert main([*train_it, *settings, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert Path(answer["package"]).name == "unet-single-fold2"
+    assert answer["figures"][0]["value"] > 0.7
+    evaluate = ["evaluate", answer["package"], *data, "--output", str(tmp_path / "report"), "--precision", "f32"]
+    assert main([*evaluate, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]["unet-single-fold2"]
+    assert {score["fold"] for score in scores} == {2}
+    assert np.mean([score["dsc"] for score in scores]) == pytest.approx(answer["figures"][0]["value"], abs=0.01)
+    assert main([*evaluate, "--fold", "1"]) == 3
+    assert "was trained on cases of fold 1" in capsys.readouterr().err
+
+
+def test_reproduce_writes_the_papers_tables_beside_the_published_figures(cohort, tmp_path, capsys):
+    settings = [f"--set={path}={json.dumps(value)}" for path, value in {**QUICK, **TINY["zhao2019"][0]}.items()]
+    settings += ["--set=*.schedule.steps=20"]
+    command = ["reproduce", "zhao2019", "--data", str(cohort.folder), "--output", str(tmp_path), "--precision", "f32"]
+    assert main([*command, *settings]) == 0
+    text = (tmp_path / "report.md").read_text()
+    for wanted in ("85.99 ± 4.51", "zhao2019: DSC per fold", "zhao2019: Boxes per fold", "pancreasseg reproduce"):
+        assert wanted in text
+    assert (tmp_path / "zhao2019-fold1" / "models" / "zhao2019-fold1" / "model.json").is_file()
+    assert (tmp_path / "zhao2019-fold2" / "training.png").is_file()
+    assert list(tmp_path.glob("worst-zhao2019-*.png"))
+
+
+def test_a_full_disk_in_the_middle_of_a_training_is_told(cohort, tmp_path, monkeypatch):
+    def full(self: Path, data: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    recipe = tiny("unet-single").with_settings({"*.schedule.steps": 4, "*.schedule.every": 2})
+    training, _ = cohort.fold(1)
+    PartLoop(recipe.parts[0], cohort, training, tmp_path, CPU).run(2)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    loop = PartLoop(recipe.parts[0], cohort, training, tmp_path, CPU)
+    with pytest.raises(OutputError, match="disk is full"):
+        loop.run()
+    assert PartLoop(recipe.parts[0], cohort, training, tmp_path, CPU).step == 2
+
+
+def test_boxes_stay_inside_the_sample(cohort, tmp_path):
+    part = recipes.get("zhao2019").part("segmenter")
+    sample = cohort.sample(cohort.cases[0], part.grid)
+    assert Box.of_mask(np.asarray(sample.truth)) is not None
+    assert sample.geometry.spacing == (2.0, 2.0, 4.0)
