@@ -13,7 +13,7 @@ from pancreasseg.networks.load import load_networks
 from pancreasseg.phantom import Anatomy
 from pancreasseg.training.augment import Intensity, Spatial, jittered_box, scanner, view, whole_block
 from pancreasseg.training.cases import FINE_MM, Case, case_path, localizer_case, segmenter_case
-from pancreasseg.training.export import export
+from pancreasseg.training.export import at_operating_point, export
 from pancreasseg.training.loss import dice, dice_and_cross_entropy
 from pancreasseg.training.trainer import Recipe, Trainer
 
@@ -174,6 +174,17 @@ def test_the_exported_package_computes_what_was_trained(cases: Path, tmp_path: P
         0,
         1,
     ]
+
+
+def test_the_operating_point_becomes_one_half_in_the_export(cases: Path, tmp_path: Path) -> None:
+    trainer = Trainer(replace(_recipe(1), operating_point=0.2), cases, tmp_path, frozenset(), bf16=False)
+    values = torch.randn(1, 1, 16, 16, 16)
+    with torch.inference_mode():
+        before = trainer.average.eval()(values).softmax(1)[:, 1]
+        trainer.average.load_state_dict(at_operating_point(trainer))
+        after = trainer.average(values).softmax(1)[:, 1]
+    assert bool(((before >= 0.2) == (after >= 0.5)).all())
+    assert bool((after > before).all())
 
 
 def test_cases_hold_the_whole_pancreas_of_their_patient() -> None:

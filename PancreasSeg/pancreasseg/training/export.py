@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pancreasseg.models.package import ModelPackage, write_package
 from pancreasseg.training.trainer import Recipe, Trainer
@@ -50,9 +52,17 @@ def export(folder: Path, card: dict[str, Any], trainers: Sequence[Trainer]) -> M
     tensors = {
         f"{trainer.recipe.role}.{key}": value.to(torch.float16) if value.is_floating_point() else value
         for trainer in trainers
-        for key, value in trainer.average.state_dict().items()
+        for key, value in at_operating_point(trainer).items()
     }
     return write_package(folder, {**card, "networks": networks}, tensors)
+
+
+def at_operating_point(trainer: Trainer) -> dict[str, Tensor]:
+    """The averaged weights, with the head's bias moved so that the recipe's operating point comes out as one half."""
+    weights = {key: value.clone() for key, value in trainer.average.state_dict().items()}
+    point = trainer.recipe.operating_point
+    weights["heads.0.bias"][1] += math.log((1 - point) / point)
+    return weights
 
 
 def figures(scores: Path, data: str, command: str) -> list[dict[str, Any]]:
@@ -100,6 +110,7 @@ def recipe_facts(trainer: Trainer) -> dict[str, Any]:
         "weight_decay": recipe.weight_decay,
         "averaging": recipe.averaging,
         "seed": recipe.seed,
+        "operating_point": recipe.operating_point,
         "precision": "bf16" if trainer.bf16 else "f32",
     }
 

@@ -42,6 +42,8 @@ class Recipe:
         weight_decay: of AdamW.
         averaging: decay of the exponential moving average of the weights, which is what ships.
         seed: of everything random.
+        operating_point: probability that the exported network reports as one half. A localizer wants every part of
+            the organ in its box and so a low one.
     """
 
     role: str
@@ -57,6 +59,7 @@ class Recipe:
     averaging: float = 0.995
     warm_up: int = 60
     seed: int = 7
+    operating_point: float = 0.5
 
     @property
     def scale(self) -> float:
