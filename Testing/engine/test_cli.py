@@ -390,7 +390,14 @@ def test_help_and_the_model_list_load_neither_torch_nor_simpleitk() -> None:
 
 def test_ctrl_c_ends_with_130_and_leaves_nothing(files: dict[str, Path], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pancreasseg", "segment", str(files["ct"]), "--output", str(tmp_path / "out")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as run:
         assert run.stderr is not None
         for line in run.stderr:
             if line.startswith("Loading the model"):

@@ -172,11 +172,15 @@ def test_an_unforeseen_error_is_one_sentence_without_its_text_and_the_worker_liv
     with pytest.raises(PancreasSegError) as caught:
         client.wait(client.segment(options={"behaviour": "bug"}))
     assert caught.value.code == "unexpected"
+    assert client.wait(client.segment()).mask.any()
+    assert client.pid == worker
+    deadline = time.monotonic() + 30  # the log comes by another pipe than the answers
+    while not any(line.startswith("pancreasseg worker: segment: done") for line in client.log):
+        assert time.monotonic() < deadline, client.log
+        time.sleep(0.01)
     log = "\n".join(client.log)
     assert "worker_double.py" in log
     assert "Doe" not in str(caught.value) + log
-    assert client.wait(client.segment()).mask.any()
-    assert client.pid == worker
 
 
 def test_cancel_ends_the_run_at_the_next_patch(client: WorkerClient, ct: np.ndarray) -> None:
