@@ -144,11 +144,23 @@ def _warm(table: Table, volume: Volume, options: argparse.Namespace) -> list[str
             masks[precision] = _clicks(table, client, volume, options, precision, first=precision == auto).mask
         table.add("worker: peak memory", _peak_mb(client.pid or 0), MEGABYTES)
         result = client.wait(client.segment(model=options.model))
+        _agreement(table, client, list(masks))
     for precision in masks:
         if precision != "f32":
             table.add(f"DSC of {precision} against f32", _dsc(masks[precision], masks["f32"]), SHARE)
     remarks = [f"{facts['device']['name']}; 'auto' is {auto}; torch {facts['versions']['torch']}"]
     return remarks + [f"{finding.severity.value}: {finding.sentence}" for finding in result.findings]
+
+
+def _agreement(table: Table, client: WorkerClient, precisions: list[str]) -> None:
+    """The bundled model in every precision on a phantom, which it knows; on a real CT it only guesses."""
+    _load(client, make_phantom(1).volume)
+    masks = {p: client.wait(client.segment(model=MODEL, precision=p)).mask for p in precisions}
+    for precision in precisions:
+        if precision != "f32":
+            table.add(
+                f"DSC of {precision} against f32, {MODEL} on a phantom", _dsc(masks[precision], masks["f32"]), SHARE
+            )
 
 
 def _clicks(
