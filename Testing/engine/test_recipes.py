@@ -19,6 +19,7 @@ from pancreasseg.models.store import Store
 from pancreasseg.training import recipes
 from pancreasseg.training.losses import class_weights
 from pancreasseg.training.part import PartLoop, split
+from pancreasseg.training.plan import read_plan, tasks
 from pancreasseg.training.recipes.recipe import parse_setting
 from pancreasseg.training.run import train
 from pancreasseg.volume import Box, Volume
@@ -274,15 +275,49 @@ def test_the_command_line_trains_lists_and_refuses(cohort, tmp_path, capsys):
 
 def test_reproduce_writes_the_papers_tables_beside_the_published_figures(cohort, tmp_path, capsys):
     settings = [f"--set={path}={json.dumps(value)}" for path, value in {**QUICK, **TINY["zhao2019"][0]}.items()]
-    settings += ["--set=*.schedule.steps=20"]
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"zhao2019": {"settings": {"*.schedule.steps": 20}}}))
     command = ["reproduce", "zhao2019", "--data", str(cohort.folder), "--output", str(tmp_path), "--precision", "f32"]
+    command += ["--plan", str(plan)]
     assert main([*command, *settings]) == 0
     text = (tmp_path / "report.md").read_text()
-    for wanted in ("85.99 ± 4.51", "zhao2019: DSC per fold", "zhao2019: Boxes per fold", "pancreasseg reproduce"):
+    for wanted in ("85.99 ± 4.51", "zhao2019: DSC per fold", "zhao2019: Boxes per fold", "--plan plan.json"):
         assert wanted in text
     assert (tmp_path / "zhao2019-fold1" / "models" / "zhao2019-fold1" / "model.json").is_file()
     assert (tmp_path / "zhao2019-fold2" / "training.png").is_file()
     assert list(tmp_path.glob("worst-zhao2019-*.png"))
+
+
+def test_a_plan_gives_recipes_folds_and_settings_of_their_own(tmp_path):
+    path = tmp_path / "plan.json"
+    plan = {"zhao2019": {"folds": [2, 1, 2], "settings": {"*.schedule.steps": 9, "localizer.objective.loss": "dice"}}}
+    path.write_text(json.dumps(plan))
+    zhao, unet = tasks(("zhao2019", "unet-single"), (1, 3), ("*.schedule.steps=5",), read_plan(path))
+    assert (zhao.folds, unet.folds) == ((2, 1), (1, 3))
+    assert [part.schedule.steps for part in (*zhao.recipe.parts, *unet.recipe.parts)] == [9, 9, 5]
+    assert zhao.recipe.part("localizer").objective.loss == "dice"
+    # The settings of a task are what `train` takes for the same.
+    assert recipes.get("zhao2019").with_settings(dict(map(parse_setting, zhao.settings))) == zhao.recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[", "not JSON"),
+        ("[1]", "does not say"),
+        ('{"zhao2019": {"fold": 1}}', "does not say"),
+        ('{"zhao2019": {"folds": []}}', "does not say"),
+        ('{"zhao2019": {"folds": [true]}}', "does not say"),
+        ('{"nobody2000": {}}', "no recipe"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(text, said, tmp_path):
+    path = tmp_path / "plan.json"
+    with pytest.raises(InputError, match="cannot be read"):
+        read_plan(path)
+    path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_plan(path)
 
 
 def test_a_full_disk_in_the_middle_of_a_training_is_told(cohort, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command
-from pancreasseg.cli.train import add_settings, changed, command_line, hardware
+from pancreasseg.cli.train import add_settings, command_line, hardware
 from pancreasseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ command continues.
 _REPRODUCE = """\
 Train a published method, or all of them, on the folds of a prepared cohort, measure each on the fold left out, and
 write the papers' tables with the published figures beside ours. FOLDER gets report.md, and a folder for each training.
+
+A plan gives recipes folds and settings of their own:
+  {"zhao2019": {"folds": [1, 2, 3, 4], "settings": {"*.schedule.steps": 500}}, "roth2017": {"folds": [1]}}
 
 Stopped at any time, the same command continues.
 """
@@ -50,6 +53,7 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     reproduce.add_argument(
         "--folds", metavar="K", type=int, nargs="+", help="which folds to leave out in turn (default: all)"
     )
+    reproduce.add_argument("--plan", metavar="FILE", type=Path, help="JSON with folds and settings of single recipes")
     reproduce.add_argument("--output", metavar="FOLDER", type=Path, required=True, help="where everything goes")
     add_settings(reproduce)
     reproduce.set_defaults(run=run_reproduce)
@@ -88,13 +92,14 @@ def run_reproduce(options: argparse.Namespace) -> None:
     from pancreasseg.evaluation.scores import read_scores
     from pancreasseg.inference.hardware import use_cores
     from pancreasseg.training import recipes
+    from pancreasseg.training.plan import read_plan, tasks
     from pancreasseg.training.run import train
 
     names = recipes.NAMES if options.recipe == "all" else (options.recipe,)
-    chosen = [changed(recipes.get(name), options.settings) for name in names]
+    plan = read_plan(options.plan) if options.plan else None
     cohort = Cohort.open(options.data)
-    folds = tuple(dict.fromkeys(options.folds or cohort.folds))
-    for fold in folds:
+    chosen = tasks(names, options.folds or cohort.folds, options.settings, plan)
+    for fold in {fold for task in chosen for fold in task.folds}:
         cohort.fold(fold)
     use_cores()
 
@@ -102,31 +107,33 @@ def run_reproduce(options: argparse.Namespace) -> None:
         return Path(options.output) / f"{recipe}-fold{fold}"
 
     methods: dict[str, list[Score]] = {}
-    for recipe in chosen:
-        for fold in folds:
-            console.say(f"{recipe.name}, fold {fold}")
-            command = command_line(recipe, options.settings, f"--fold {fold}")
+    for task in chosen:
+        name = task.recipe.name
+        for fold in task.folds:
+            console.say(f"{name}, fold {fold}")
+            command = command_line("train", name, task.settings, f"--fold {fold}")
             with console.progress_shown(quiet=options.json) as progress:
                 train(
-                    recipe,
+                    task.recipe,
                     cohort,
                     fold,
-                    place(recipe.name, fold),
+                    place(name, fold),
                     hardware=hardware(options),
                     command=command,
                     progress=progress,
                 )
-            scores = read_scores(place(recipe.name, fold) / "evaluation" / f"{recipe.name}.csv")
-            methods.setdefault(recipe.name, []).extend(scores)
-    more = f"--folds {' '.join(map(str, folds))}"
-    whole = command_line(chosen[0], options.settings, more, "reproduce")
+            scores = read_scores(place(name, fold) / "evaluation" / f"{name}.csv")
+            methods.setdefault(name, []).extend(scores)
+    more = f"--folds {' '.join(map(str, options.folds))}" if options.folds else ""
+    if options.plan:
+        more = f"{more} --plan {options.plan.name}".strip()
     report = write_report(
         options.output,
         cohort,
         methods,
-        {recipe.name: recipe.published.figures for recipe in chosen if recipe.published.figures},
+        {task.recipe.name: task.recipe.published.figures for task in chosen if task.recipe.published.figures},
         title="Published methods on this cohort",
-        command=whole if len(chosen) == 1 else whole.replace(chosen[0].name, "all", 1),
+        command=command_line("reproduce", options.recipe, options.settings, more),
         found=lambda score: place(score.method, score.fold) / "evaluation",
     )
     _show(options, methods, report)

@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
             options.fold,
             output,
             hardware=hardware(options),
-            command=command_line(recipe, options.settings, f"--fold {options.fold}"),
+            command=command_line("train", recipe.name, options.settings, f"--fold {options.fold}"),
             team=team,
             progress=progress,
         )
@@ -115,10 +115,10 @@ def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     return recipe.with_settings(dict(parse_setting(text) for text in settings))
 
 
-def command_line(recipe: Recipe, settings: Sequence[str], more: str, command: str = "train") -> str:
+def command_line(command: str, recipe: str, settings: Sequence[str], more: str) -> str:
     """What a person types for the same; without paths, which belong to one computer."""
     chosen = " ".join(f"--set {shlex.quote(text)}" for text in settings)
-    return f"pancreasseg {command} {recipe.name} --data COHORT {more} {chosen}".strip()
+    return " ".join(part for part in ("pancreasseg", command, recipe, "--data COHORT", more, chosen) if part)
 
 
 def hardware(options: argparse.Namespace):  # type: ignore[no-untyped-def]
