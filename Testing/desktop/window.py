@@ -75,11 +75,7 @@ class SliceWidget(ViewWidget):
         super().__init__(
             f"{name} · {orientation}", colour, lambda screen: SliceView(headless, name, orientation, screen=screen)
         )
-        self._style = slicer.vtkMRMLSliceViewInteractorStyle()
-        self._style.SetSliceLogic(self.view.logic)
-        self._style.SetDisplayableManagers(self.view.managers)
-        self.screen.interactor.SetInteractorStyle(vtk.vtkInteractorStyleUser())
-        self._style.SetInteractor(self.screen.interactor)
+        self.view.takeSlicersMouse()
         self.screen.resized.connect(self.fit)
         self.view.logic.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self.view.followLogic())
 
@@ -90,11 +86,7 @@ class SliceWidget(ViewWidget):
 
     def pixelOf(self, ras) -> QtCore.QPoint:
         """Where a point of the world (RAS mm) lies on the screen."""
-        toPixels = vtk.vtkMatrix4x4()
-        toPixels.DeepCopy(self.view.node.GetXYToRAS())
-        toPixels.Invert()
-        x, y = toPixels.MultiplyPoint([*ras, 1.0])[:2]
-        return self.toScreen(x, y)
+        return self.toScreen(*self.view.pixelOf(ras))
 
     def zoom(self, factor: float) -> None:
         """Magnify about the middle of the view."""

@@ -20,6 +20,8 @@ import vtkmodules.vtkRenderingOpenGL2  # noqa: F401 - registers the renderer
 from Testing.slicer_boot.application import HeadlessSlicer, boot
 from vtk.util.numpy_support import vtk_to_numpy
 
+DRAG_STEPS = 12
+
 SLICE_MANAGERS = (
     "vtkMRMLModelSliceDisplayableManager",
     "vtkMRMLOrientationMarkerDisplayableManager",
@@ -75,6 +77,26 @@ class View:
         self.managers.SetRenderer(self.renderer)
         self.managers.Initialize(factory, self.renderer)
         self.managers.SetMRMLDisplayableNode(node)
+
+    def takeMouse(self, style: object) -> None:
+        """Let one of Slicer's interactor styles hand the mouse to the displayable managers."""
+        style.SetDisplayableManagers(self.managers)
+        self.interactor.SetInteractorStyle(vtk.vtkInteractorStyleUser())
+        style.SetInteractor(self.interactor)
+        self._style = style
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the left button on one pixel, move to another bit by bit, as a hand does, and release it there."""
+        path = np.linspace(start, end, DRAG_STEPS + 1).round().astype(int)
+        self._mouse("MouseMoveEvent", path[0])  # what lies under the mouse becomes active before it can be grabbed
+        self._mouse("LeftButtonPressEvent", path[0])
+        for pixel in path[1:]:
+            self._mouse("MouseMoveEvent", pixel)
+        self._mouse("LeftButtonReleaseEvent", path[-1])
+
+    def _mouse(self, event: str, pixel: np.ndarray) -> None:
+        self.interactor.SetEventInformation(int(pixel[0]), int(pixel[1]), 0, 0, chr(0), 0, None)
+        self.interactor.InvokeEvent(event)
 
     def picture(self) -> np.ndarray:
         """What the view shows: uint8 RGB, shape (height, width, 3), top row first."""
@@ -138,6 +160,19 @@ class SliceView(View):
         self.node.JumpSliceByOffsetting(*point)
         self.followLogic()
 
+    def pixelOf(self, point: tuple[float, float, float]) -> tuple[float, float]:
+        """Where a point of the world (RAS mm) lies in the view, counted from the lower left."""
+        toPixels = vtk.vtkMatrix4x4()
+        toPixels.DeepCopy(self.node.GetXYToRAS())
+        toPixels.Invert()
+        return toPixels.MultiplyPoint([*point, 1.0])[:2]
+
+    def takeSlicersMouse(self) -> None:
+        """Let a person drag, scroll and zoom in the view as in Slicer."""
+        style = slicer.vtkMRMLSliceViewInteractorStyle()
+        style.SetSliceLogic(self.logic)
+        self.takeMouse(style)
+
     def followLogic(self) -> None:
         """Draw what the slice logic makes now; nothing where no volume is selected."""
         connection = self.logic.GetImageDataConnection()
@@ -166,6 +201,16 @@ class ThreeDView(View):
         self.node.SetAxisLabelsVisible(False)
         factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
         self.addManagers(factory, headless.applicationLogic, THREED_MANAGERS, self.node)
+
+    def pixelOf(self, point: tuple[float, float, float]) -> tuple[float, float]:
+        """Where a point of the world (RAS mm) lies in the view, counted from the lower left."""
+        self.renderer.SetWorldPoint(*point, 1.0)
+        self.renderer.WorldToDisplay()
+        return self.renderer.GetDisplayPoint()[:2]
+
+    def takeSlicersMouse(self) -> None:
+        """Let a person drag and turn in the view as in Slicer."""
+        self.takeMouse(slicer.vtkMRMLThreeDViewInteractorStyle())
 
     def lookFromTheFront(self) -> None:
         """Turn the camera to the patient's front and fit everything in."""
