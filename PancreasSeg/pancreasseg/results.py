@@ -73,3 +73,16 @@ class Segmentation:
     provenance: Provenance
     labels: np.ndarray | None = None
     second_largest: float = 0.0
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Where a network with attention gates looked.
+
+    Attributes:
+        box: the region, in the volume's voxels.
+        maps: by name, see `pancreasseg.pipelines.attention.map_names`; float32 of ``box.shape``, 0 (shut) to 1 (open).
+    """
+
+    box: Box
+    maps: dict[str, np.ndarray]

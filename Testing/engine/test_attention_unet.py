@@ -3,19 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from bright_model import a_patient, write_bright_model
-from model_samples import CARD, card
 from scipy import ndimage
 
 from pancreasseg import networks
 from pancreasseg.errors import ModelError
-from pancreasseg.inference.hardware import Hardware
-from pancreasseg.models.package import ModelPackage, write_package
 from pancreasseg.networks.attention_unet import AttentionGate, AttentionGates
 from pancreasseg.networks.fold import fold_batch_norm
-from pancreasseg.pipelines.attention import attention_maps
-from pancreasseg.pipelines.base import Stage
-from pancreasseg.volume import Box
 
 SMALL = {"channels": (3, 4, 5), "classes": 3}
 
@@ -122,22 +115,3 @@ def test_arguments_that_make_no_network_are_refused():
     for arguments in ({"heads": 0}, {"channels": (8,)}, {"norm": "none"}):
         with pytest.raises(ModelError, match="cannot be built"):
             networks.build("attention-unet", **arguments)
-
-
-def test_attention_maps_lie_on_the_cts_own_voxels(tmp_path):
-    torch.manual_seed(0)
-    entry = {**CARD["networks"][0], "network": "attention-unet", "arguments": {"channels": [2, 3, 4]}}
-    entry["members"] = ["net"]
-    network = networks.build("attention-unet", channels=(2, 3, 4))
-    tensors = {f"net.{key}": value for key, value in network.state_dict().items()}
-    package = write_package(tmp_path / "toy", card(networks=[entry]), tensors)
-    volume, _ = a_patient()
-    box = Box((20, 15, 5), (60, 55, 30))
-    stage = Stage(package, package.card.networks[0], Hardware("cpu", "f32"))
-    maps = attention_maps(stage, volume, box)
-    assert list(maps) == ["level 1, head 1", "level 1, head 2"]
-    assert all(m.shape == box.shape and 0 <= m.min() < m.max() <= 1 for m in maps.values())
-    write_bright_model(tmp_path)
-    plain = ModelPackage(tmp_path / "models" / "bright")
-    with pytest.raises(ModelError, match="no attention gates"):
-        attention_maps(Stage(plain, plain.card.networks[0], Hardware("cpu", "f32")), volume, box)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,8 @@ from pancreasseg.inference.hardware import DTYPES, Hardware
 from pancreasseg.progress import Progress
 
 Shape = tuple[int, int, int]
+#: Takes what is wanted from a network: (1, inputs, A, B, C) -> (1, outputs, A, B, C).
+Read = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
 #: Tile edges (voxels) tried in turn when the whole input does not fit into memory.
 TILE_EDGES = (160, 112, 80)
@@ -24,6 +26,12 @@ TILE_EDGES = (160, 112, 80)
 OVERLAP = 0.5
 #: Gaussian sigma as a part of the tile's edge (nnU-Net's and MONAI's value).
 SIGMA = 0.125
+
+
+def class_probabilities(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
+    """The softmax of a network's logits."""
+    logits: torch.Tensor = network(image)
+    return logits.float().softmax(dim=1)
 
 
 @dataclass(frozen=True)
@@ -81,17 +89,19 @@ class Predictor:
         *,
         patch: Shape | None = None,
         members: Sequence[int] | None = None,
+        read: Read = class_probabilities,
     ) -> np.ndarray:
-        """Class probabilities of a prepared array.
+        """Class probabilities of a prepared array, or whatever else ``read`` takes from the networks.
 
         Args:
             array: float32 of shape (A, B, C) in the axis order the network wants, or (channels, A, B, C).
             progress: advanced after every forward pass; cancel takes effect before every layer.
             patch: slide a window of this shape instead of one pass over the whole array.
             members: indices of the members to use; all by default.
+            read: maps of the input's size.
 
         Returns:
-            float32 of shape (classes, A, B, C): the mean softmax of the members.
+            float32 of shape (classes, A, B, C): the mean softmax of the members, or the mean of what is read.
 
         Raises:
             RunError: memory runs out even on the last rung of the ladder.
@@ -104,7 +114,7 @@ class Predictor:
             attempt = self._ladder[0]
             tile = _smaller(patch, attempt.tile, channels.shape[1:])
             try:
-                return self._run(chosen, channels, attempt.hardware, tile, progress)
+                return self._run(chosen, channels, attempt.hardware, tile, progress, read)
             except (RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
                     raise
@@ -134,6 +144,7 @@ class Predictor:
         hardware: Hardware,
         tile: Shape | None,
         progress: Progress,
+        read: Read,
     ) -> np.ndarray:
         if self._placed != hardware.device:
             for network in self._networks:
@@ -144,18 +155,19 @@ class Predictor:
         image = torch.from_numpy(np.ascontiguousarray(channels, dtype=np.float32))[None]
         with torch.inference_mode():
             if tile is None:
-                total = sum(self._forward(network, image, hardware, progress) for network in networks)
+                total = sum(self._forward(network, image, hardware, progress, read) for network in networks)
                 assert isinstance(total, torch.Tensor)  # noqa: S101  (sum() of at least one tensor, for the type checker)
                 return (total / len(networks)).cpu().numpy()
-            return self._tiled(networks, image, hardware, tile, progress)
+            return self._tiled(networks, image, hardware, tile, progress, read)
 
-    def _forward(self, network: nn.Module, image: torch.Tensor, hardware: Hardware, progress: Progress) -> torch.Tensor:
-        """Softmax of one network over one piece: (1, channels, A, B, C) -> (classes, A, B, C) float32."""
+    def _forward(
+        self, network: nn.Module, image: torch.Tensor, hardware: Hardware, progress: Progress, read: Read
+    ) -> torch.Tensor:
+        """What is read from one network over one piece: (1, channels, A, B, C) -> (outputs, A, B, C) float32."""
         placed = image.to(device=hardware.device, memory_format=torch.channels_last_3d)
         dtype = DTYPES[hardware.precision]
         with torch.autocast(hardware.device, dtype=dtype, enabled=dtype != torch.float32), _watched(network, progress):
-            logits = network(placed)
-        result = logits.float().softmax(dim=1)[0]
+            result = read(network, placed).float()[0]
         progress.advance()
         return result
 
@@ -166,6 +178,7 @@ class Predictor:
         hardware: Hardware,
         tile: Shape,
         progress: Progress,
+        read: Read,
     ) -> np.ndarray:
         shape = tuple(int(n) for n in image.shape[2:])
         window = [min(t, n) for t, n in zip(tile, shape, strict=True)]
@@ -178,7 +191,7 @@ class Predictor:
             region = tuple(slice(c, c + t) for c, t in zip(corner, window, strict=True))
             piece = image[(slice(None), slice(None), *region)]
             for network in networks:
-                output = self._forward(network, piece, hardware, progress).cpu()
+                output = self._forward(network, piece, hardware, progress, read).cpu()
                 if total is None:
                     total = torch.zeros((output.shape[0], *shape))
                 total[(slice(None), *region)] += output * weight / len(networks)

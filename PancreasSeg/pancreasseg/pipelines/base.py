@@ -9,7 +9,7 @@ import numpy as np
 
 from pancreasseg import __version__
 from pancreasseg.inference.hardware import Hardware
-from pancreasseg.inference.predictor import Predictor
+from pancreasseg.inference.predictor import Predictor, Read, class_probabilities
 from pancreasseg.models.card import NetworkCard
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.networks.load import load_networks
@@ -90,14 +90,23 @@ class Stage:
         return (array.transpose(2, 1, 0) if self._turned else array), grid
 
     def run(
-        self, array: np.ndarray, progress: Progress, *, members: Sequence[int] | None = None, sliding: bool = False
+        self,
+        array: np.ndarray,
+        progress: Progress,
+        *,
+        members: Sequence[int] | None = None,
+        sliding: bool = False,
+        read: Read = class_probabilities,
     ) -> np.ndarray:
-        """Class probabilities (classes, K, J, I) of a prepared input; arguments as for `probabilities`."""
+        """Class probabilities (classes, K, J, I) of a prepared input, or what else ``read`` takes from the networks.
+
+        Arguments as for `probabilities`.
+        """
         patch = None
         if sliding and self.card.preprocessing.patch is not None:
             i, j, k = self.card.preprocessing.patch
             patch = (i, j, k) if self._turned else (k, j, i)
-        output = self.predictor.probabilities(array, progress, patch=patch, members=members)
+        output = self.predictor.probabilities(array, progress, patch=patch, members=members, read=read)
         return output.transpose(0, 3, 2, 1) if self._turned else output
 
     @property

@@ -1,0 +1,142 @@
+"""Where a network with attention gates looks: maps on the CT's own voxels, files and a picture of them."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from attentive_model import ARGUMENTS, NAMES, write_attentive_model
+from bright_model import a_patient, write_bright_model
+
+from pancreasseg.errors import Cancelled, InputError, ModelError
+from pancreasseg.inference.hardware import Hardware
+from pancreasseg.models.store import Store
+from pancreasseg.networks.attention_unet import AttentionUNet
+from pancreasseg.pipelines import attention, create
+from pancreasseg.pipelines.attention import attention_maps, gated, gated_stage, map_names
+from pancreasseg.pipelines.base import Stage
+from pancreasseg.progress import Progress
+from pancreasseg.volume import Box, Geometry, Volume
+
+BOX = Box((20, 15, 12), (60, 55, 30))
+CPU = Hardware("cpu", "f32")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("home")
+    write_attentive_model(folder)
+    write_bright_model(folder)
+    return folder
+
+
+@pytest.fixture
+def stage(home):
+    package = Store(home).get("attentive")
+    return Stage(package, package.card.networks[0], CPU)
+
+
+def test_the_maps_lie_on_the_cts_own_voxels(stage):
+    volume, _ = a_patient()
+    found = attention_maps(stage, volume, BOX)
+    assert found.box == BOX
+    assert tuple(found.maps) == NAMES == map_names(stage.card)
+    for array in found.maps.values():
+        assert array.dtype == np.float32
+        assert array.shape == BOX.shape
+        assert 0 <= array.min() < array.max() <= 1
+    for level in (1, 2):
+        mean, *heads = (found.maps[f"level-{level}-{kind}"] for kind in ("mean", "head-1", "head-2"))
+        np.testing.assert_allclose(mean, np.mean(heads, axis=0), atol=1e-6)
+
+
+def test_a_map_is_what_the_gate_computes_at_its_place(stage):
+    """On a CT that is the network's own grid nothing is resampled: the map is the gate's to the last digit."""
+    volume, _ = a_patient((2.0, 2.0, 2.0))
+    part = volume.array[:, 12:60, 10:58]
+    cropped = Volume(part, Geometry((48, 48, 40), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0)))
+    found = attention_maps(stage, cropped, Box((10, 10, 8), (38, 38, 32)))
+    values = torch.from_numpy(np.clip(part, 0, 200).astype(np.float32) / 200)[None, None]
+    with torch.inference_mode():
+        alphas = stage.predictor.networks[0].attention(values)
+    for number, level in enumerate(alphas, start=1):
+        for head in range(2):
+            expected = level[0, head, 8:32, 10:38, 10:38].numpy()
+            np.testing.assert_allclose(found.maps[f"level-{number}-head-{head + 1}"], expected, atol=1e-5)
+
+
+def test_a_turned_ct_has_the_same_maps_at_the_same_places(stage):
+    volume, _ = a_patient()
+    straight = attention_maps(stage, volume, BOX).maps["level-1-head-2"]
+    geometry = volume.geometry
+    flip = np.diag([-1.0, -1.0, 1.0])
+    corner = geometry.to_world([geometry.size[0] - 1, geometry.size[1] - 1, 0])
+    turned = Geometry(geometry.size, geometry.spacing, tuple(map(float, corner)), tuple(flip.ravel()))
+    i0, i1, j0, j1, k0, k1 = BOX.bounds()
+    other = Box((80 - i1, 70 - j1, k0), (80 - i0, 70 - j0, k1))
+    found = attention_maps(stage, Volume(np.ascontiguousarray(volume.array[:, ::-1, ::-1]), turned), other)
+    np.testing.assert_allclose(found.maps["level-1-head-2"][:, ::-1, ::-1], straight, atol=1e-4)
+
+
+def test_the_network_sees_its_patch_around_a_small_box(stage, monkeypatch):
+    volume, _ = a_patient()
+    seen = []
+    prepare = stage.prepare
+    monkeypatch.setattr(stage, "prepare", lambda volume, box: seen.append(box) or prepare(volume, box))
+    attention_maps(stage, volume, Box((35, 25, 17), (45, 35, 22)))
+    assert seen == [Box((16, 6, 8), (64, 54, 31))]  # 48 voxels of 2 mm, or the next odd number of 4 mm
+    assert stage.grid(volume.geometry, seen[0]).size == (48, 48, 46)
+    attention_maps(stage, volume, Box((0, 0, 0), (5, 70, 5)))
+    assert seen[1] == Box((0, 0, 0), (26, 70, 14))
+
+
+def test_a_box_larger_than_the_patch_is_covered(stage):
+    volume, _ = a_patient()
+    whole = Box.whole(volume.geometry)
+    assert max(stage.grid(volume.geometry, whole).size) > 48
+    seen = []
+    progress = Progress(report=seen.append)
+    found = attention_maps(stage, volume, whole, progress, names=["level-1-head-1"])
+    assert list(found.maps) == ["level-1-head-1"]
+    assert found.maps["level-1-head-1"].min() > 0
+    assert {update.stage for update in seen} == {"attention"}
+    assert seen[-1].total > 1
+    assert "attention" in progress.timings
+
+
+def test_cancel_takes_effect_while_looking(stage):
+    volume, _ = a_patient()
+    with pytest.raises(Cancelled):
+        attention_maps(stage, volume, BOX, Progress(cancelled=lambda: True))
+
+
+def test_what_cannot_be_shown_is_a_sentence(home, stage):
+    volume, _ = a_patient()
+    with pytest.raises(InputError, match="no such attention map"):
+        attention_maps(stage, volume, BOX, names=["level-9-mean"])
+    with pytest.raises(InputError, match="outside the volume"):
+        attention_maps(stage, volume, Box((200, 0, 0), (210, 5, 5)))
+    bright = create(model="bright", store=Store(home), device="cpu")
+    with pytest.raises(ModelError, match='"bright" has no attention gates'):
+        gated_stage(bright)
+    with pytest.raises(ModelError, match="no attention gates"):
+        attention_maps(bright.stages[1], volume, BOX)
+
+
+def test_the_gated_network_is_found_with_and_without_its_weights(home):
+    store = Store(home)
+    packages = [store.get("bright"), store.get("attentive")]
+    assert gated(packages, ("segmenter",)) == packages[1].card.networks[0]
+    assert gated(packages, ("localizer",)) is None
+    assert gated(packages[:1], ("localizer", "segmenter")) is None
+    pipeline = create(model="attentive", store=store, device="cpu")
+    assert gated_stage(pipeline).card == packages[1].card.networks[0]
+
+
+def test_the_names_follow_the_network():
+    defaults = {name: p.default for name, p in inspect.signature(AttentionUNet).parameters.items()}
+    assert (attention.CHANNELS, attention.HEADS) == (defaults["channels"], defaults["heads"])
+    network = AttentionUNet(**ARGUMENTS).eval()
+    with torch.inference_mode():
+        levels = network.attention(torch.zeros(1, 1, 32, 32, 32))
+    assert len(NAMES) == sum(1 + level.shape[1] for level in levels)
