@@ -197,6 +197,9 @@ def test_a_failed_installation_keeps_the_old_package(store, source, tmp_path):
         ("other.pth", "unknown-checkpoint"),
         ("obeliskhybrid_tcia_fold1.pth", "wrong-hash"),
         ("cut.zip", "bad-zip"),
+        (["other.pth", "nowhere.pth"], "no-source"),
+        (["other.pth", "text.txt"], "not-together"),
+        (["other.pth", "obeliskhybrid_tcia_fold1.pth"], "unknown-checkpoint"),
     ],
 )
 def test_what_cannot_be_installed_is_said_in_one_sentence(store, tmp_path, monkeypatch, given, code):
@@ -449,6 +452,40 @@ def test_a_folder_of_published_checkpoints_installs_every_model_in_it(store, rea
     assert store.best().card.name == "obelisk-hybrid"
     for package in installed:
         store.verify(package.card.name)
+
+
+def zip_of_files(path: Path, *files: tuple[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files:
+            archive.writestr(name, data)
+    return path
+
+
+@pytest.mark.real_data
+def test_several_checkpoints_or_a_zip_of_them_install_like_a_folder(store, real_data, tmp_path):
+    files = sorted((real_data / "models" / "obelisk").glob("allconvunet_*.pth"))
+    expected = {"obelisk-unet", *(f"obelisk-unet-fold{n}" for n in range(1, 5))}
+    assert {p.card.name for p in store.install(files)} == expected
+    for name in expected:
+        store.remove(name)
+    readme = ("OBELISK-master/README.md", b"read me")
+    inside = [(f"OBELISK-master/models/{file.name}", file.read_bytes()) for file in files]
+    zipped = zip_of_files(tmp_path / "OBELISK-master.zip", readme, *inside)
+    assert {p.card.name for p in store.install(zipped)} == expected
+    assert not [name for name in contents(store.folder) if name.endswith(".pth")], "nothing of the zip is left"
+
+
+def test_a_zip_of_strange_checkpoints_is_refused(store, tmp_path):
+    with pytest.raises(ModelError) as caught:
+        store.install(zip_of_files(tmp_path / "a.zip", ("x.pth", b"pickle")))
+    assert caught.value.code == "unknown-checkpoint"
+    with pytest.raises(ModelError) as caught:
+        store.install(zip_of_files(tmp_path / "b.zip", ("1/x.pth", b"pickle"), ("2/x.pth", b"rick")))
+    assert caught.value.code == "several-checkpoints"
+    with pytest.raises(ModelError) as caught:
+        store.install(zip_of_files(tmp_path / "c.zip", ("../x.pth", b"pickle")))
+    assert caught.value.code == "unsafe-zip"
+    assert contents(store.folder) == []
 
 
 @pytest.mark.real_data

@@ -35,19 +35,24 @@ class FakeDialogs:
     Attributes:
         asked: the questions.
         agree: the answer to them.
-        path: the file that is chosen.
+        path: the file or folder that is chosen.
+        paths: the files, where several can be.
     """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.agree = True
         self.path = ""
+        self.paths: list[str] = []
 
     def confirm(self, question: str) -> bool:
         self.asked.append(question)
         return self.agree
 
-    def openFile(self, title: str, filters: str) -> str:
+    def openFiles(self, title: str, filters: str) -> list[str]:
+        return self.paths
+
+    def openFolder(self, title: str) -> str:
         return self.path
 
     def saveFile(self, title: str, name: str, filters: str) -> str:

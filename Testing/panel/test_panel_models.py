@@ -148,7 +148,7 @@ def test_a_model_in_use_by_a_run_is_not_removed(panel, ui, client, installed, se
 
 def test_a_package_from_a_file_is_installed_in_a_process_of_its_own(panel, ui, dialogs, tmp_path) -> None:
     write_tiny(tmp_path / "tiny-model")
-    dialogs.path = shutil.make_archive(str(tmp_path / "Modell ü"), "zip", tmp_path, "tiny-model")
+    dialogs.paths = [shutil.make_archive(str(tmp_path / "Modell ü"), "zip", tmp_path, "tiny-model")]
     ui.installFileButton.click()
     assert panel.session.installing
     assert not ui.installFileButton.enabled
@@ -161,7 +161,7 @@ def test_a_package_from_a_file_is_installed_in_a_process_of_its_own(panel, ui, d
 def test_a_file_that_is_no_model_is_a_sentence(panel, ui, dialogs, tmp_path) -> None:
     file = tmp_path / "x.zip"
     file.write_bytes(b"no zip")
-    dialogs.path = str(file)
+    dialogs.paths = [str(file)]
     ui.installFileButton.click()
     wait(lambda: not panel.session.installing, 60)
     assert ui.modelsMessage.text.endswith(".")
@@ -171,7 +171,60 @@ def test_a_file_that_is_no_model_is_a_sentence(panel, ui, dialogs, tmp_path) -> 
 
 def test_no_file_chosen_is_no_installation(panel, ui, task) -> None:
     ui.installFileButton.click()
+    ui.installFolderButton.click()
     assert task.started == []
+
+
+def test_several_files_are_installed_together(panel, ui, dialogs, task) -> None:
+    dialogs.paths = ["/a/fold1.pth", "/a/fold2.pth"]
+    ui.installFileButton.click()
+    assert task.started == [["install", "/a/fold1.pth", "/a/fold2.pth"]]
+    assert not ui.installFolderButton.enabled
+    assert ui.installFolderButton.toolTip == "A model is being installed."
+
+
+def test_what_lies_in_a_folder_is_installed(panel, ui, dialogs, tmp_path) -> None:
+    write_tiny(tmp_path / "Modell ü")
+    dialogs.path = str(tmp_path / "Modell ü")
+    ui.installFolderButton.click()
+    wait(lambda: not panel.session.installing, 60)
+    assert ui.modelsMessage.text == "Installed: tiny-model."
+    assert names(panel, "installed") == ["tiny-model"]
+
+
+def test_files_that_are_no_checkpoints_are_not_installed_together_and_a_sentence_says_so(
+    panel, ui, dialogs, tmp_path
+) -> None:
+    for name in ("a.zip", "b.zip"):
+        (tmp_path / name).write_bytes(b"")
+    dialogs.paths = [str(tmp_path / "a.zip"), str(tmp_path / "b.zip")]
+    ui.installFileButton.click()
+    wait(lambda: not panel.session.installing, 60)
+    assert ui.modelsMessage.text == (
+        "a.zip cannot be installed together with other files; only published .pth files can. "
+        "Install model packages one at a time."
+    )
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("way", ["files", "folder", "zip"])
+def test_the_four_files_of_an_ensemble_are_one_model(panel, ui, dialogs, tmp_path, real_data, way) -> None:
+    files = sorted((real_data / "models" / "obelisk").glob("obeliskhybrid_*.pth"))
+    assert len(files) == 4
+    if way == "files":
+        dialogs.paths = [str(file) for file in files]
+        ui.installFileButton.click()
+    else:
+        folder = tmp_path / "from their page"
+        folder.mkdir()
+        for file in files:
+            shutil.copy(file, folder)
+        dialogs.path = str(folder)
+        dialogs.paths = [shutil.make_archive(str(tmp_path / "OBELISK-master"), "zip", tmp_path, folder.name)]
+        (ui.installFolderButton if way == "folder" else ui.installFileButton).click()
+    wait(lambda: not panel.session.installing, 120)
+    assert "obelisk-hybrid," in ui.modelsMessage.text
+    assert "obelisk-hybrid" in names(panel, "installed")
 
 
 def test_a_download_says_from_where_and_how_much_and_asks(panel, ui, dialogs, task) -> None:

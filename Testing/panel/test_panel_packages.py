@@ -199,6 +199,7 @@ def test_models_are_listed_without_the_packages_that_reading_them_needs(panel, u
     assert {row.state for row in panel.models.rows} == {"available"}
     assert "safetensors" in ui.installFileButton.toolTip
     assert not ui.installFileButton.enabled
+    assert not ui.installFolderButton.enabled
 
 
 def test_with_everything_there_nothing_is_offered(panel, ui) -> None:

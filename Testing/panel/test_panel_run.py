@@ -487,7 +487,8 @@ BUTTONS = (
     "segmentButton", "locateButton", "alignRoiButton", "roiVisibleCheckBox", "fastRadioButton", "agreementCheckBox",
     "draftCheckBox", "restoreDraftButton", "copyButton", "csvButton", "tableButton", "chartButton", "dicomSegButton",
     "rtStructButton", "niftiButton", "nrrdButton", "stlButton", "addMarginButton", "installModelButton",
-    "verifyModelButton", "removeModelButton", "dependenciesButton", "referenceSegmentSelector",
+    "installFileButton", "installFolderButton", "verifyModelButton", "removeModelButton", "dependenciesButton",
+    "referenceSegmentSelector",
 )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ globals().update(_namespace())
 
 
 def _first(choose: Any) -> Any:
-    """PySide6 answers (path, filter); PythonQt the path alone."""
+    """PySide6 answers (what was chosen, filter); PythonQt what was chosen alone."""
 
     def chosen(*arguments: Any) -> Any:
         return choose(*arguments)[0]
@@ -36,7 +36,7 @@ def _first(choose: Any) -> Any:
     return staticmethod(chosen)
 
 
-for _name in ("getOpenFileName", "getSaveFileName"):
+for _name in ("getOpenFileNames", "getSaveFileName"):
     setattr(sys.modules[__name__].QFileDialog, _name, _first(getattr(QtWidgets.QFileDialog, _name)))
 
 __all__ = ["Habits"]

@@ -14,9 +14,13 @@ class Dialogs:
         """True when the person agrees."""
         return slicer.util.confirmYesNoDisplay(question, windowTitle=_("PancreasSeg"))
 
-    def openFile(self, title: str, filters: str) -> str:
-        """The file the person has chosen; empty when none."""
-        return qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, "", filters) or ""
+    def openFiles(self, title: str, filters: str) -> list[str]:
+        """The files the person has chosen; none when the dialog was cancelled."""
+        return list(qt.QFileDialog.getOpenFileNames(slicer.util.mainWindow(), title, "", filters) or [])
+
+    def openFolder(self, title: str) -> str:
+        """The folder the person has chosen; empty when none."""
+        return qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, "") or ""
 
     def saveFile(self, title: str, name: str, filters: str) -> str:
         """Where the person wants a file; empty when nowhere."""

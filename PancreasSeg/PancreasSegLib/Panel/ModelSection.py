@@ -43,6 +43,7 @@ class ModelSection:
         table.connect("itemSelectionChanged()", self.onSelected)
         ui.installModelButton.connect("clicked(bool)", self.onInstall)
         ui.installFileButton.connect("clicked(bool)", self.onInstallFile)
+        ui.installFolderButton.connect("clicked(bool)", self.onInstallFolder)
         ui.verifyModelButton.connect("clicked(bool)", self.onVerify)
         ui.removeModelButton.connect("clicked(bool)", self.onRemove)
         ui.modelFolder.connect("currentPathChanged(QString)", self.onFolder)
@@ -88,13 +89,19 @@ class ModelSection:
             size=f"{row.megabytes:.1f}", host=row.host, title=row.title
         )
         if row.state == "damaged" or self.session.dialogs.confirm(question):
-            self._start(row.name)
+            self._start([row.name])
 
     def onInstallFile(self) -> None:
-        """Install a model that is on this computer already."""
-        path = self.session.dialogs.openFile(_("Install a model"), "Models (*.zip model.json *.pth)")
-        if path:
-            self._start(path)
+        """Install a model that is on this computer already; several files can be the parts of one."""
+        files = self.session.dialogs.openFiles(_("Install a model"), _("Models") + " (*.zip model.json *.pth)")
+        if files:
+            self._start(files)
+
+    def onInstallFolder(self) -> None:
+        """Install what lies in a folder of this computer."""
+        folder = self.session.dialogs.openFolder(_("Install the models in a folder"))
+        if folder:
+            self._start([folder])
 
     def onVerify(self) -> None:
         """Hash the selected model's weights."""
@@ -142,6 +149,7 @@ class ModelSection:
         ui.installModelButton.text = _("Cancel") if situation.installing else _("Install")
         self._reasons.show(ui.installModelButton, "" if situation.installing else situation.whyNotInstallModel())
         self._reasons.show(ui.installFileButton, situation.whyNotInstallFile())
+        self._reasons.show(ui.installFolderButton, situation.whyNotInstallFile())
         self._reasons.show(ui.verifyModelButton, situation.whyNotVerify())
         self._reasons.show(ui.removeModelButton, situation.whyNotRemove())
         self._reasons.show(ui.modelFolder, situation.whyNotInstallFile() or situation.whyNotSample())
@@ -158,9 +166,9 @@ class ModelSection:
         selected = 0 <= number < len(self.rows) and len(self.ui.modelsTable.selectedItems()) > 0
         return self.rows[number] if selected else None
 
-    def _start(self, source: str) -> None:
+    def _start(self, sources: list[str]) -> None:
         try:
-            self._task = Task(["install", source], self.session.python)
+            self._task = Task(["install", *sources], self.session.python)
         except PancreasSegError as error:
             showText(self.ui.modelsMessage, str(error))
             return

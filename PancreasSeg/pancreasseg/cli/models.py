@@ -21,8 +21,10 @@ _INSTALL = """\
 SOURCE is one of:
 
   NAME     a model of the catalogue ('pancreasseg models list' shows them); it is downloaded and checked (SHA256)
-  FILE     a model package as .zip, or a published .pth checkpoint
-  FOLDER   a model package, or published .pth checkpoints: every model that they suffice for is installed
+  FILE     a model package as .zip, or a published .pth checkpoint (several at once, or a .zip of them)
+  FOLDER   a model package, or published .pth checkpoints
+
+Of checkpoints, every model that they suffice for is installed.
 """
 
 
@@ -33,7 +35,7 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     listing = add_command(actions, "list", [common], "what is installed, and what can be", "List all models.")
     listing.set_defaults(run=list_models)
     install = add_command(actions, "install", [common], "install a model", _INSTALL)
-    install.add_argument("source", metavar="SOURCE", help="a name, file or folder, see above")
+    install.add_argument("source", metavar="SOURCE", nargs="+", help="a name, file or folder, see above")
     install.set_defaults(run=install_model)
     verify = add_command(actions, "verify", [common], "check the weights", "Compare the weights with their SHA256.")
     verify.add_argument("names", metavar="NAME", nargs="*", help="installed models (default: all)")

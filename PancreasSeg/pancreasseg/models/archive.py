@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from pancreasseg.errors import ModelError
@@ -12,11 +14,50 @@ from pancreasseg.models.card import Card
 from pancreasseg.models.files import plain_write_errors
 from pancreasseg.models.package import CARD_FILE, CARD_LIMIT
 
+#: Ending of checkpoints as they are published.
+CHECKPOINT = ".pth"
+
 #: More than any package has; what unpacks to more is refused before anything is written.
 SIZE_LIMIT = 4 << 30
 ENTRY_LIMIT = 1000
 #: No weights file shrinks by more than this; a zip that claims so is made to fill disks.
 RATIO_LIMIT = 200
+
+
+def holds_checkpoints(path: Path) -> bool:
+    """True for a zip of checkpoints as they were published, without a model package in it.
+
+    Raises:
+        ModelError: no whole zip, or entries that no honest archive has.
+    """
+    with _opened(path) as archive:
+        names = [PurePosixPath(name) for name in archive.namelist()]
+    return any(name.suffix == CHECKPOINT for name in names) and not any(name.name == CARD_FILE for name in names)
+
+
+def unpack_checkpoints(path: Path, folder: Path) -> list[Path]:
+    """Unpack the checkpoints of a zip file, and nothing else; they are not opened.
+
+    Args:
+        path: a zip for which `holds_checkpoints` holds.
+        folder: existing, empty.
+
+    Raises:
+        ModelError: two checkpoints of one name.
+        OutputError: the folder cannot be written.
+    """
+    with _opened(path) as archive:
+        entries = [entry for entry in archive.infolist() if PurePosixPath(entry.filename).suffix == CHECKPOINT]
+        names = [PurePosixPath(entry.filename).name for entry in entries]
+        if len(set(names)) < len(names):
+            raise ModelError(
+                "several-checkpoints",
+                f"{path.name} holds several checkpoints of one name.",
+                "Unpack it, and choose the files that belong together.",
+            )
+        for entry in entries:
+            _extract(archive, entry, folder, entry.file_size)
+    return [folder / name for name in names]
 
 
 def unpack(path: Path, folder: Path) -> None:
@@ -31,23 +72,29 @@ def unpack(path: Path, folder: Path) -> None:
             encryption, absurd sizes).
         OutputError: the folder cannot be written.
     """
+    with _opened(path) as archive:
+        cards = [entry for entry in archive.infolist() if PurePosixPath(entry.filename).name == CARD_FILE]
+        if len(cards) != 1:
+            raise ModelError(
+                "no-package",
+                f"{path.name} holds {len(cards) or 'no'} {CARD_FILE}; a model package has one.",
+                "Choose a zip of one package, with model.json and weights.safetensors in it.",
+            )
+        _extract(archive, cards[0], folder, CARD_LIMIT)
+        weights = Card.from_json((folder / CARD_FILE).read_bytes()).weights
+        inside = str(PurePosixPath(cards[0].filename).with_name(weights.file))
+        if inside not in archive.namelist():
+            raise ModelError("weights-missing", f"{path.name} holds no {inside}, which its card names.")
+        _extract(archive, archive.getinfo(inside), folder, weights.size)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The zip, once it is known to be harmless; what is broken in it becomes a sentence."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            _check(path, entries)
-            cards = [entry for entry in entries if PurePosixPath(entry.filename).name == CARD_FILE]
-            if len(cards) != 1:
-                raise ModelError(
-                    "no-package",
-                    f"{path.name} holds {len(cards) or 'no'} {CARD_FILE}; a model package has one.",
-                    "Choose a zip of one package, with model.json and weights.safetensors in it.",
-                )
-            _extract(archive, cards[0], folder, CARD_LIMIT)
-            weights = Card.from_json((folder / CARD_FILE).read_bytes()).weights
-            inside = str(PurePosixPath(cards[0].filename).with_name(weights.file))
-            if inside not in archive.namelist():
-                raise ModelError("weights-missing", f"{path.name} holds no {inside}, which its card names.")
-            _extract(archive, archive.getinfo(inside), folder, weights.size)
+            _check(path, archive.infolist())
+            yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise ModelError(
             "bad-zip", f"{path.name} is not a whole zip file.", "Fetch it again; it may have been cut short."

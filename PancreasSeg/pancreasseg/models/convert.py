@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pancreasseg.errors import ModelError
-from pancreasseg.models import catalogue
+from pancreasseg.models import archive, catalogue
 from pancreasseg.models.package import ModelPackage, write_package
 
-SUFFIX = ".pth"
+SUFFIX = archive.CHECKPOINT
 
 
 def recognise(paths: Iterable[Path]) -> dict[str, bytes]:

@@ -168,12 +168,14 @@ class Store:
         with locked(self.folder), staging(self.folder) as stage, plain_write_errors(target):
             target.rename(stage / "removed")
 
-    def install(self, source: str | Path, progress: Progress | None = None) -> list[ModelPackage]:
+    def install(
+        self, source: str | Path | Sequence[str | Path], progress: Progress | None = None
+    ) -> list[ModelPackage]:
         """Install from the catalogue or from this computer.
 
         Args:
-            source: a name in the catalogue (downloaded); a package folder or zip; a published ``.pth`` file, or a
-                folder of them: every model of the catalogue that they suffice for is installed.
+            source: a name in the catalogue (downloaded); a package folder or zip; a published ``.pth`` file, several
+                of them, or a folder or zip of them: every model of the catalogue that they suffice for is installed.
             progress: receives progress; cancel takes effect between blocks of a download and between packages.
 
         Returns:
@@ -185,6 +187,10 @@ class Store:
             Cancelled: the person cancelled.
         """
         progress = progress or Progress()
+        if not isinstance(source, (str, Path)):
+            if len(source) > 1:
+                return self._install_together([Path(file).expanduser() for file in source], progress)
+            source = source[0]
         name = str(source)
         if name in catalogue.entries() and isinstance(source, str):
             return [self._convert(*self._fetch(catalogue.entry(name), progress))]
@@ -200,6 +206,10 @@ class Store:
 
     def _install_path(self, path: Path, progress: Progress) -> list[ModelPackage]:
         if path.is_file() and path.suffix.lower() == ".zip":
+            if archive.holds_checkpoints(path):
+                with staging(self.folder) as stage:
+                    contents = convert.recognise(archive.unpack_checkpoints(path, stage))
+                return self._install_checkpoints(contents, progress)
             return [self._place(lambda folder: archive.unpack(path, folder))]
         if path.is_file() and path.name == CARD_FILE:
             path = path.parent
@@ -215,7 +225,25 @@ class Store:
                 f"{path} is no model package and holds no published checkpoint.",
                 "Choose a folder or zip with model.json and weights.safetensors, or published .pth files.",
             )
-        contents = convert.recognise(checkpoints)
+        return self._install_checkpoints(convert.recognise(checkpoints), progress)
+
+    def _install_together(self, files: list[Path], progress: Progress) -> list[ModelPackage]:
+        for file in files:
+            if not file.is_file():
+                raise ModelError("no-source", f"There is no file {file}.", "Check the path.")
+            if file.suffix != convert.SUFFIX:
+                raise ModelError(
+                    "not-together",
+                    f"{file.name} cannot be installed together with other files; only published .pth files can.",
+                    "Install model packages one at a time.",
+                )
+        try:
+            contents = convert.recognise(files)
+        except PermissionError as error:
+            raise ModelError("not-readable", "One of the files cannot be read.", "Check their permissions.") from error
+        return self._install_checkpoints(contents, progress)
+
+    def _install_checkpoints(self, contents: dict[str, bytes], progress: Progress) -> list[ModelPackage]:
         found = convert.complete_entries(contents)
         installed = []
         with progress.stage("Installing", len(found)):

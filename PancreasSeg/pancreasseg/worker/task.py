@@ -1,6 +1,6 @@
 """One long task in a process of its own, for panels that must not wait: ``python -m pancreasseg.worker.task``.
 
-    install SOURCE      install a model package; the result names what was installed
+    install SOURCE...   install a model, or the one that several files are parts of; the result names what was installed
     phantom SEED FILE   make a phantom CT: an .npy of HU, shape (K, J, I); the result has its geometry
 
 It speaks the worker's protocol on standard output: progress, then one result or error with id 1. `Task` is the side of
@@ -89,9 +89,8 @@ def _install(arguments: Sequence[str], progress: Progress) -> dict[str, Any]:
     from pancreasseg.models import catalogue
     from pancreasseg.models.store import Store
 
-    (source,) = arguments
-    known = source in catalogue.entries()
-    installed = Store().install(source if known else Path(source), progress)
+    known = len(arguments) == 1 and arguments[0] in catalogue.entries()
+    installed = Store().install(arguments[0] if known else [Path(file) for file in arguments], progress)
     return {"installed": [package.card.name for package in installed]}
 
 
