@@ -75,6 +75,7 @@ def segment(
             result.mask,
             volume,
             box=result.box,
+            by_hand=isinstance(region, Box),
             stage_dsc=_stage_dsc(region, result, volume.geometry),
             second_largest=result.second_largest,
             labels=result.labels,

@@ -12,6 +12,8 @@ from pancreasseg.findings.phase import estimate_phase
 from pancreasseg.findings.result import review
 from pancreasseg.io.read import read_mask, read_volume
 from pancreasseg.phantom import make_phantom
+from pancreasseg.results import Localization, Provenance, Segmentation
+from pancreasseg.run import segment
 from pancreasseg.volume import Box, Geometry, Volume
 
 SPACING = (4.0, 4.0, 4.0)
@@ -95,7 +97,7 @@ def test_a_mask_at_the_padding_of_a_round_field_of_view_leaves_it() -> None:
 def test_a_mask_at_a_face_of_the_box_may_be_cut_there() -> None:
     volume = patient()
     finding = only(review(organ(volume), volume, box=Box((15, 20, 15), (40, 40, 25))), "touches-roi-face")
-    assert "the left and lower face of the box" in finding.sentence
+    assert "the left and lower faces of the box" in finding.sentence
     assert finding.number == pytest.approx((8 * 6 + 20 * 8) * 16 / 100)
 
 
@@ -103,6 +105,86 @@ def test_a_face_of_the_box_on_the_volumes_border_is_not_told_twice() -> None:
     volume = patient()
     findings = review(organ(volume, (20, 25, 0)), volume, box=Box((15, 20, 0), (45, 40, 25)))
     assert codes(findings) == ["touches-volume-end"]
+
+
+# The organ of `organ` fills 20 to 40 along i, 25 to 33 along j, 15 to 21 along k.
+ROOMY = ((15, 20, 10), (45, 38, 26))
+
+
+def with_gap(face, voxels):
+    """A box with room on all sides but one, where ``voxels`` lie between the mask and its face."""
+    start, stop = (list(end) for end in ROOMY)
+    if face == "left":
+        stop[0] = 40 + voxels
+    elif face == "front":
+        start[1] = 25 - voxels
+    else:
+        stop[2] = 21 + voxels
+    return Box(tuple(start), tuple(stop))
+
+
+@pytest.mark.parametrize("face", ["left", "front", "upper"])
+@pytest.mark.parametrize(
+    ("spacing", "voxels", "told"),
+    [(1.0, 0, True), (1.0, 3, True), (1.0, 4, False), (3.0, 1, True), (3.0, 2, False), (4.0, 0, True), (4.0, 1, False)],
+)
+def test_a_mask_that_ends_up_to_3_mm_short_of_a_face_placed_by_hand_may_be_cut_there(
+    face, spacing, voxels, told
+) -> None:
+    volume = patient(spacing=(spacing,) * 3)
+    findings = review(organ(volume), volume, box=with_gap(face, voxels), by_hand=True)
+    assert ("touches-roi-face" in codes(findings)) == told
+    if told:
+        sentence = only(findings, "touches-roi-face").sentence
+        assert f"the {face} face of the box" in sentence
+        assert ("or ends within 3 mm of" in sentence) == (voxels > 0)
+
+
+def test_thick_slices_count_along_their_own_axis() -> None:
+    volume = patient(spacing=(1.0, 1.0, 5.0))
+    assert "touches-roi-face" in codes(review(organ(volume), volume, box=with_gap("left", 2), by_hand=True))
+    assert "touches-roi-face" not in codes(review(organ(volume), volume, box=with_gap("upper", 1), by_hand=True))
+
+
+def test_the_area_is_that_of_what_comes_near_and_every_face_is_named() -> None:
+    volume = patient(spacing=(1.0, 1.0, 1.0))
+    box = Box((20, 20, 10), (42, 38, 26))
+    finding = only(review(organ(volume), volume, box=box, by_hand=True), "touches-roi-face")
+    assert "touches or ends within 3 mm of the right and left faces" in finding.sentence
+    assert finding.number == pytest.approx(2 * 8 * 6 / 100)
+
+
+def test_a_proposed_box_is_told_of_only_when_the_mask_touches_it() -> None:
+    volume = patient(spacing=(1.0, 1.0, 1.0))
+    assert "touches-roi-face" not in codes(review(organ(volume), volume, box=with_gap("left", 1)))
+    assert "touches-roi-face" in codes(review(organ(volume), volume, box=with_gap("left", 0)))
+
+
+def test_a_box_at_the_margin_that_locate_leaves_is_no_false_alarm_when_a_person_keeps_it() -> None:
+    volume = patient(spacing=(1.0, 1.0, 1.0))
+    mask = organ(volume)
+    box = Box.of_mask(mask).grow(10.0, volume.geometry)
+    assert "touches-roi-face" not in codes(review(mask, volume, box=box, by_hand=True))
+
+
+class MaskInABox:
+    """A pipeline that finds the organ of `organ` wherever it is told to look."""
+
+    localizing = segmenting = (("fine", 1.0),)
+    models, stages = (), ()
+
+    def segment(self, volume, region, progress):
+        box = region if isinstance(region, Box) else region.box
+        like = np.ones(box.shape, np.float32)
+        how = Provenance("fixed", (), "cpu", "f32", box.bounds(), "0")
+        return Segmentation(organ(volume), box, like, like, (), {}, how)
+
+
+def test_a_run_knows_who_placed_the_box() -> None:
+    volume = patient(spacing=(1.0, 1.0, 1.0))
+    box = with_gap("left", 2)
+    assert "touches-roi-face" in codes(segment(volume, MaskInABox(), box).findings)
+    assert "touches-roi-face" not in codes(segment(volume, MaskInABox(), Localization(box, 1.0, (box,))).findings)
 
 
 def test_a_mask_beyond_the_box_crosses_its_face() -> None:

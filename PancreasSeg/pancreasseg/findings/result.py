@@ -19,6 +19,7 @@ STAGES_AGREE_DSC = 0.7
 LARGE_COMPONENT_ML = 1.0
 LARGE_COMPONENT_SHARE = 0.05
 MAX_SPACING_MM = 5.0
+NEAR_FACE_MM = 3.0
 _CUT_OFF_MM = 30.0
 _CUT_OFF_SHARE = 0.1
 _NO_NEGATIVE_HU = -20.0
@@ -37,6 +38,7 @@ def review(
     volume: Volume,
     *,
     box: Box | None = None,
+    by_hand: bool = False,
     stage_dsc: float | None = None,
     second_largest: float = 0.0,
     labels: np.ndarray | None = None,
@@ -52,6 +54,8 @@ def review(
         mask: (K, J, I) on the volume's grid, non-zero is the pancreas.
         volume: the CT.
         box: the region that was segmented, after any growth.
+        by_hand: a person has placed the box. Then a mask that ends up to 3 mm short of a face is told too: networks
+            often stop a voxel or two before the end of what they see. Proposed boxes have grown where need be.
         stage_dsc: DSC between the coarse mask and the result (`pancreasseg.measure.dice`), where there are two stages.
         second_largest: voxels of the largest component that post-processing removed, as a part of the one it kept.
         labels: (K, J, I) label map of a multi-organ model.
@@ -72,7 +76,7 @@ def review(
         found.append(Finding("no-pancreas", Severity.SERIOUS, sentence, 0.0))
     else:
         inside = mask[organ.slices] != 0
-        found += _of_place(inside, organ, volume, box)
+        found += _of_place(inside, organ, volume, box, NEAR_FACE_MM if by_hand else 0.0)
         found += _of_organ(inside, volume.array[organ.slices], volume.geometry, second_largest)
         if stage_dsc is not None and stage_dsc < STAGES_AGREE_DSC:
             sentence = (
@@ -116,7 +120,7 @@ def _of_volume(volume: Volume, blocks: Blocks) -> Iterator[Finding]:
         yield Finding("body-cut-off", Severity.INFO, sentence, share)
 
 
-def _of_place(inside: np.ndarray, organ: Box, volume: Volume, box: Box | None) -> Iterator[Finding]:
+def _of_place(inside: np.ndarray, organ: Box, volume: Volume, box: Box | None, near_mm: float) -> Iterator[Finding]:
     geometry = volume.geometry
     at_border = faces_touched(inside, organ, Box.whole(geometry), geometry)
     ends = {name: area for name, area in at_border.items() if name in ("upper", "lower")}
@@ -139,13 +143,17 @@ def _of_place(inside: np.ndarray, organ: Box, volume: Volume, box: Box | None) -
         yield Finding("touches-field-of-view", Severity.SERIOUS, sentence, area)
     if box is None:
         return
-    at_box = faces_touched(inside, organ, box, geometry)
-    inner = {name: area for name, area in at_box.items() if name not in at_border}
-    if inner:
-        area = sum(inner.values()) / 100
+    touched, near = (
+        {name: area for name, area in faces_touched(inside, organ, box, geometry, mm).items() if name not in at_border}
+        for mm in (0.0, near_mm)
+    )
+    if near:
+        area = sum(near.values()) / 100
+        reaches = "touches" if touched.keys() == near.keys() else f"touches or ends within {near_mm:.0f} mm of"
+        faces = f"{joined(near)} face{'s' if len(near) > 1 else ''} of the box"
         sentence = (
-            f"The mask touches the {joined(inner)} face of the box ({area:.1f} cm²) and may be cut off there. "
-            "Move that face outwards and segment again."
+            f"The mask {reaches} the {faces} ({area:.1f} cm²) and may be cut off there. "
+            f"Move {'that face' if len(near) == 1 else 'those faces'} outwards and segment again."
         )
         yield Finding("touches-roi-face", Severity.WARNING, sentence, area)
 
