@@ -14,7 +14,7 @@ from pancreasseg.results import Localization, Segmentation
 from pancreasseg.volume import Box, Geometry, Volume
 
 if TYPE_CHECKING:
-    from pancreasseg.measure.measurements import Measurement
+    from pancreasseg.measurement import Measurement
     from pancreasseg.pipelines.base import Pipeline
 
 

@@ -12,8 +12,8 @@ from skimage.measure import marching_cubes, mesh_surface_area
 from pancreasseg.errors import InputError
 from pancreasseg.measure import Measurement, measure
 from pancreasseg.measure.centreline import centreline
-from pancreasseg.measure.measurement import Code
 from pancreasseg.measure.shape import axial_diameters, surface_area
+from pancreasseg.measurement import Code
 from pancreasseg.volume import Geometry, Volume
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.75, 0.75, 2.5), (1.0, 0.8, 3.0)]

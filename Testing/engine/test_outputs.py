@@ -31,7 +31,7 @@ from pancreasseg.io.write import (
     write_results,
     write_seg_nrrd,
 )
-from pancreasseg.measure.measurement import Code, Measurement
+from pancreasseg.measurement import Code, Measurement
 from pancreasseg.results import Provenance, Segmentation
 from pancreasseg.volume import Box, Volume
 

@@ -19,7 +19,7 @@ from pancreasseg.cli.arguments import (
 )
 
 if TYPE_CHECKING:
-    from pancreasseg.measure.measurements import Measurement
+    from pancreasseg.measurement import Measurement
     from pancreasseg.run import Outcome
 
 _DESCRIPTION = """\

@@ -20,7 +20,7 @@ from pancreasseg.results import Segmentation
 from pancreasseg.volume import Geometry, Volume
 
 if TYPE_CHECKING:
-    from pancreasseg.measure.measurement import Measurement
+    from pancreasseg.measurement import Measurement
 
 SEGMENTATION = "pancreas.seg.nrrd"
 MASK = "pancreas.nii.gz"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pancreasseg.measure.measurement import Measurement, private
+from pancreasseg.measurement import Measurement, private
 from pancreasseg.volume import Box
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from pancreasseg.errors import InputError
-from pancreasseg.measure.measurement import Measurement, private
 from pancreasseg.measure.surface_distance import surface_distances
+from pancreasseg.measurement import Measurement, private
 from pancreasseg.volume import Box, Geometry
 
 NSD_TOLERANCES_MM = (1, 2)

@@ -6,8 +6,8 @@ import numpy as np
 
 from pancreasseg.measure.centreline import centreline
 from pancreasseg.measure.compare import check_grid, compare
-from pancreasseg.measure.measurement import Code, Measurement, private
 from pancreasseg.measure.shape import axial_diameters, surface_area
+from pancreasseg.measurement import Code, Measurement, private
 from pancreasseg.volume import Box, Geometry, Volume
 from pancreasseg.volume.resample import nearest_axes
 

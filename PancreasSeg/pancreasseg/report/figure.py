@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.measure.measurement import Measurement
+from pancreasseg.measurement import Measurement
 from pancreasseg.report import style
 from pancreasseg.report.planes import PLANES, Scene, Upright, annotate, draw_plane, zoom
 from pancreasseg.report.surface import draw_surface

@@ -71,11 +71,14 @@ class Box:
     def of_mask(cls, mask: np.ndarray) -> Box | None:
         """The smallest box around the non-zero voxels of a (K, J, I) array; None when there are none."""
         ranges = []
+        part = mask
         for axis in range(3):
-            occupied = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+            occupied = np.flatnonzero(part.any(axis=tuple(a for a in range(3) if a != axis)))
             if occupied.size == 0:
                 return None
             ranges.append((int(occupied[0]), int(occupied[-1]) + 1))
+            # The next axes are looked at only where this one holds something: one pass over the array, not three.
+            part = part[(slice(None),) * axis + (slice(*ranges[-1]),)]
         (k0, k1), (j0, j1), (i0, i1) = ranges
         return cls((i0, j0, k0), (i1, j1, k1))
 
