@@ -1,6 +1,7 @@
 """Pipelines by name, from whatever is installed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
 from pancreasseg.networks import build
 from pancreasseg.pipelines import NAMES, choose, create
+from pancreasseg.pipelines.two_stage import TwoStagePipeline
+from pancreasseg.training.recipes import RECIPES
 
 ARGUMENTS = {"channels": [4, 8]}
 
 
-def install(home: Path, name: str, *roles: str, pipeline: str = "two-stage") -> None:
+def install(home: Path, name: str, *roles: str, pipeline: str = "two-stage", **options: Any) -> None:
     """A package with untrained networks of the given roles."""
     torch.manual_seed(0)
     networks, tensors = [], {}
@@ -48,6 +51,7 @@ def install(home: Path, name: str, *roles: str, pipeline: str = "two-stage") -> 
         "title": name,
         "description": "",
         "pipeline": pipeline,
+        "options": options,
         "networks": networks,
         "contrast_phase": "portal-venous",
         "intended_use": "tests",
@@ -83,6 +87,28 @@ def test_the_card_names_the_pipeline_when_nobody_else_does(store: Store) -> None
 def test_localizer_and_segmenter_may_come_from_two_packages(store: Store) -> None:
     pipeline = create("two-stage", model="coarse-only+fine-only", store=store, device="cpu")
     assert [package.card.name for package in pipeline.models] == ["coarse-only", "fine-only"]
+
+
+def test_the_card_settles_its_own_pipeline_and_the_caller_has_the_last_word(tmp_path: Path) -> None:
+    options = {**RECIPES["pancreasseg-best"].options, "margin_mm": 12}
+    install(tmp_path, "again", "localizer", "segmenter", **options)
+
+    def made(name: str | None = None, **given: Any) -> tuple[int, float]:
+        pipeline = create(name, model="again", store=Store(tmp_path), device="cpu", **given)
+        assert isinstance(pipeline, TwoStagePipeline)
+        return pipeline.options.recrops, pipeline.options.margin_mm
+
+    assert made() == (1, 12)
+    assert made("two-stage", recrops=0) == (0, 12)
+    assert made("fast") == (0, 10)
+
+
+@pytest.mark.parametrize("options", [{"recrop": 1}, {"recrops": "1"}, {"recrops": True}, {"recrops": -1}])
+def test_settings_in_a_card_that_its_pipeline_does_not_have_are_refused(tmp_path: Path, options: dict) -> None:
+    install(tmp_path, "odd", "localizer", "segmenter", **options)
+    with pytest.raises(ModelError, match='settings of the model "odd"') as caught:
+        create(model="odd", store=Store(tmp_path), device="cpu")
+    assert caught.value.code == "bad-card"
 
 
 def test_a_model_without_the_networks_of_the_pipeline_is_refused(store: Store) -> None:

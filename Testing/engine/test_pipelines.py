@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from pancreasseg.errors import Cancelled
+from pancreasseg.findings.finding import Severity
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.models.card import Card, NetworkCard
 from pancreasseg.models.package import ModelPackage
@@ -19,6 +21,7 @@ from pancreasseg.pipelines.body import body_box, map_box
 from pancreasseg.pipelines.single_stage import SingleStagePipeline
 from pancreasseg.pipelines.two_stage import TwoStageOptions, TwoStagePipeline
 from pancreasseg.progress import Progress
+from pancreasseg.results import Localization
 from pancreasseg.volume import Box, Geometry, Volume
 
 COARSE_MM, FINE_MM = 6.0, 2.0
@@ -194,17 +197,90 @@ def _box_mask(box: Box, volume: Volume) -> np.ndarray:
 def test_a_face_that_the_mask_touches_grows_once(two_stage: Callable[..., TwoStagePipeline]) -> None:
     volume, organ = patient(size=(80, 70, 60))
     pipeline = two_stage(boxes=1, growth_mm=40.0)
-    localization = pipeline.localize(volume)
-    truth = Box.of_mask(organ)
-    assert truth is not None
-    short = Box(localization.box.start, (truth.stop[0] - 6, *localization.box.stop[1:]))
-    cut = type(localization)(short, 1.0, (short,), localization.coarse, localization.coarse_grid)
+    cut = short_of(pipeline, volume, organ, 6)
     result = pipeline.segment(volume, cut)
     assert [finding.code for finding in result.findings] == ["box-grown"]
-    assert result.box.stop[0] > short.stop[0]
-    assert result.box.start == short.start
+    assert result.box.stop[0] > cut.box.stop[0]
+    assert result.box.start == cut.box.start
     assert dsc(result.mask > 0, organ) > 0.9
     assert len(shapes_seen(pipeline.segmenter)) == 2
+
+
+def short_of(pipeline: TwoStagePipeline, volume: Volume, organ: np.ndarray, voxels: int) -> Localization:
+    """What a weak localizer says: a box that ends ``voxels`` before the organ does."""
+    region, truth = pipeline.localize(volume), Box.of_mask(organ)
+    assert truth is not None
+    box = Box(region.box.start, (truth.stop[0] - voxels, *region.box.stop[1:]))
+    return replace(region, box=box, candidates=(box,))
+
+
+def test_one_more_crop_around_the_fine_mask_finds_what_a_weak_localizer_cut_off(
+    two_stage: Callable[..., TwoStagePipeline],
+) -> None:
+    volume, organ = patient(size=(80, 70, 60))
+    settings = {"boxes": 1, "growth_mm": 10.0, "margin_mm": 10.0}
+    once, again = two_stage(**settings), two_stage(**settings, recrops=1)
+    region = short_of(again, volume, organ, 17)
+    first, result = once.segment(volume, region), again.segment(volume, region)
+    assert dsc(first.mask > 0, organ) < 0.85
+    assert dsc(result.mask > 0, organ) > 0.95
+    told = next(finding for finding in result.findings if finding.code == "passes-disagree")
+    assert told.number == pytest.approx(dsc(first.mask > 0, result.mask > 0))
+    assert told.severity is Severity.WARNING
+    changed = (first.mask != result.mask)[result.box.slices]
+    np.testing.assert_array_equal(result.agreement, np.where(changed, 0.5, 1.0))
+    assert [name for name, _ in again.segmenting] == ["fine", "fusion", "recrop"]
+    assert result.timings["recrop"] > 0
+
+
+def test_two_passes_that_agree_say_so_with_their_dsc(two_stage: Callable[..., TwoStagePipeline]) -> None:
+    volume, organ = patient()
+    pipeline = two_stage(recrops=2)
+    result = pipeline.segment(volume, pipeline.localize(volume))
+    assert len(shapes_seen(pipeline.segmenter)) == 4  # two boxes, two more passes
+    (told,) = result.findings
+    assert told.code == "passes-agree"
+    assert told.number is not None
+    assert 0.97 < told.number <= 1
+    truth = Box.of_mask(organ)
+    assert truth is not None
+    for a, b in zip(result.box.bounds(), truth.grow(10.0, volume.geometry).bounds(), strict=True):
+        assert abs(a - b) <= 1
+
+
+def test_a_box_of_a_person_is_not_cropped_again(two_stage: Callable[..., TwoStagePipeline]) -> None:
+    volume, _ = patient()
+    pipeline = two_stage(recrops=1)
+    box = Box((20, 20, 10), (45, 50, 30))
+    result = pipeline.segment(volume, box)
+    assert result.box == box
+    assert len(shapes_seen(pipeline.segmenter)) == 1
+    assert result.findings == ()
+
+
+def test_a_second_pass_that_finds_nothing_leaves_the_first_mask(
+    two_stage: Callable[..., TwoStagePipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, organ = patient()
+    pipeline = two_stage(recrops=1)
+    region = pipeline.localize(volume)
+    blind_from, look = len(region.candidates), pipeline.segmenter.pancreas_on_box
+    monkeypatch.setattr(
+        pipeline.segmenter,
+        "pancreas_on_box",
+        lambda *given: look(*given) * (len(shapes_seen(pipeline.segmenter)) <= blind_from),
+    )
+    result = pipeline.segment(volume, region)
+    assert dsc(result.mask > 0, organ) > 0.9
+    assert [(finding.code, finding.number) for finding in result.findings] == [("passes-disagree", 0.0)]
+
+
+def test_where_the_first_pass_finds_nothing_there_is_no_second(two_stage: Callable[..., TwoStagePipeline]) -> None:
+    volume, _ = patient(radii_mm=(0.1, 0.1, 0.1), centre=(0.503, 0.503, 0.503))
+    pipeline = two_stage(recrops=1)
+    result = pipeline.segment(volume, replace(pipeline.localize(volume), candidates=(Box((20, 20, 10), (60, 50, 30)),)))
+    assert not result.mask.any()
+    assert len(shapes_seen(pipeline.segmenter)) == 1
 
 
 def test_a_volume_without_a_pancreas_gives_an_empty_mask_and_a_box_to_drag(
@@ -307,3 +383,5 @@ def test_unknown_fusion_and_box_counts_are_refused() -> None:
         TwoStageOptions(fusion="loudest")
     with pytest.raises(ValueError, match="one or two boxes"):
         TwoStageOptions(boxes=3)
+    with pytest.raises(ValueError, match="re-crops"):
+        TwoStageOptions(recrops=-1)

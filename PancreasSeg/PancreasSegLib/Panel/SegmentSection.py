@@ -32,6 +32,7 @@ class SegmentSection:
             "models": _("Loading the model"),
             "review": _("Checking the result"),
             "fusion": _("Voting"),
+            "recrop": _("Segmenting again"),
         }
         ui.segmentButton.connect("clicked(bool)", self.onButton)
         ui.fastRadioButton.connect("toggled(bool)", self.onFast)

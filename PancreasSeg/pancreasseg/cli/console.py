@@ -22,6 +22,8 @@ _STAGES = {
     "organs": "Segmenting",
     "fine": "Segmenting",
     "fusion": "Combining the masks",
+    "recrop": "Segmenting again",
+    "attention": "Reading the attention",
     "review": "Checking the result",
     "measure": "Measuring",
     "write": "Writing the results",

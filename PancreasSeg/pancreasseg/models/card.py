@@ -109,6 +109,7 @@ class Card:
 
     ``training`` has the keys data, licence, cases and recipe, as far as known. ``synthetic`` says that the networks saw
     no CT of a person: such a model is for trying the software, and its figures do not compare with others'.
+    ``options`` are settings by name that the package was made for; they hold when its own ``pipeline`` runs.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Card:
     title: str
     description: str
     pipeline: str
+    options: dict[str, Any]
     networks: tuple[NetworkCard, ...]
     contrast_phase: str
     intended_use: str
@@ -178,6 +180,7 @@ class Card:
             title=entry.text("title"),
             description=entry.text("description", empty=True),
             pipeline=entry.text("pipeline"),
+            options=_options(entry),
             networks=networks,
             contrast_phase=entry.choice("contrast_phase", PHASES),
             intended_use=entry.text("intended_use"),
@@ -292,6 +295,15 @@ class _Entry:
             raise _bad(self.place(key), "it is empty")
         for index, value in enumerate(values):
             yield _Entry(value, f"{self.place(key)}[{index}]")
+
+
+def _options(entry: _Entry) -> dict[str, Any]:
+    """Plain values by name; whether the pipeline has such settings is seen when it is put together."""
+    options = dict(entry.get("options", Mapping, optional=True) or {})
+    for name, value in options.items():
+        if not isinstance(value, (bool, int, float, str)) or (isinstance(value, float) and not math.isfinite(value)):
+            raise _bad(f"{entry.place('options')}.{name}", "a number, a text, true or false is expected")
+    return options
 
 
 def _network(entry: _Entry) -> NetworkCard:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pancreasseg.errors import ModelError
-from pancreasseg.models.card import NetworkCard
+from pancreasseg.models.card import Card, NetworkCard
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.models.store import Store
 
@@ -21,6 +23,8 @@ ROLES: dict[str, tuple[str, ...]] = {
     "hierarchical": ("localizer", "segmenter"),
 }
 NAMES = tuple(ROLES)
+
+_Options = TypeVar("_Options")
 
 
 def create(
@@ -41,10 +45,11 @@ def create(
         store: where packages are looked up; the user's own by default.
         device: "auto", "cpu" or "cuda".
         precision: "auto", "f32", "bf16" or "fp16".
-        options: settings of the pipeline, e.g. those of `TwoStageOptions`.
+        options: settings of the pipeline, e.g. those of `TwoStageOptions`; they come before those of the model's card.
 
     Raises:
-        ModelError: unknown pipeline or model, a model without the networks that the pipeline needs, or a damaged one.
+        ModelError: unknown pipeline or model, a model without the networks that the pipeline needs, a damaged one, or
+            one whose card has settings that the pipeline does not.
         RunError: the device or precision is not there.
     """
     packages = choose(name, model, store or Store())
@@ -55,24 +60,25 @@ def create(
     from pancreasseg.inference.hardware import choose as choose_hardware
     from pancreasseg.pipelines.base import Stage
 
+    card = packages[0].card
     hardware = choose_hardware(device, precision)
     stages = [Stage(package, card, hardware) for package, card in parts]
     if name in ("two-stage", "fast"):
         from pancreasseg.pipelines.two_stage import TwoStageOptions, TwoStagePipeline
 
-        settings = TwoStageOptions(**{"boxes": 1 if name == "fast" else 2, **options})
-        return TwoStagePipeline(stages[0], stages[1], settings)
+        boxes = {"boxes": 1} if name == "fast" else {}
+        return TwoStagePipeline(stages[0], stages[1], _settings(TwoStageOptions, card, name, {**boxes, **options}))
     if name == "whole-volume":
         from pancreasseg.pipelines.whole_volume import WholeVolumeOptions, WholeVolumePipeline
 
-        return WholeVolumePipeline(stages[0], WholeVolumeOptions(**options))
+        return WholeVolumePipeline(stages[0], _settings(WholeVolumeOptions, card, name, options))
     if name == "hierarchical":
         from pancreasseg.pipelines.hierarchical import HierarchicalOptions, HierarchicalPipeline
 
-        return HierarchicalPipeline(stages[0], stages[1], HierarchicalOptions(**options))
-    from pancreasseg.pipelines.single_stage import SingleStagePipeline
+        return HierarchicalPipeline(stages[0], stages[1], _settings(HierarchicalOptions, card, name, options))
+    from pancreasseg.pipelines.single_stage import SingleStageOptions, SingleStagePipeline
 
-    return SingleStagePipeline(stages[0], **options)
+    return SingleStagePipeline(stages[0], _settings(SingleStageOptions, card, name, options))
 
 
 def choose(name: str | None, model: str | None, store: Store) -> list[ModelPackage]:
@@ -92,6 +98,29 @@ def choose(name: str | None, model: str | None, store: Store) -> list[ModelPacka
     for role in ROLES[name or packages[0].card.pipeline]:
         _part(packages, role, name or packages[0].card.pipeline)
     return packages
+
+
+def _settings(kind: type[_Options], card: Card, pipeline: str, given: Mapping[str, Any]) -> _Options:
+    """Settings of a pipeline: those of the card where it is made for this pipeline, then those given."""
+    own = card.options if card.pipeline == pipeline else {}
+    defaults = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
+    for key, value in own.items():
+        fits = type(value) is type(defaults.get(key)) or (type(value) is int and type(defaults.get(key)) is float)
+        if not fits:
+            raise _bad_option(card, f"{key} = {value!r} is no setting of the pipeline {pipeline}")
+    try:
+        kind(**own)
+    except ValueError as error:
+        raise _bad_option(card, str(error)) from error
+    return kind(**{**own, **given})
+
+
+def _bad_option(card: Card, what: str) -> ModelError:
+    return ModelError(
+        "bad-card",
+        f'The settings of the model "{card.name}" cannot be used: {what}.',
+        "Update PancreasSeg, or ask the people who made the model.",
+    )
 
 
 def _part(packages: list[ModelPackage], role: str, pipeline: str) -> tuple[ModelPackage, NetworkCard]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage
 from pancreasseg.pipelines.body import body_box, map_box
 from pancreasseg.pipelines.fusion import fuse
@@ -15,20 +17,31 @@ from pancreasseg.volume.resample import from_grid, paste
 MARGIN_MM = 10.0
 
 
+@dataclass(frozen=True)
+class SingleStageOptions:
+    """Settings of the single-stage pipeline.
+
+    Attributes:
+        threshold: probability above which a voxel is pancreas, on the native grid.
+    """
+
+    threshold: float = 0.5
+
+
 class SingleStagePipeline(Pipeline):
     """One network in a sliding window over the body box.
 
     Args:
         segmenter: the network.
-        threshold: probability above which a voxel is pancreas, on the native grid.
+        options: its threshold.
     """
 
     name = "single-stage"
 
-    def __init__(self, segmenter: Stage, threshold: float = 0.5) -> None:
+    def __init__(self, segmenter: Stage, options: SingleStageOptions | None = None) -> None:
         super().__init__(segmenter)
         self.segmenter = segmenter
-        self.threshold = threshold
+        self.options = options or SingleStageOptions()
 
     @property
     def localizing(self) -> Costs:
@@ -61,11 +74,11 @@ class SingleStagePipeline(Pipeline):
             coarse, grid = self.segmenter.pancreas(volume, box, progress, sliding=True)
         with progress.stage("fusion"):
             # Only the surroundings of the pancreas are brought back to the native grid.
-            found_at = Box.of_mask(clean(coarse >= self.threshold, grid.spacing, JOIN_MM).mask)
+            found_at = Box.of_mask(clean(coarse >= self.options.threshold, grid.spacing, JOIN_MM).mask)
             inner = box
             if found_at is not None:
                 inner = map_box(found_at, grid, volume.geometry).grow(MARGIN_MM, volume.geometry).intersect(box)
-            fused = fuse([from_grid(coarse, grid, volume.geometry, inner)], threshold=self.threshold)
+            fused = fuse([from_grid(coarse, grid, volume.geometry, inner)], threshold=self.options.threshold)
             organ = clean(fused.mask, volume.geometry.spacing, JOIN_MM)
         return Segmentation(
             mask=paste(organ.mask, inner, volume.geometry),

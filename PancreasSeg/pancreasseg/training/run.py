@@ -163,6 +163,7 @@ def _card(recipe: Recipe, cohort: Cohort, fold: int, loops: Sequence[PartLoop], 
         "intended_use": "Research: comparison of published methods. Not for patients.",
         "not_for": ["patients: any diagnosis, planning or measurement", f"anything beyond {population}"],
         "training": {
+        "options": dict(recipe.options),
             "data": describe(cohort),
             "licence": "that of the training data",
             "cases": len(loops[0].cases) + len(loops[0].monitored),

@@ -158,6 +158,7 @@ class Recipe:
     title: str
     pipeline: str
     parts: tuple[Part, ...]
+        options: settings of the pipeline, which the trained package carries in its card.
     published: Published
     notes: tuple[str, ...] = ()
 
@@ -166,6 +167,7 @@ class Recipe:
 
         Raises:
             InputError: there is none.
+    options: Mapping[str, Any] = field(default_factory=dict)
         """
         for part in self.parts:
             if part.role == role:

@@ -97,6 +97,7 @@ BEST = Recipe(
     published=Published(source=""),
     notes=(
         "Residual encoders, deep supervision with weights 1, 0.5, 0.25, Dice + cross entropy, jittered boxes.",
-        "Averaged weights (0.999), no left-right flip.",
+        "Averaged weights (0.999), no left-right flip; after the vote one more pass in a box around the fine mask.",
     ),
+    options={"recrops": 1},
 )
