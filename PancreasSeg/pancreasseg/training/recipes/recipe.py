@@ -152,22 +152,22 @@ class Recipe:
         parts: its networks in the order of training.
         published: what the paper reports.
         notes: where this differs from the paper, or fills what it leaves open.
+        options: settings of the pipeline, which the trained package carries in its card.
     """
 
     name: str
     title: str
     pipeline: str
     parts: tuple[Part, ...]
-        options: settings of the pipeline, which the trained package carries in its card.
     published: Published
     notes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def part(self, role: str) -> Part:
         """The part with this role.
 
         Raises:
             InputError: there is none.
-    options: Mapping[str, Any] = field(default_factory=dict)
         """
         for part in self.parts:
             if part.role == role:
