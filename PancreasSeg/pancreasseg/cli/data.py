@@ -25,6 +25,10 @@ Check every CT and label of a data set and prepare it for training and evaluatio
            and tumour together are the pancreas.
   folder   pairs of files: subfolders 'images' and 'labels' with equal names, or case.nii.gz beside case_label.nii.gz
 
+Labels of further organs (for roth2017) are used where there are any: several labels in one file with --organs or with a
+labels.json ({"liver": 6, "pancreas": 11}) in SOURCE, segments with such names in a .seg.nrrd, labels that dataset.json
+names, or a subfolder 'organ_labels' with a file a case and a labels.json of its own.
+
 FOLDER gets report.md and report.json, which name every case and what is wrong with it, and the cohort. SOURCE is not
 changed. Run the same command again after it was stopped, or after cases were added: unchanged cases are not read anew.
 """
@@ -53,6 +57,9 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
         nargs=3,
         default=(0.8, 0.8, 2.5),
         help="between columns, rows and slices (default: 0.8 0.8 2.5); coarser is faster and smaller",
+    )
+    phantoms.add_argument(
+        "--organs", action="store_true", help="also write labels of seven organs, which NIH's data do not have"
     )
     phantoms.add_argument("--seed", metavar="N", type=int, help="case n is the made-up patient N + n")
     phantoms.set_defaults(run=write_phantoms)
@@ -88,6 +95,11 @@ def _add_prepare(actions: Commands, common: argparse.ArgumentParser) -> None:
     command.add_argument("--folds", metavar="N", type=int, help="how many (default: the standard ones of NIH, else 4)")
     command.add_argument("--label", metavar="N|NAME", help="which label is the pancreas (number or segment name)")
     command.add_argument(
+        "--organs",
+        metavar="NAME=LABEL,...",
+        help="which labels are further organs (numbers or segment names), e.g. liver=6,artery=8,pancreas=11",
+    )
+    command.add_argument(
         "--label-axes",
         metavar="AXES",
         help="how labels lie on their CTs: 'header', 'auto' (what the HU say), or e.g. 'flip-j' "
@@ -98,12 +110,14 @@ def _add_prepare(actions: Commands, common: argparse.ArgumentParser) -> None:
 
 def prepare_cohort(options: argparse.Namespace) -> None:
     """``data prepare``."""
+    from pancreasseg.cohorts.organs import parse
     from pancreasseg.cohorts.prepare import Settings, prepare
     from pancreasseg.cohorts.report import MARKDOWN, summary
 
     label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
     grids = tuple(_grid(text) for text in options.spacing)
-    settings = Settings(options.on_error, label, options.label_axes, options.folds, grids)
+    organs = () if options.organs is None else tuple(parse(options.organs).items())
+    settings = Settings(options.on_error, label, options.label_axes, options.folds, grids, organs)
     with console.progress_shown(quiet=options.json) as progress:
         cohort = prepare(options.kind, options.source, options.output, settings, progress)
     if options.json:
@@ -124,7 +138,13 @@ def write_phantoms(options: argparse.Namespace) -> None:
     step = min(4.0, max(1.5, min(options.spacing)))
     with console.progress_shown(quiet=options.json) as progress:
         phantoms.write_phantoms(
-            options.output, numbers, spacing=options.spacing, step=step, seed=seed, progress=progress
+            options.output,
+            numbers,
+            spacing=options.spacing,
+            step=step,
+            seed=seed,
+            organs=options.organs,
+            progress=progress,
         )
     if options.json:
         console.show_json({"folder": str(options.output), "cases": [f"{number:04d}" for number in numbers]})

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pancreasseg.cohorts.axes import Turn
+from pancreasseg.cohorts.organs import Organs, indicators
 from pancreasseg.errors import InputError
 from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.io.labels import indicator_of, onto_grid
@@ -43,6 +44,7 @@ class Case:
         fingerprint: of HU and mask together; what is cached belongs to it.
         signature: of names, sizes and times of the files and of the settings, to see that nothing has changed.
         findings: remarks about CT and label.
+        organs: labels beside the pancreas, or None.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Case:
     fingerprint: str
     signature: str
     findings: tuple[Finding, ...] = ()
+    organs: Organs | None = None
 
     def moved(self, *, fold: int | None = None, group: str | None = None) -> Case:
         """The same case in another fold or group."""
@@ -68,8 +71,10 @@ class Case:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "organs"}
         return {
-            **{name: getattr(self, name) for name in self.__dataclass_fields__},
+            **plain,
+            **({} if self.organs is None else {"organs": self.organs.as_dict()}),
             "values": self.values if isinstance(self.values, str) else list(self.values),
             "geometry": self.geometry.as_dict(),
             "box": list(self.box.bounds()),
@@ -94,6 +99,7 @@ class Case:
                 "geometry": Geometry.from_dict(data["geometry"]),
                 "box": Box.from_bounds(data["box"]),
                 "findings": findings,
+                "organs": Organs.from_dict(data["organs"]) if "organs" in data else None,
             }
         )
 
@@ -114,12 +120,31 @@ def read_case_mask(path: Path, geometry: Geometry, axes: str, values: Sequence[i
         InputError: damaged, no labels, or on another grid: ``label-size`` or ``label-frame``.
     """
     label, own = read_indicator(path, values)
-    if axes == HEADER:
-        return _by_header(label, own, geometry)
-    turned = Turn.named(axes).apply(label)
-    if turned.shape != geometry.shape:
-        raise wrong_size(own.size, geometry.size)
-    return np.ascontiguousarray(turned)
+    return _placed(label, own, geometry, axes)
+
+
+def read_organ_labels(path: Path, geometry: Geometry, axes: str, values: Sequence[Sequence[int | str]]) -> np.ndarray:
+    """The label map of organs beside the pancreas on the grid of a CT, which it has to share.
+
+    Args:
+        path: of the label map.
+        geometry: the CT's grid.
+        axes: as for `read_case_mask`.
+        values: for every organ the label values, or names of segments, that are joined. Those that are not there are
+            passed over.
+
+    Returns:
+        uint8 (K, J, I), n + 1 = organ n; where organs overlap the later one stands.
+
+    Raises:
+        InputError: damaged, no labels, or on another grid: ``label-size`` or ``label-frame``.
+    """
+    array, own, keys = read_labels(path)
+    labels = np.zeros(geometry.shape, dtype=np.uint8)
+    for number, mask in enumerate(indicators(array, keys, values), start=1):
+        if mask is not None:
+            labels[_placed(mask, own, geometry, axes) != 0] = number
+    return labels
 
 
 def read_indicator(path: Path, values: Sequence[int] | str) -> tuple[np.ndarray, Geometry]:
@@ -155,6 +180,16 @@ def sha256_of(*arrays: np.ndarray) -> str:
         digest.update(str((array.shape, array.dtype.str)).encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _placed(label: np.ndarray, own: Geometry, geometry: Geometry, axes: str) -> np.ndarray:
+    """A 0/1 label on the grid of its CT."""
+    if axes == HEADER:
+        return _by_header(label, own, geometry)
+    turned = Turn.named(axes).apply(label)
+    if turned.shape != geometry.shape:
+        raise wrong_size(own.size, geometry.size)
+    return np.ascontiguousarray(turned)
 
 
 def _by_header(label: np.ndarray, own: Geometry, geometry: Geometry) -> np.ndarray:

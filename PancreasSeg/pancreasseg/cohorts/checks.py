@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
 from pancreasseg.cohorts.axes import Fit, Turn, fits
-from pancreasseg.cohorts.case import HEADER, Case, read_case_mask, read_indicator, sha256_of
+from pancreasseg.cohorts.case import HEADER, Case, read_case_mask, read_indicator, read_organ_labels, sha256_of
 from pancreasseg.cohorts.folds import nih_fold
+from pancreasseg.cohorts.organs import PANCREAS, Organs, Values, of_segments
 from pancreasseg.cohorts.sources import Pair
 from pancreasseg.errors import InputError
 from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.io.read import read_volume
+from pancreasseg.io.read import read_labels, read_volume
 from pancreasseg.volume import Box, Volume
 
 USUAL_ML = (20.0, 180.0)
@@ -22,6 +23,7 @@ USUAL_HU = (0.0, 180.0)
 _SPECK_SHARE = 0.02  # of the label; smaller separate pieces are slips of the pen
 _FEWEST_SOFT = 0.5
 _CLEARLY_BETTER = 0.15
+_ORGANS_HU = (-30.0, 400.0)  # from fatty liver to arteries in the arterial phase; gas in the stomach lies outside
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Checked:
     case: Case
     volume: Volume
     mask: np.ndarray
+    organs: np.ndarray | None = None
 
 
 def check(pair: Pair, source: Path, axes: str, values: tuple[int, ...] | str, signature: str) -> Checked:
@@ -76,6 +79,58 @@ def check(pair: Pair, source: Path, axes: str, values: tuple[int, ...] | str, si
         findings=findings,
     )
     return Checked(case, volume, mask)
+
+
+def with_organs(checked: Checked, pair: Pair, source: Path, values: Values, apart: Values) -> Checked:
+    """The case with the labels of its organs beside the pancreas; as it was where there are none.
+
+    Args:
+        checked: the case without.
+        pair: as found.
+        source: folder of the cohort.
+        values: which labels of the pancreas' file are which organs; where nothing is said, the names of the segments of
+            a .seg.nrrd do.
+        apart: the same for the file that holds organs alone.
+
+    Raises:
+        InputError: that file cannot be used; the sentence says why.
+    """
+    path, axes, chosen = source / checked.case.label, checked.case.axes, values
+    if pair.organs is not None:
+        path, axes, chosen = pair.organs, HEADER, apart or values
+    if not chosen and path.name.lower().endswith(".seg.nrrd"):
+        chosen = of_segments(read_labels(path)[2])
+    wanted = {name: found for name, found in chosen.items() if name != PANCREAS}
+    if not wanted:
+        return checked
+    geometry = checked.volume.geometry
+    try:
+        labels = read_organ_labels(path, geometry, axes, list(wanted.values()))
+    except InputError as error:
+        raise InputError(error.code, f"Labels of organs: {error.message}", error.hint) from error
+    counts = np.bincount(labels.ravel(), minlength=len(wanted) + 1)[1:]
+    if not counts.any():
+        return checked
+    _refuse_organs_elsewhere(checked.volume.array[labels != 0])
+    found = Organs(
+        label=_relative(path, source),
+        axes=axes,
+        names=tuple(wanted),
+        values=tuple(wanted.values()),
+        millilitres=tuple(float(count) * geometry.voxel_ml for count in counts),
+        fingerprint=sha256_of(labels),
+    )
+    return replace(checked, case=replace(checked.case, organs=found), organs=labels)
+
+
+def _refuse_organs_elsewhere(hu: np.ndarray) -> None:
+    soft = float(np.mean((hu >= _ORGANS_HU[0]) & (hu <= _ORGANS_HU[1])))
+    if soft < _FEWEST_SOFT:
+        raise InputError(
+            "organs-misplaced",
+            f"Labels of organs: only {100 * soft:.0f} % of them lie on soft tissue.",
+            "Check that they belong to this CT and that their header places them on it.",
+        )
 
 
 def fits_of(pair: Pair, values: tuple[int, ...] | str) -> dict[Turn, Fit]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pancreasseg.cohorts.case import Case, read_case_mask, sha256_of
+from pancreasseg.cohorts.case import Case, read_case_mask, read_organ_labels, sha256_of
 from pancreasseg.cohorts.grid import Grid, Sample, SampleStore, resample
+from pancreasseg.cohorts.organs import in_common
 from pancreasseg.errors import InputError
 from pancreasseg.io.atomic import atomic_write
 from pancreasseg.io.read import read_volume
@@ -101,6 +102,11 @@ class Cohort:
         most = max((case.fold for case in self.cases), default=0)
         return tuple(range(1, max(most, 4 if self.kind == "nih" and most > 1 else most) + 1))
 
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """The organs that every case has labels of, the pancreas among them; () for the pancreas alone."""
+        return in_common(() if case.organs is None else case.organs.names for case in self.cases)
+
     def fold(self, number: int) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
         """Training and validation cases of one fold.
 
@@ -154,28 +160,56 @@ class Cohort:
         """
         return read_case_mask(self.source / case.label, case.geometry, case.axes, case.values)
 
-    def sample(self, case: Case, grid: Grid) -> Sample:
+    def organ_labels(self, case: Case) -> np.ndarray:
+        """The label map of the organs beside the pancreas, uint8 (K, J, I) on the CT's grid, read from the source.
+
+        Raises:
+            InputError: the case has none, or the file is not there any more, or damaged.
+        """
+        if case.organs is None:
+            raise InputError(
+                "no-organ-labels",
+                f"Case {case.id} has labels of the pancreas alone.",
+                "Prepare the cohort with --organs, or leave the case out.",
+            )
+        organs = case.organs
+        return read_organ_labels(self.source / organs.label, case.geometry, organs.axes, organs.values)
+
+    def sample(self, case: Case, grid: Grid, *, organs: bool = False) -> Sample:
         """A case on a grid, mapped from the cohort's folder; made and kept there the first time.
+
+        Args:
+            case: of this cohort.
+            grid: which.
+            organs: with the label map of the organs beside the pancreas.
 
         Raises:
             InputError: the case has to be read from its source, which has changed or gone.
             OutputError: it cannot be kept.
         """
-        kept = self._store(grid).get(case.id, case.fingerprint)
+        kept = self._kept(case, grid, organs)
         if kept is not None:
             return kept
-        self._make(case, [grid])
-        made = self._store(grid).get(case.id, case.fingerprint)
+        self._make(case, [grid], organs)
+        made = self._kept(case, grid, organs)
         assert made is not None  # noqa: S101 - it has just been written
         return made
 
-    def fill(self, grids: Sequence[Grid], cases: Sequence[Case] | None = None, progress: Progress | None = None) -> int:
+    def fill(
+        self,
+        grids: Sequence[Grid],
+        cases: Sequence[Case] | None = None,
+        progress: Progress | None = None,
+        *,
+        organs: bool = False,
+    ) -> int:
         """Make all samples that are not there yet. Stopped at any time, the same call continues.
 
         Args:
             grids: every case is read once for all of them.
             cases: by default all.
             progress: one step a case, stage "resample".
+            organs: with the label maps of the organs beside the pancreas.
 
         Returns:
             How many cases had to be read.
@@ -185,9 +219,9 @@ class Cohort:
         read = 0
         with progress.stage("resample", len(chosen)):
             for case in chosen:
-                missing = [grid for grid in grids if self._store(grid).get(case.id, case.fingerprint) is None]
+                missing = [grid for grid in grids if self._kept(case, grid, organs) is None]
                 if missing:
-                    self._make(case, missing)
+                    self._make(case, missing, organs)
                     read += 1
                 progress.advance()
         return read
@@ -195,15 +229,36 @@ class Cohort:
     def _store(self, grid: Grid) -> SampleStore:
         return SampleStore(self.folder / "grids", grid)
 
-    def _make(self, case: Case, grids: Sequence[Grid]) -> None:
+    def _kept(self, case: Case, grid: Grid, organs: bool) -> Sample | None:
+        kept = self._store(grid).get(case.id, case.fingerprint)
+        if kept is None or not organs or case.organs is None:
+            return kept
+        labels = self._store(grid).organs(case.id, case.organs.fingerprint)
+        return None if labels is None or labels.shape != kept.hu.shape else replace(kept, organs=labels)
+
+    def _make(self, case: Case, grids: Sequence[Grid], organs: bool) -> None:
         volume = self.volume(case)
         if volume.geometry != case.geometry:
             raise _changed(case)
         mask = self.mask(case)
         if sha256_of(volume.array, mask) != case.fingerprint:
             raise _changed(case)
+        labels = self.organ_labels(case) if organs and case.organs is not None else None
+        if labels is not None and case.organs is not None and sha256_of(labels) != case.organs.fingerprint:
+            raise _changed(case)
         for grid in grids:
-            self._store(grid).put(case.id, case.fingerprint, resample(volume, mask, grid))
+            keep(self._store(grid), case, resample(volume, mask, grid, labels))
+
+
+def keep(store: SampleStore, case: Case, sample: Sample) -> None:
+    """Put a sample of a case into a store, with its organs where it has them.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    store.put(case.id, case.fingerprint, sample)
+    if sample.organs is not None and case.organs is not None:
+        store.put_organs(case.id, case.organs.fingerprint, sample.organs)
 
 
 def _damaged(folder: Path) -> InputError:

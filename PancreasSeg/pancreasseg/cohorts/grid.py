@@ -69,20 +69,24 @@ class Sample:
         hu: int16 (K, J, I), -1024 to 3071; -1024 where the scan does not reach. May be mapped from a file.
         truth: uint8 (K, J, I): how much of the voxel is pancreas, 0 to 255. May be mapped from a file.
         geometry: their grid.
+        organs: uint8 (K, J, I) label map of the organs beside the pancreas, see `Case.organs`, or None where they were
+            not asked for. May be mapped from a file.
     """
 
     hu: np.ndarray
     truth: np.ndarray
     geometry: Geometry
+    organs: np.ndarray | None = None
 
 
-def resample(volume: Volume, mask: np.ndarray, grid: Grid) -> Sample:
+def resample(volume: Volume, mask: np.ndarray, grid: Grid, organs: np.ndarray | None = None) -> Sample:
     """Bring a case to a grid by the functions that the pipelines use.
 
     Args:
         volume: the CT.
         mask: uint8 (K, J, I) on its grid; not empty where the region is "pancreas".
         grid: what is wanted.
+        organs: label map of further organs, uint8 (K, J, I), or None.
     """
     box = _region(volume, mask, grid)
     own = volume.geometry.crop(box)
@@ -91,19 +95,35 @@ def resample(volume: Volume, mask: np.ndarray, grid: Grid) -> Sample:
         turn = _upright(own)
         hu, share = turn.apply(volume.array[box.slices]), turn.apply(mask[box.slices]) * np.uint8(255)
         target = network_grid(own, Box.whole(own), spacing=native)
-        return Sample(_as_int16(hu), np.ascontiguousarray(share), target)
+        kept = None if organs is None else np.ascontiguousarray(turn.apply(organs[box.slices]))
+        return Sample(_as_int16(hu), np.ascontiguousarray(share), target, kept)
     spacing = grid.spacing_mm or [s * grid.decimation for s in native]
     target = network_grid(own, Box.whole(own), spacing=spacing)
     hu = to_grid(volume.array[box.slices], own, target)
     share = to_grid(mask[box.slices].astype(np.float32), own, target, outside=0.0)
-    return Sample(_as_int16(hu), np.rint(255 * share.clip(0, 1)).astype(np.uint8), target)
+    kept = None if organs is None else largest_share(organs[box.slices], own, target)
+    return Sample(_as_int16(hu), np.rint(255 * share.clip(0, 1)).astype(np.uint8), target, kept)
+
+
+def largest_share(labels: np.ndarray, geometry: Geometry, target: Geometry) -> np.ndarray:
+    """A label map on another grid: each voxel gets the label, or the 0, that most of it is; uint8 (K, J, I)."""
+    result = np.zeros(target.shape, dtype=np.uint8)
+    rest, most = np.ones(target.shape, dtype=np.float32), np.zeros(target.shape, dtype=np.float32)
+    for label in np.unique(labels[labels != 0]):
+        share = to_grid((labels == label).astype(np.float32), geometry, target, outside=0.0)
+        result[share > most] = label
+        most = np.maximum(most, share)
+        rest -= share
+    result[rest > most] = 0
+    return result
 
 
 class SampleStore:
     """Samples of one grid in a folder.
 
     Every sample is two ``.npy`` files and a ``.json`` that is written last, each complete or not there at all; so a
-    process that is killed, or two that make the same sample, do no harm.
+    process that is killed, or two that make the same sample, do no harm. A label map of organs is one more of each,
+    made only where it is asked for.
 
     Args:
         folder: of all grids of a cohort.
@@ -127,6 +147,28 @@ class SampleStore:
         if hu.shape != geometry.shape or truth.shape != geometry.shape:
             return None
         return Sample(hu, truth, geometry)
+
+    def organs(self, case: str, fingerprint: str) -> np.ndarray | None:
+        """A kept label map of organs, mapped read-only; None when it was never made, or from other labels."""
+        try:
+            facts = json.loads(self._path(case, "organs.json").read_text(encoding="utf-8"))
+            labels: np.ndarray = np.load(self._path(case, "organs.npy"), mmap_mode="r", allow_pickle=False)
+            return labels if facts["fingerprint"] == fingerprint else None
+        except (FileNotFoundError, KeyError, TypeError, ValueError, EOFError):
+            return None
+
+    def put_organs(self, case: str, fingerprint: str, labels: np.ndarray) -> None:
+        """Keep a label map of organs.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with output_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self._path(case, "organs.npy")) as partial, partial.open("wb") as file:
+            np.save(file, labels)
+        with atomic_write(self._path(case, "organs.json")) as partial:
+            partial.write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
 
     def put(self, case: str, fingerprint: str, sample: Sample) -> None:
         """Keep a sample.

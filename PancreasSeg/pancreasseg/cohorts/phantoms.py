@@ -6,6 +6,7 @@ that run the other way than those of the DICOM series, and no place.
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from pancreasseg.cohorts.folds import NIH_DUPLICATES, NIH_FOLDS
+from pancreasseg.cohorts.organs import FOLDER, NAMES_FILE, SEVEN
 from pancreasseg.errors import InputError
 from pancreasseg.io.atomic import atomic_write, output_errors, prepare_folder
 from pancreasseg.io.nifti import encode_nifti
 from pancreasseg.phantom import Phantom, make_phantom
+from pancreasseg.phantom.parts import LABELS as PARTS
 from pancreasseg.progress import Progress
 from pancreasseg.volume import Geometry
 
@@ -29,6 +32,12 @@ LABELS = "TCIA_pancreas_labels-02-05-2017"
 ALL = len([n for numbers in NIH_FOLDS for n in numbers])
 #: The patients of these cohorts; those of the bundled model and of its evaluation have other seeds.
 FIRST_SEED = 600_000
+#: What of the phantom's anatomy is which of Roth's organs.
+_ANATOMY = {
+    "artery": ("aorta", "arteries"),
+    "vein": ("inferior vena cava", "portal and splenic vein"),
+    **{name: (name,) for name in SEVEN[2:]},
+}
 _README = """\
 This is a made-up cohort: phantoms computed by PancreasSeg in the layout of NIH Pancreas-CT. No patient is in it.
 Case n is the synthetic patient of seed {seed} + n.
@@ -63,6 +72,7 @@ def write_phantoms(
     spacing: Sequence[float] = (0.8, 0.8, 2.5),
     step: float = 1.5,
     seed: int = FIRST_SEED,
+    organs: bool = False,
     progress: Progress | None = None,
 ) -> None:
     """Write a cohort of phantoms. Stopped at any time, the same call continues.
@@ -73,6 +83,8 @@ def write_phantoms(
         spacing: mm along i, j, k of every scan.
         step: mm; how finely the anatomy is painted, see `make_phantom`.
         seed: case n is the patient of ``seed + n``.
+        organs: also write label maps of Roth's seven organs into the folder ``organ_labels``, which NIH's data do not
+            have.
         progress: one step a case, stage "phantoms".
 
     Raises:
@@ -83,16 +95,31 @@ def write_phantoms(
     cts, labels = prepare_folder(folder / CTS), prepare_folder(folder / LABELS)
     with atomic_write(folder / "README.txt") as partial:
         partial.write_text(_README.format(seed=seed), encoding="utf-8")
+    if organs:
+        with atomic_write(prepare_folder(folder / FOLDER) / NAMES_FILE) as partial:
+            partial.write_text(json.dumps({name: n for n, name in enumerate(SEVEN, start=1)}), encoding="utf-8")
     with progress.stage("phantoms", len(numbers)):
         for number in numbers:
             path = labels / f"label{number:04d}.nii.gz"
-            if not path.exists():  # written last, so the CT is there when it is
+            apart = folder / FOLDER / path.name
+            if not path.exists() or (organs and not apart.exists()):  # written last, so the CT is there when it is
                 original = NIH_DUPLICATES.get(number, number)
                 phantom = make_phantom(seed + original, spacing=spacing, step=step)
                 write_series(cts, number, phantom)
+                if organs:
+                    with atomic_write(apart) as partial:
+                        partial.write_bytes(encode_nifti(seven(phantom), phantom.volume.geometry))
                 with atomic_write(path) as partial:
                     partial.write_bytes(encode_nifti(phantom.pancreas.astype(np.uint8), label_header(phantom)))
             progress.advance()
+
+
+def seven(phantom: Phantom) -> np.ndarray:
+    """Label map of Roth's seven organs, uint8 (K, J, I); value n is the n-th of `organs.SEVEN`."""
+    value = np.zeros(256, dtype=np.uint8)
+    for number, name in enumerate(SEVEN, start=1):
+        value[[PARTS[part] for part in _ANATOMY[name]]] = number
+    return value[phantom.labels]
 
 
 def label_header(phantom: Phantom) -> Geometry:

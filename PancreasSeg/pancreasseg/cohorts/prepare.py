@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ import numpy as np
 from pancreasseg.cohorts import sources
 from pancreasseg.cohorts.axes import Fit, Turn
 from pancreasseg.cohorts.case import HEADER, Case
-from pancreasseg.cohorts.checks import check, fits_of
-from pancreasseg.cohorts.cohort import Cohort
+from pancreasseg.cohorts.checks import check, fits_of, with_organs
+from pancreasseg.cohorts.cohort import Cohort, keep
 from pancreasseg.cohorts.folds import nih_fold, spread
 from pancreasseg.cohorts.grid import Grid, SampleStore, resample
+from pancreasseg.cohorts.organs import PANCREAS, Values, in_common
 from pancreasseg.cohorts.report import write_report
 from pancreasseg.errors import InputError, PancreasSegError, as_json, explain
 from pancreasseg.io.atomic import atomic_write, prepare_folder
@@ -45,6 +46,7 @@ class Settings:
             suits the kind: "auto" for NIH, whose labels state an orientation that is not theirs, else "header".
         folds: how many; None for the standard ones of NIH, and else four.
         grids: what the arrays are resampled to at once; other grids are made when they are first used.
+        organs: which labels are which organs (label values or names of segments); () for what the data set says.
     """
 
     on_error: str = REFUSE
@@ -52,6 +54,7 @@ class Settings:
     label_axes: str | None = None
     folds: int | None = None
     grids: tuple[Grid, ...] = ()
+    organs: tuple[tuple[str, tuple[int | str, ...]], ...] = ()
 
 
 def prepare(
@@ -75,7 +78,7 @@ def prepare(
     settings, progress = settings or Settings(), progress or Progress()
     if settings.label_axes not in (None, AUTO, HEADER):
         Turn.named(str(settings.label_axes))
-    listing = sources.find(kind, source)
+    listing = _told(sources.find(kind, source), settings)
     output = prepare_folder(output)
     prepare_folder(output / "cases")
     values = _values(listing, settings.label)
@@ -91,13 +94,13 @@ def prepare(
     with progress.stage("check", len(listing.pairs)):
         for pair in listing.pairs:
             try:
-                cases.append(_checked(pair, source, output, axes, values, settings.grids))
+                cases.append(_checked(pair, source, output, axes, values, listing, settings.grids))
             except (InputError, MemoryError, OSError) as error:
                 left_out.append({"id": pair.id, **as_json(explain(error))})
             progress.advance()
     if cases:
         cases, repeated = _with_folds(cases, kind, settings.folds)
-        remarks += repeated
+        remarks += [*repeated, *_about_organs(cases)]
     cohort = Cohort(output, source, kind, tuple(cases), tuple(left_out), tuple(remarks))
     write_report(cohort)
     if not cases or (left_out and settings.on_error == REFUSE):
@@ -139,6 +142,30 @@ def choose_axes(pairs: Sequence[sources.Pair], values: tuple[int, ...] | str) ->
     )
 
 
+def _told(listing: sources.Listing, settings: Settings) -> sources.Listing:
+    """A listing with the organs that the person named in place of what the data set says."""
+    if not settings.organs:
+        return listing
+    named = dict(settings.organs)
+    pancreas = tuple(value for value in named.pop(PANCREAS, ()) if isinstance(value, int))
+    return replace(listing, values=pancreas or listing.values, organs=named, organs_apart=named)
+
+
+def _about_organs(cases: Sequence[Case]) -> list[str]:
+    """A sentence on the labels of organs beside the pancreas; none where there are none."""
+    labelled = [case.organs.names for case in cases if case.organs is not None]
+    if not labelled:
+        return []
+    every = in_common(labelled) if len(labelled) == len(cases) else ()
+    if every:
+        return [f"All cases have labels of {', '.join(every)}."]
+    sentence = (
+        f"{len(labelled)} of {len(cases)} cases have labels of organs beside the pancreas, or not all of the same; "
+        "networks learn several organs only where all cases have them."
+    )
+    return [sentence]
+
+
 def _values(listing: sources.Listing, label: int | str | None) -> tuple[int, ...] | str:
     if isinstance(label, str):
         return label
@@ -146,19 +173,26 @@ def _values(listing: sources.Listing, label: int | str | None) -> tuple[int, ...
 
 
 def _checked(
-    pair: sources.Pair, source: Path, output: Path, axes: str, values: tuple[int, ...] | str, grids: Sequence[Grid]
+    pair: sources.Pair,
+    source: Path,
+    output: Path,
+    axes: str,
+    values: tuple[int, ...] | str,
+    listing: sources.Listing,
+    grids: Sequence[Grid],
 ) -> Case:
     """The case of a pair: as kept from an earlier run if nothing has changed, else checked anew."""
-    signature = _signature(pair, source, axes, values)
+    told: tuple[Values, Values] = (listing.organs, listing.organs_apart)
+    signature = _signature(pair, source, axes, values, told)
     record = output / "cases" / f"{pair.id}.json"
     kept = _kept(record, signature)
     if kept is not None:
         Cohort(output, source, "", (kept,)).fill(grids)
         return kept
-    checked = check(pair, source, axes, values, signature)
+    checked = with_organs(check(pair, source, axes, values, signature), pair, source, *told)
     for grid in grids:
-        sample = resample(checked.volume, checked.mask, grid)
-        SampleStore(output / "grids", grid).put(pair.id, checked.case.fingerprint, sample)
+        sample = resample(checked.volume, checked.mask, grid, checked.organs)
+        keep(SampleStore(output / "grids", grid), checked.case, sample)
     with atomic_write(record) as partial:
         partial.write_text(json_text(checked.case.as_dict()), encoding="utf-8")
     return checked.case
@@ -172,10 +206,15 @@ def _kept(record: Path, signature: str) -> Case | None:
     return case if case.signature == signature else None
 
 
-def _signature(pair: sources.Pair, source: Path, axes: str, values: tuple[int, ...] | str) -> str:
+def _signature(
+    pair: sources.Pair, source: Path, axes: str, values: tuple[int, ...] | str, organs: tuple[Values, Values]
+) -> str:
     """Names, sizes and times of all files of a pair, with the settings that matter."""
     digest = hashlib.sha256(repr((_VERSION, pair.id, pair.group, axes, values)).encode())
-    for path in (*pair.cts, *pair.labels):
+    named = any(path.name.lower().endswith(".seg.nrrd") for path in pair.labels)  # and its segments may be organs
+    if named or pair.organs is not None or any(organs):
+        digest.update(repr([sorted(each.items()) for each in organs]).encode())
+    for path in (*pair.cts, *pair.labels, *(() if pair.organs is None else (pair.organs,))):
         files = [path]
         if path.is_dir():
             files = sorted(Path(place) / name for place, _, names in os.walk(path) for name in names)

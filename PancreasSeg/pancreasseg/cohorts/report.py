@@ -47,6 +47,11 @@ def summary(cohort: Cohort) -> dict[str, Any]:
                 "pancreas_hu": case.pancreas_hu,
                 "box": list(case.box.bounds()),
                 "label_axes": case.axes,
+                **(
+                    {}
+                    if case.organs is None
+                    else {"organs_ml": dict(zip(case.organs.names, case.organs.millilitres, strict=True))}
+                ),
                 "findings": [finding.as_dict() for finding in case.findings],
             }
             for case in cohort.cases

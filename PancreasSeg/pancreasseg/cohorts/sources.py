@@ -6,10 +6,11 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pancreasseg.cohorts.folds import NIH_DUPLICATES
+from pancreasseg.cohorts.organs import FOLDER, NAMES_FILE, PANCREAS, Values, of_names, read_names
 from pancreasseg.errors import InputError
 
 _IMAGE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
@@ -20,6 +21,7 @@ _LABEL_ENDING = re.compile(r"[-_. ]?(label|labels|mask|seg|segmentation|gt|truth
 _CHANNEL = re.compile(r"_0000$")
 _NIH_CT = re.compile(r"^PANCREAS_?(\d{4})$", re.IGNORECASE)
 _NIH_LABEL = re.compile(r"^label(\d{4})$", re.IGNORECASE)
+_NIH_ORGANS = re.compile(r"^(?:label|organs)?_?(\d{4})$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Pair:
         labels: files that could be its label; exactly one in a sound case.
         group: cases of one group are never in different folds.
         number: the case number of NIH Pancreas-CT.
+        organs: the file with labels of other organs, where they have one of their own.
     """
 
     id: str
@@ -39,6 +42,7 @@ class Pair:
     labels: tuple[Path, ...]
     group: str
     number: int | None = None
+    organs: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,15 @@ class Listing:
         pairs: all cases in the order of their ids.
         remarks: sentences about what was left aside.
         values: label values that together are the pancreas, where the data set says so.
+        organs: label values of other organs in the labels, where the data set says so.
+        organs_apart: the same for the files of `Pair.organs`.
     """
 
     pairs: tuple[Pair, ...]
     remarks: tuple[str, ...] = ()
     values: tuple[int, ...] = ()
+    organs: Values = field(default_factory=dict)
+    organs_apart: Values = field(default_factory=dict)
 
 
 def find(kind: str, source: Path) -> Listing:
@@ -68,7 +76,7 @@ def find(kind: str, source: Path) -> Listing:
     """
     if not source.is_dir():
         raise InputError("no-such-folder", f"There is no folder {source}.", "Check the path.")
-    return KINDS[kind](source)
+    return _with_organs(KINDS[kind](source), source / FOLDER)
 
 
 def find_nih(source: Path) -> Listing:
@@ -76,7 +84,7 @@ def find_nih(source: Path) -> Listing:
     cts: dict[int, list[Path]] = {}
     labels: dict[int, list[Path]] = {}
     for place, below, files in os.walk(source):
-        below[:] = sorted(name for name in below if not name.startswith("."))
+        below[:] = sorted(name for name in below if not name.startswith(".") and name != FOLDER)
         for name in list(below):
             if match := _NIH_CT.match(name):
                 cts.setdefault(int(match[1]), []).append(Path(place) / name)
@@ -137,6 +145,7 @@ def find_msd(source: Path) -> Listing:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         rows = [(str(row["image"]), str(row["label"])) for row in document["training"]]
+        named = of_names(document["labels"])
         values = sorted(int(v) for v in _label_values(document["labels"]) if int(v) != 0)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -146,13 +155,18 @@ def find_msd(source: Path) -> Listing:
         raise InputError(
             "not-msd", f"{path} lists no training cases or no labels.", "Give a task with training labels."
         )
+    others = {name: found for name, found in named.items() if name != PANCREAS}
+    if others and PANCREAS not in named:
+        raise InputError("not-msd", f"{path} names labels, but none is a pancreas.", "Give a task with the pancreas.")
+    if others:
+        values = [value for value in named[PANCREAS] if isinstance(value, int)]
     pairs = []
     for image, label in sorted(rows):
         files = [_inside(source, name) for name in (image, label)]
         name = _CHANNEL.sub("", _stem(Path(image).name, _IMAGE) or Path(image).name)
         ct, mask = ((file,) if file.exists() else () for file in files)
         pairs.append(Pair(name, ct, mask, name))
-    return Listing(tuple(pairs), values=tuple(values))
+    return Listing(tuple(pairs), values=tuple(values), organs=others)
 
 
 def find_folder(source: Path) -> Listing:
@@ -187,10 +201,32 @@ def find_folder(source: Path) -> Listing:
             "or name them case.nii.gz and case_label.nii.gz.",
         )
     names = sorted(set(cts) | set(masks))
-    return Listing(tuple(Pair(name, tuple(cts.get(name, ())), tuple(masks.get(name, ())), name) for name in names))
+    pairs = tuple(Pair(name, tuple(cts.get(name, ())), tuple(masks.get(name, ())), name) for name in names)
+    named = read_names(source / NAMES_FILE)
+    values = tuple(value for value in named.pop(PANCREAS, ()) if isinstance(value, int))
+    return Listing(pairs, values=values, organs=named)
 
 
 KINDS: dict[str, Callable[[Path], Listing]] = {"nih": find_nih, "msd": find_msd, "folder": find_folder}
+
+
+def _with_organs(listing: Listing, folder: Path) -> Listing:
+    """A listing with the label maps of organs that lie in a folder of their own, under the names of the cases."""
+    if not folder.is_dir():
+        return listing
+    found: dict[str, Path] = {}
+    for path in _visible(folder):
+        stem = _stem(path.name, _LABEL)
+        if stem is not None:
+            nih = _NIH_ORGANS.match(stem)
+            found.setdefault(stem, path)
+            found.setdefault(nih[1] if nih else _LABEL_ENDING.sub("", stem), path)
+    named = read_names(folder / NAMES_FILE)
+    return replace(
+        listing,
+        pairs=tuple(replace(pair, organs=found.get(pair.id)) for pair in listing.pairs),
+        organs_apart={name: values for name, values in named.items() if name != PANCREAS},
+    )
 
 
 def _visible(folder: Path) -> list[Path]:

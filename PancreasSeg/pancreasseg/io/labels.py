@@ -74,6 +74,15 @@ def onto_grid(mask: np.ndarray, own: Geometry, geometry: Geometry) -> np.ndarray
     return result
 
 
+def segment_names(keys: dict[str, str]) -> tuple[str, ...]:
+    """Names of the segments of a .seg.nrrd; none for other label maps.
+
+    Raises:
+        InputError: the file does not say properly where they are stored.
+    """
+    return tuple(_segments(keys))
+
+
 def _segments(keys: dict[str, str]) -> dict[str, tuple[int, int]]:
     """(label value, layer) of every segment of a .seg.nrrd by name."""
     found = {}
