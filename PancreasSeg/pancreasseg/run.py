@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pancreasseg.progress import Progress
-from pancreasseg.results import Localization, Segmentation
+from pancreasseg.results import Attention, Localization, Segmentation
 from pancreasseg.volume import Box, Geometry, Volume
 
 if TYPE_CHECKING:
@@ -118,8 +118,19 @@ def dsc_among(measurements: tuple[Measurement, ...]) -> float:
     return next(entry.value for entry in measurements if entry.name == "dsc" and entry.value is not None)
 
 
-def write(folder: Path, outcome: Outcome, timings: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Write all files of a result, or none; ``timings`` in seconds are added to those of the segmentation.
+def write(
+    folder: Path,
+    outcome: Outcome,
+    timings: Mapping[str, float] | None = None,
+    attention: Attention | None = None,
+) -> dict[str, Any]:
+    """Write all files of a result, or none.
+
+    Args:
+        folder: where they go.
+        outcome: the result.
+        timings: in seconds, added to those of the segmentation.
+        attention: maps to write and to draw beside it.
 
     Returns:
         What result.json holds.
@@ -128,6 +139,7 @@ def write(folder: Path, outcome: Outcome, timings: Mapping[str, float] | None = 
         OutputError: a file cannot be written.
     """
     from pancreasseg.io.write import write_results
+    from pancreasseg.report.attention import write_attention_sheet
     from pancreasseg.report.figure import write_report
 
     volume, measurements = outcome.volume, outcome.measurements
@@ -140,4 +152,6 @@ def write(folder: Path, outcome: Outcome, timings: Mapping[str, float] | None = 
         segmentation.findings,
         dsc=outcome.dsc,
         report=lambda path: write_report(path, volume, segmentation, measurements, reference=outcome.reference),
+        attention=attention,
+        sheet=None if attention is None else lambda path: write_attention_sheet(path, volume, segmentation, attention),
     )

@@ -1,22 +1,34 @@
 """Where a network with attention gates looks: maps on the CT's own voxels, files and a picture of them."""
 
 import inspect
+import json
+from pathlib import Path
 
+import nibabel
 import numpy as np
+import PIL.Image
 import pytest
+import SimpleITK as sitk
 import torch
 from attentive_model import ARGUMENTS, NAMES, write_attentive_model
 from bright_model import a_patient, write_bright_model
 
-from pancreasseg.errors import Cancelled, InputError, ModelError
+from pancreasseg.cli.main import main
+from pancreasseg.errors import Cancelled, InputError, ModelError, OutputError
 from pancreasseg.inference.hardware import Hardware
+from pancreasseg.io.atomic import all_or_none
+from pancreasseg.io.read import read_volume
+from pancreasseg.io.write import write_results
 from pancreasseg.models.store import Store
 from pancreasseg.networks.attention_unet import AttentionUNet
 from pancreasseg.pipelines import attention, create
 from pancreasseg.pipelines.attention import attention_maps, gated, gated_stage, map_names
 from pancreasseg.pipelines.base import Stage
 from pancreasseg.progress import Progress
+from pancreasseg.report.attention import write_attention_sheet
+from pancreasseg.results import Provenance, Segmentation
 from pancreasseg.volume import Box, Geometry, Volume
+from pancreasseg.volume.resample import to_image
 
 BOX = Box((20, 15, 12), (60, 55, 30))
 CPU = Hardware("cpu", "f32")
@@ -135,8 +147,130 @@ def test_the_gated_network_is_found_with_and_without_its_weights(home):
 
 def test_the_names_follow_the_network():
     defaults = {name: p.default for name, p in inspect.signature(AttentionUNet).parameters.items()}
-    assert (attention.CHANNELS, attention.HEADS) == (defaults["channels"], defaults["heads"])
+    assert (defaults["channels"], defaults["heads"]) == (attention.CHANNELS, attention.HEADS)
     network = AttentionUNet(**ARGUMENTS).eval()
     with torch.inference_mode():
         levels = network.attention(torch.zeros(1, 1, 32, 32, 32))
     assert len(NAMES) == sum(1 + level.shape[1] for level in levels)
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def segment(home, tmp_path, monkeypatch, capsys):
+    """Run ``pancreasseg segment`` on an oblique CT; returns exit code, output folder and what was said."""
+    monkeypatch.setenv("PANCREASSEG_HOME", str(home))
+    volume, _ = a_patient()
+    turn = np.array([[0.96, -0.28, 0.0], [0.28, 0.96, 0.0], [0.0, 0.0, 1.0]])
+    geometry = Geometry(volume.geometry.size, volume.geometry.spacing, volume.geometry.origin, tuple(turn.ravel()))
+    sitk.WriteImage(to_image(volume.array, geometry), str(tmp_path / "ct.nii.gz"))
+
+    def run(*words: str):
+        command = ["segment", str(tmp_path / "ct.nii.gz"), "--output", str(tmp_path / "out"), "--device", "cpu"]
+        code = main([*command, "--precision", "f32", *words])
+        return code, tmp_path / "out", capsys.readouterr()
+
+    return run
+
+
+def test_the_command_writes_maps_that_others_read_in_their_place(stage, segment, tmp_path):
+    code, folder, said = segment("--model", "attentive", "--attention", "--json")
+    assert code == 0
+    document = json.loads(said.out)
+    assert {path.name for path in (folder / "attention").iterdir()} == {*(f"{n}.nii.gz" for n in NAMES), "maps.png"}
+    assert set(document["files"]) >= {f"attention/{name}.nii.gz" for name in NAMES} | {"attention/maps.png"}
+    assert "attention" in document["timings"]
+    box = Box.from_bounds(document["box"])
+    volume = read_volume(tmp_path / "ct.nii.gz")
+    expected = attention_maps(stage, volume, box)
+    grid = volume.geometry.crop(box)
+    for name in NAMES:
+        image = nibabel.load(folder / "attention" / f"{name}.nii.gz")
+        np.testing.assert_allclose(image.get_fdata().T, expected.maps[name], atol=0.5 / 255 + 1e-6)
+        for corner in ((0, 0, 0), tuple(n - 1 for n in grid.size)):
+            place = (image.affine @ [*corner, 1])[:3] * (-1, -1, 1)
+            np.testing.assert_allclose(place, grid.to_world(corner), atol=1e-3)
+    read = sitk.ReadImage(str(folder / "attention" / "level-2-mean.nii.gz"))
+    assert read.GetSize() == box.size
+    np.testing.assert_allclose(sitk.GetArrayFromImage(read), expected.maps["level-2-mean"], atol=0.5 / 255 + 1e-6)
+    with PIL.Image.open(folder / "attention" / "maps.png") as picture:
+        width, height = picture.size
+        assert width > height > 200
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 500
+
+
+def a_result(stage) -> tuple:
+    """A CT, an empty result on it, and attention maps."""
+    volume, _ = a_patient()
+    provenance = Provenance("single-stage", (), "cpu", "f32", BOX.bounds(), "0")
+    blank = np.zeros(BOX.shape, np.float32)
+    empty = Segmentation(np.zeros(volume.array.shape, np.uint8), BOX, blank, blank, (), {}, provenance)
+    return volume, empty, attention_maps(stage, volume, BOX)
+
+
+def files_under(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_maps_of_an_earlier_result_go_when_the_next_has_none(stage, tmp_path):
+    volume, empty, attention = a_result(stage)
+    write_results(tmp_path, volume, empty, (), (), attention=attention)
+    with_maps = files_under(tmp_path)
+    assert set(with_maps) >= {f"attention/{name}.nii.gz" for name in NAMES}
+    (tmp_path / "attention" / "note.txt").write_text("mine")
+    write_results(tmp_path, volume, empty, (), ())
+    assert "attention/note.txt" in files_under(tmp_path)
+    assert not list(tmp_path.glob("attention/*.nii.gz"))
+    (tmp_path / "attention" / "note.txt").unlink()
+    write_results(tmp_path, volume, empty, (), (), attention=attention)
+    assert files_under(tmp_path) == with_maps
+    write_results(tmp_path, volume, empty, (), ())
+    assert not (tmp_path / "attention").exists()
+
+
+def test_when_the_picture_fails_the_earlier_result_stays(stage, tmp_path):
+    volume, empty, attention = a_result(stage)
+    write_results(tmp_path, volume, empty, (), ())
+    before = files_under(tmp_path)
+
+    def full(_path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="disk is full"):
+        write_results(tmp_path, volume, empty, (), (), attention=attention, sheet=full)
+    assert files_under(tmp_path) == before
+
+
+def test_a_model_without_gates_is_one_sentence_and_no_file(segment):
+    code, folder, said = segment("--model", "bright", "--attention")
+    assert code == ModelError("", "").exit_code
+    assert 'The model "bright" has no attention gates' in said.err
+    assert "Traceback" not in said.err
+    assert list(folder.iterdir()) == []
+
+
+def test_when_moving_fails_half_way_no_map_stays_and_none_is_lost(tmp_path, monkeypatch):
+    def write(names, outdated=()):
+        with all_or_none(tmp_path, names, outdated) as stage:
+            for name in names:
+                (stage / name).write_text(name)
+
+    write(["a.txt", "maps/one.txt"])
+    move = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda self, **k: fails() if self.name == "one.txt" else move(self, **k))
+    with pytest.raises(OutputError, match="Permission denied"):
+        write(["a.txt", "more/two.txt"], ["maps/one.txt"])
+    monkeypatch.undo()
+    assert files_under(tmp_path) == ["a.txt", "maps", "maps/one.txt"]
+    write(["a.txt", "more/two.txt"], ["maps/one.txt"])
+    assert files_under(tmp_path) == ["a.txt", "more", "more/two.txt"]
+
+
+def fails() -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_an_empty_result_can_be_drawn(stage, tmp_path):
+    write_attention_sheet(tmp_path / "maps.png", *a_result(stage))
+    assert (tmp_path / "maps.png").stat().st_size > 10_000

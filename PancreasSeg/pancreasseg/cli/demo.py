@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> None:
         "reference": truth,
         "reference_label": None,
         "box": None,
+        "attention": False,
     }
     document, outcome = segment_to_folder(argparse.Namespace(**{**vars(options), **call, "series": None, "allow": []}))
     if options.json:

@@ -30,6 +30,7 @@ Segment the pancreas in a CT and write into FOLDER:
   statistics.csv      the measurements
   result.json         measurements, findings, timings and how the result was made
   report.png          three planes, the surface and the numbers
+  attention/          with --attention: where the network looked, level-1-mean.nii.gz and so on, and maps.png
 
 All files appear together, or none does.
 """
@@ -52,6 +53,12 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
         "(default: the box is found automatically)",
     )
     add_reference(command)
+    command.add_argument(
+        "--attention",
+        action="store_true",
+        help="also write where the network looked: the coefficients (0 to 1) of its attention gates around the "
+        "pancreas; for models with the network attention-unet",
+    )
     command.set_defaults(run=run)
 
 
@@ -93,6 +100,7 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outc
     """
     from pancreasseg.io.atomic import prepare_folder
     from pancreasseg.io.read import read_mask
+    from pancreasseg.pipelines.attention import attention_maps, gated_stage
     from pancreasseg.run import complete, segment, write
     from pancreasseg.volume import Box
 
@@ -106,11 +114,13 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outc
         if options.reference is not None:
             reference = read_mask(options.reference, volume.geometry, label_of(options))
         pipeline = load_pipeline(options, progress)
+        gates = gated_stage(pipeline) if options.attention else None
         segmentation = segment(volume, pipeline, region, progress)
+        attention = None if gates is None else attention_maps(gates, volume, segmentation.box, progress)
         with progress.stage("measure"):
             outcome = complete(volume, segmentation, reference)
         with progress.stage("write"):
-            document = write(options.output, outcome, progress.timings)
+            document = write(options.output, outcome, progress.timings, attention)
     return document, outcome
 
 

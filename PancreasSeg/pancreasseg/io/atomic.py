@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pancreasseg.errors import OutputError
@@ -59,11 +59,16 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def all_or_none(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+def all_or_none(folder: Path, names: Sequence[str], outdated: Sequence[str] = ()) -> Iterator[Path]:
     """A hidden folder to write ``names`` into; when the block ends well they all move to ``folder``, else none does.
 
     Files of the same names that were there before are kept until the new ones have all taken their places, and come
     back if that fails half way. A process killed while writing leaves the earlier files as they were.
+
+    Args:
+        folder: where the files go.
+        names: the files, also in folders in it ("maps/one.png").
+        outdated: files that go when the new ones come.
 
     Raises:
         OutputError: a file cannot be written, or a folder stands where it should go.
@@ -72,12 +77,16 @@ def all_or_none(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         stage = folder / (_PREFIX + secrets.token_hex(6))
         new, previous = stage / "new", stage / "previous"
         try:
-            new.mkdir(parents=True)
-            previous.mkdir()
+            for name in (*names, *outdated):
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                (previous / name).parent.mkdir(parents=True, exist_ok=True)
             yield new
             for name in names:
                 _sync(new / name)
-            _move_all(names, new, folder, previous)
+            _move_all(names, outdated, new, folder, previous)
+            for name in outdated:
+                with suppress(OSError):  # other files are in it
+                    (folder / name).parent.rmdir()
             _sync_folder(folder)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
@@ -99,23 +108,32 @@ def output_errors(target: Path) -> Iterator[None]:
         ) from error
 
 
-def _move_all(names: Sequence[str], new: Path, folder: Path, previous: Path) -> None:
+def _move_all(names: Sequence[str], outdated: Sequence[str], new: Path, folder: Path, previous: Path) -> None:
     for name in names:
         if (folder / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, f"a folder is in the place of {name}")
     moved: list[str] = []
+    made: list[Path] = []
     try:
-        for name in names:
+        for name in (*names, *outdated):
+            if not (folder / name).parent.exists():
+                (folder / name).parent.mkdir()
+                made.append((folder / name).parent)
             if (folder / name).exists():
                 shutil.copy2(folder / name, previous / name)
             moved.append(name)
-            (new / name).replace(folder / name)
+            if name in names:
+                (new / name).replace(folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
     except OSError:
         for name in moved:
             if (previous / name).exists():
                 (previous / name).replace(folder / name)
             elif not (new / name).exists():
                 (folder / name).unlink(missing_ok=True)
+        for empty in made:
+            empty.rmdir()
         raise
 
 

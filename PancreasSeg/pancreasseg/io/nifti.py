@@ -94,8 +94,17 @@ def read_nifti(path: Path) -> NiftiImage:
     return NiftiImage(array, slope, intercept, geometry, findings)
 
 
-def encode_nifti(mask: np.ndarray, geometry: Geometry, *, packed: bool = True) -> bytes:
-    """A NIfTI-1 file of a uint8 (K, J, I) mask, gzipped if ``packed``; its grid in sform and qform.
+def encode_nifti(
+    mask: np.ndarray, geometry: Geometry, *, packed: bool = True, slope: float = 1.0, meaning: str = ""
+) -> bytes:
+    """A NIfTI-1 file of a uint8 (K, J, I) mask or map, gzipped if ``packed``; its grid in sform and qform.
+
+    Args:
+        mask: the stored values.
+        geometry: their grid.
+        packed: gzip it.
+        slope: every reader multiplies the stored values by this.
+        meaning: of the values, for the header; at most 15 ASCII characters.
 
     Raises:
         ValueError: the mask does not fit the grid.
@@ -110,13 +119,14 @@ def encode_nifti(mask: np.ndarray, geometry: Geometry, *, packed: bool = True) -
     header["datatype"], header["bits"] = 2, 8
     header["pixdim"] = [handed, *geometry.spacing, 0, 0, 0, 0]
     header["vox_offset"] = 352
-    header["slope"] = 1
+    header["slope"] = slope
     header["units"] = 2  # mm
     header["qform"] = header["sform"] = 1  # scanner coordinates
     header["quatern"], header["qoffset"] = quaternion, offset
     header["srow"] = np.column_stack([linear, offset])
     raw = bytearray(header.tobytes())
     raw[0:4] = (348).to_bytes(4, "little")
+    raw[328:344] = meaning.encode("ascii")[:15].ljust(16, b"\0")
     raw[344:348] = b"n+1\0"
     body = np.ascontiguousarray(mask, dtype=np.uint8)
     content = bytes(raw) + bytes(4) + body.tobytes()

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from pancreasseg.findings.finding import Finding
 from pancreasseg.io.atomic import all_or_none, atomic_write, prepare_folder
 from pancreasseg.io.nifti import encode_nifti
 from pancreasseg.io.seg_nrrd import encode_seg_nrrd
-from pancreasseg.results import Segmentation
+from pancreasseg.results import Attention, Segmentation
 from pancreasseg.volume import Geometry, Volume
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ MASK = "pancreas.nii.gz"
 STATISTICS = "statistics.csv"
 RESULT = "result.json"
 REPORT = "report.png"
+ATTENTION = "attention"
+ATTENTION_SHEET = f"{ATTENTION}/maps.png"
 RESULT_FORMAT = 1
 
 
@@ -39,6 +42,8 @@ def write_results(
     *,
     dsc: float | None = None,
     report: Callable[[Path], object] | None = None,
+    attention: Attention | None = None,
+    sheet: Callable[[Path], object] | None = None,
     extra: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """Write everything about one result into ``folder``; either all files appear or none.
@@ -51,6 +56,8 @@ def write_results(
         findings: all remarks about the volume and the result.
         dsc: against the reference, where there is one.
         report: draws the picture into the path that it is given; without it there is no report.png.
+        attention: maps to write beside the result; those of an earlier result in this folder go in any case.
+        sheet: draws them into the path that it is given.
         extra: more entries for result.json.
 
     Returns:
@@ -61,18 +68,29 @@ def write_results(
     """
     folder = prepare_folder(folder)
     provenance = segmentation.provenance
-    names = [SEGMENTATION, MASK, STATISTICS, RESULT] + ([REPORT] if report else [])
+    others: dict[str, Callable[[Path], object]] = {}
+    if report:
+        others[REPORT] = report
+    if attention is not None:
+        grid = volume.geometry.crop(attention.box)
+        for name, array in attention.maps.items():
+            others[f"{ATTENTION}/{name}.nii.gz"] = partial(_write_map, array, grid)
+    if sheet:
+        others[ATTENTION_SHEET] = sheet
+    names = [SEGMENTATION, MASK, STATISTICS, RESULT, *others]
     document = result_document(volume, segmentation, measurements, findings, dsc=dsc, extra=extra)
     document["files"] = names
     models = " ".join(f"{m['name']} {m['version']}" for m in provenance.models)
     algorithm = f"PancreasSeg {provenance.version} {provenance.pipeline} {models}".strip()
-    with all_or_none(folder, names) as stage:
+    outdated = [f"{ATTENTION}/{path.name}" for path in (folder / ATTENTION).glob("level-*.nii.gz")]
+    outdated = [name for name in (*outdated, ATTENTION_SHEET) if name not in names and (folder / name).is_file()]
+    with all_or_none(folder, names, outdated) as stage:
         (stage / SEGMENTATION).write_bytes(encode_seg_nrrd(segmentation.mask, volume.geometry, algorithm=algorithm))
         (stage / MASK).write_bytes(encode_nifti(segmentation.mask, volume.geometry))
         (stage / STATISTICS).write_text(statistics_csv(measurements), encoding="utf-8", newline="")
         (stage / RESULT).write_text(as_json(document), encoding="utf-8")
-        if report:
-            report(stage / REPORT)
+        for name, write in others.items():
+            write(stage / name)
     return document
 
 
@@ -178,6 +196,12 @@ def json_ready(value: Any) -> Any:
 def as_json(document: Mapping[str, Any]) -> str:
     """Readable, strictly valid JSON text."""
     return json.dumps(json_ready(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _write_map(coefficients: np.ndarray, geometry: Geometry, path: Path) -> None:
+    """An attention map (K, J, I) as .nii.gz: 0 to 1 in steps of 1/255, a byte a voxel; readers scale it back."""
+    stored = np.rint(coefficients * 255).astype(np.uint8)
+    path.write_bytes(encode_nifti(stored, geometry, slope=1 / 255, meaning="attention 0-1"))
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

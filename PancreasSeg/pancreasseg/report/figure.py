@@ -15,10 +15,10 @@ from matplotlib.lines import Line2D
 from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.measurement import Measurement
 from pancreasseg.report import style
-from pancreasseg.report.planes import PLANES, Scene, Upright, annotate, draw_plane, zoom
+from pancreasseg.report.planes import PLANES, Scene, Upright, annotate, centre, draw_plane, zoom
 from pancreasseg.report.surface import draw_surface
 from pancreasseg.results import Segmentation
-from pancreasseg.volume import Box, Volume
+from pancreasseg.volume import Volume
 
 _SIZE_INCHES = (15.0, 9.6)
 _DPI = 110
@@ -122,20 +122,8 @@ def _scene(volume: Volume, segmentation: Segmentation, reference: np.ndarray | N
         reference=None if reference is None else upright.array(reference),
         spacing=upright.spacing,
         box=box,
-        point=_centre(mask, upright.spacing, box),
+        point=centre(mask, upright.spacing, box),
     )
-
-
-def _centre(mask: np.ndarray, spacing: tuple[float, float, float], box: np.ndarray) -> tuple[int, int, int]:
-    """The voxel of the mask nearest to its centre of mass; the middle of the box, where the mask is empty."""
-    organ = Box.of_mask(mask)
-    if organ is None:
-        s, p, left = (int(n) for n in (box[0] + box[1] - 1) // 2)
-        return s, p, left
-    voxels = np.argwhere(mask[organ.slices])
-    distances = np.linalg.norm((voxels - voxels.mean(axis=0)) * spacing, axis=1)
-    s, p, left = (int(n) for n in voxels[distances.argmin()] + organ.start[::-1])
-    return s, p, left
 
 
 def _heading(ax: Axes, title: str, volume: Volume, compared: bool) -> None:

@@ -98,13 +98,13 @@ def draw_plane(ax: Axes, scene: Scene, number: int, view: np.ndarray | None = No
     ax.imshow(image, cmap="gray", vmin=low, vmax=high, **options)  # type: ignore[arg-type]
     x, y = (np.arange(columns) + 0.5) * step_x, (np.arange(rows) + 0.5) * step_y
     if scene.reference is not None:
-        _outline(ax, x, y, _plane(scene.reference, across, at), style.REFERENCE, 1.0)
+        outline(ax, x, y, _plane(scene.reference, across, at), style.REFERENCE, 1.0)
     mask = _plane(scene.mask, across, at)
     if view is not None:
         tint = np.zeros((*mask.shape, 4))
         tint[mask > 0] = (*style.ORGAN, 0.25)
         ax.imshow(tint, extent=extent, origin=origin, interpolation="nearest")  # type: ignore[arg-type]
-    _outline(ax, x, y, mask, style.ORGAN, 1.3)
+    outline(ax, x, y, mask, style.ORGAN, 1.3)
     (bottom, left), (top, far) = scene.box[:, [down, right]]
     if scene.box[0, across] <= at < scene.box[1, across]:
         ax.add_patch(
@@ -124,6 +124,18 @@ def draw_plane(ax: Axes, scene: Scene, number: int, view: np.ndarray | None = No
     ax.set_ylim((y0, y1) if upwards else (y1, y0))
     ax.set_aspect("equal", adjustable="box", anchor="C")
     annotate(ax, name, letters, bar_mm)
+
+
+def centre(mask: np.ndarray, spacing: tuple[float, float, float], box: np.ndarray) -> tuple[int, int, int]:
+    """The voxel of the mask nearest to its centre of mass; the middle of the box, where the mask is empty."""
+    organ = Box.of_mask(mask)
+    if organ is None:
+        s, p, left = (int(n) for n in (box[0] + box[1] - 1) // 2)
+        return s, p, left
+    voxels = np.argwhere(mask[organ.slices])
+    distances = np.linalg.norm((voxels - voxels.mean(axis=0)) * spacing, axis=1)
+    s, p, left = (int(n) for n in voxels[distances.argmin()] + organ.start[::-1])
+    return s, p, left
 
 
 def zoom(scene: Scene, margin_mm: float = 15.0) -> np.ndarray:
@@ -150,7 +162,7 @@ def _plane(array: np.ndarray, across: int, at: int) -> np.ndarray:
     return np.take(array, at, axis=across)
 
 
-def _outline(ax: Axes, x: np.ndarray, y: np.ndarray, mask: np.ndarray, color: object, width: float) -> None:
+def outline(ax: Axes, x: np.ndarray, y: np.ndarray, mask: np.ndarray, color: object, width: float) -> None:
     """The outline of a mask, closed also where it meets the border; only the part around it is looked at."""
     if not mask.any():
         return
