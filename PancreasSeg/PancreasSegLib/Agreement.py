@@ -12,6 +12,7 @@ from PancreasSegLib.Parameters import Parameters
 from PancreasSegLib.Placement import placeBeside
 
 OPACITY = 0.6
+MAP = "PancreasSeg.Disagreement"
 COLORS = "vtkMRMLColorTableNodeFileColdToHotRainbow.txt"
 
 
@@ -31,6 +32,7 @@ def keepAgreement(parameters: Parameters, segmentation: Segmentation) -> None:
         name = f"{volumeNode.GetName()} pancreas disagreement"
         node = volumeNode.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
         node.SetHideFromEditors(True)
+        node.SetAttribute(MAP, "true")
         parameters.agreementNode = node
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(disagreement, dtype=np.float32))
     setGeometryOfNode(node, geometryOfNode(volumeNode).crop(segmentation.box))
@@ -42,27 +44,37 @@ def keepAgreement(parameters: Parameters, segmentation: Segmentation) -> None:
     display.SetWindowLevelMinMax(0.0, 1.0)
     display.SetApplyThreshold(True)
     display.SetThreshold(0.01, 1.0)
+    followSelection(parameters)
 
 
 def showAgreement(parameters: Parameters, shown: bool) -> None:
-    """Lay the map over the CT in all slice views, or take it away."""
-    node = parameters.agreementNode
-    scene = parameters.volumeNode.GetScene()
-    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
-        composite = scene.GetNthNodeByClass(number, "vtkMRMLSliceCompositeNode")
-        if shown and node is not None:
+    """Lay the map over the CT in all slice views, or take it away; the choice is saved with the scene."""
+    parameters.agreementShown = shown
+    followSelection(parameters)
+
+
+def followSelection(parameters: Parameters) -> None:
+    """Let all slice views show the map of this CT if a person wants it, and that of no other CT."""
+    node = parameters.agreementNode if parameters.agreementShown else None
+    for composite in _composites(parameters):
+        if node is not None:
             composite.SetForegroundVolumeID(node.GetID())
             composite.SetForegroundOpacity(OPACITY)
-        elif node is not None and composite.GetForegroundVolumeID() == node.GetID():
+        elif _isMap(slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")):
             composite.SetForegroundVolumeID(None)
 
 
 def isAgreementShown(parameters: Parameters) -> bool:
     """True while any slice view shows the map."""
     node = parameters.agreementNode
+    return node is not None and any(c.GetForegroundVolumeID() == node.GetID() for c in _composites(parameters))
+
+
+def _composites(parameters: Parameters) -> list:
     scene = parameters.volumeNode.GetScene()
-    composites = [
-        scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
-        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode"))
-    ]
-    return node is not None and any(c.GetForegroundVolumeID() == node.GetID() for c in composites)
+    name = "vtkMRMLSliceCompositeNode"
+    return [scene.GetNthNodeByClass(number, name) for number in range(scene.GetNumberOfNodesByClass(name))]
+
+
+def _isMap(node) -> bool:
+    return node is not None and node.GetAttribute(MAP) is not None

@@ -44,6 +44,19 @@ class _Number:
         parameters.node.SetParameter(self._name, repr(float(value)))
 
 
+class _Flag:
+    """A choice that is off until a person turns it on."""
+
+    def __set_name__(self, owner, name) -> None:
+        self._name = name
+
+    def __get__(self, parameters, owner=None) -> bool:
+        return parameters.node.GetParameter(self._name) == "true"
+
+    def __set__(self, parameters, value: bool) -> None:
+        parameters.node.SetParameter(self._name, "true" if value else "")
+
+
 class _Box:
     """A box in the CT's voxels; None while there is none.
 
@@ -96,6 +109,7 @@ class Parameters:
         segmentedBox: the box of the present result.
         referenceNode, referenceSegmentId: what statistics compare with instead of the AI draft.
         agreementNode: the map of where the voters differed, as a volume.
+        agreementShown: a person wants that map laid over this CT.
     """
 
     volumeNode = _Reference()
@@ -113,6 +127,7 @@ class Parameters:
     referenceNode = _Reference()
     referenceSegmentId = _Text()
     agreementNode = _Reference()
+    agreementShown = _Flag()
     _result = _Text()
 
     def __init__(self, node) -> None:

@@ -88,7 +88,8 @@ class Workflow:
         client: a `pancreasseg.worker.client.WorkerClient`, for this workflow alone.
         onProgress: called with every progress update.
         onNotice: called with what a person must know while the run goes on.
-        beforeWrite: called with a segmentation node before one of its segments is overwritten; saves for undo.
+        beforeWrite: called with a segmentation node before one of its segments is overwritten; saves for undo, and
+            answers False where it cannot: then a segment with voxels is left as it is and a new one is written.
         onDescribed: called with the answer to `describe`, a dict, or with the error.
 
     Attributes:
@@ -102,7 +103,7 @@ class Workflow:
         *,
         onProgress: Callable[[Update], None] | None = None,
         onNotice: Callable[[Finding], None] | None = None,
-        beforeWrite: Callable[[object], None] | None = None,
+        beforeWrite: Callable[[object], bool] | None = None,
         onDescribed: Callable[[object], None] | None = None,
     ) -> None:
         self.client = client
@@ -341,12 +342,12 @@ class Workflow:
         if node is None or node.GetTransformNodeID() != volumeNode.GetTransformNodeID():
             node = Segments.addSegmentationNode(volumeNode, f"{volumeNode.GetName()} pancreas")
             return node, Segments.addPancreasSegment(node)
-        _tell(self.beforeWrite, node)
+        undoable = self.beforeWrite is None or self.beforeWrite(node)
         if not parameters.hasSegment():
             return node, Segments.addPancreasSegment(node)
         present = Segments.readMask(node, parameters.segmentId, volumeNode)
-        touched = run.before is None or not np.array_equal(present, run.before)
-        if touched and present.any():  # edited while the run was going on
+        touched = run.before is None or not np.array_equal(present, run.before)  # edited while the run was going on
+        if (touched or not undoable) and present.any():
             return node, Segments.addPancreasSegment(node, name=f"{Segments.SEGMENT_NAME} (new run)")
         return node, parameters.segmentId
 

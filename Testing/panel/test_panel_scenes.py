@@ -1,13 +1,15 @@
 """Several CTs in one scene, each with its own choices; saved, closed and loaded again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import slicer
 from Testing.panel.conftest import wait
-from Testing.panel.test_panel_run import mask, run
+from Testing.panel.test_panel_run import edit, mask, run
 from Testing.scene.builders import OBLIQUE, OBLIQUE_MIRRORED, aCt, aGeometry, aTransform
 
-from PancreasSegLib import SceneFiles, VolumeNodes
+from PancreasSegLib import SceneFiles, Segments, VolumeNodes
 
 
 @pytest.fixture
@@ -90,6 +92,68 @@ def test_a_saved_scene_comes_back_as_it_was(panel, ui, client, scene, headless, 
     assert mask(panel.session.parameters).sum() > before.sum()
 
 
+@pytest.fixture
+def differing(client, monkeypatch):
+    """The fake worker's voters differ in the first slice of every box."""
+    original = client._take
+
+    def take(name, asked, value, final="result"):
+        if name == "segment":
+            agreement = value.agreement.copy()
+            agreement[0] = 1 / 3
+            value = replace(value, agreement=agreement)
+        return original(name, asked, value, final)
+
+    monkeypatch.setattr(client, "_take", take)
+
+
+def test_the_agreement_map_of_a_saved_scene_lies_over_the_ct_again(
+    panel, ui, scene, two, differing, tmp_path, headless
+) -> None:
+    ui.volumeSelector.setCurrentNode(two[1])
+    run(panel)
+    scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    ui.agreementCheckBox.click()
+    reopen(scene, ui, tmp_path / "shown.mrb")
+    composite = scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode") or scene.AddNewNodeByClass(
+        "vtkMRMLSliceCompositeNode"
+    )
+    composite.SetForegroundVolumeID(None)
+    ui.volumeSelector.setCurrentNode(None)
+    ui.volumeSelector.setCurrentNode(slicer.util.getNode("Oblique"))
+    node = panel.session.parameters.agreementNode
+    assert node is not None
+    assert composite.GetForegroundVolumeID() == node.GetID()
+    assert ui.agreementCheckBox.checked
+    ui.agreementCheckBox.click()
+    reopen(scene, ui, tmp_path / "hidden.mrb")
+    assert not ui.agreementCheckBox.checked
+    assert not panel.session.parameters.agreementShown
+
+
+def test_the_agreement_map_stays_with_its_ct_and_follows_a_new_run(panel, ui, scene, two, differing) -> None:
+    composite = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    run(panel)
+    ui.agreementCheckBox.click()
+    mine = panel.session.parameters.agreementNode
+    ui.volumeSelector.setCurrentNode(two[1])
+    assert composite.GetForegroundVolumeID() is None, "the map of another CT"
+    composite.SetForegroundVolumeID(two[0].GetID())
+    ui.volumeSelector.setCurrentNode(two[0])
+    assert composite.GetForegroundVolumeID() == mine.GetID()
+    run(panel)
+    assert composite.GetForegroundVolumeID() == panel.session.parameters.agreementNode.GetID()
+
+
+def test_what_else_a_person_has_laid_over_the_ct_is_left_there(panel, ui, scene, two, differing) -> None:
+    composite = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    run(panel)
+    composite.SetForegroundVolumeID(two[1].GetID())
+    ui.volumeSelector.setCurrentNode(two[1])
+    ui.volumeSelector.setCurrentNode(two[0])
+    assert composite.GetForegroundVolumeID() == two[1].GetID()
+
+
 def test_two_panels_worth_of_scenes_leave_no_observer_behind(panel, ui, scene, selected) -> None:
     run(panel)
     parameters = panel.session.parameters
@@ -138,6 +202,7 @@ def test_entering_and_leaving_the_module_hands_views_and_shortcuts_over(panel, u
 
 def test_while_another_module_is_shown_the_shared_editor_is_left_alone(panel, ui, client, scene, selected) -> None:
     run(panel)
+    first, drawn = panel.session.parameters.segmentId, edit(panel.session.parameters)
     client.held = True
     ui.segmentButton.click()
     panel.exit()
@@ -147,6 +212,10 @@ def test_while_another_module_is_shown_the_shared_editor_is_left_alone(panel, ui
     client.held = False
     wait(lambda: not panel.session.busy and not panel.statistics.pending)
     assert editor.GetSegmentationNode() is other
+    parameters = panel.session.parameters
+    assert parameters.segmentId != first, "no Undo could bring back what was there, so it is still there"
+    np.testing.assert_array_equal(Segments.readMask(parameters.segmentationNode, first, selected), drawn)
+    assert mask(parameters).sum() > drawn.sum()
     panel.correct.enter()
     panel.refresh()
     assert editor.GetSegmentationNode() is panel.session.parameters.segmentationNode

@@ -241,9 +241,9 @@ def test_an_edited_segment_is_replaced_only_with_consent(workflow, client, aVolu
 def test_undo_brings_back_the_segment_from_before_the_run(client, aVolumeNode) -> None:
     history = slicer.vtkSegmentationHistory()
 
-    def save(segmentationNode) -> None:
+    def save(segmentationNode) -> bool:
         history.SetSegmentation(segmentationNode.GetSegmentation())
-        history.SaveState()
+        return history.SaveState()
 
     workflow = Workflow(client, beforeWrite=save)
     parameters = workflow.run(aVolumeNode).parameters
@@ -251,6 +251,16 @@ def test_undo_brings_back_the_segment_from_before_the_run(client, aVolumeNode) -
     workflow.run(aVolumeNode, replaceEdited=True)
     assert history.RestorePreviousState()
     np.testing.assert_array_equal(present_mask(parameters), edited)
+
+
+def test_where_undo_is_impossible_the_result_goes_beside_what_is_there(client, aVolumeNode) -> None:
+    workflow = Workflow(client, beforeWrite=lambda _segmentationNode: False)
+    parameters = workflow.run(aVolumeNode).parameters
+    first, edited = parameters.segmentId, edit(parameters)
+    workflow.run(aVolumeNode, replaceEdited=True)
+    assert parameters.segmentId != first
+    np.testing.assert_array_equal(Segments.readMask(parameters.segmentationNode, first, aVolumeNode), edited)
+    np.testing.assert_array_equal(present_mask(parameters), expected_mask(aVolumeNode, client.box()))
 
 
 @pytest.mark.parametrize("consent", [False, True])

@@ -61,13 +61,18 @@ class CorrectSection:
         self.editor.uninstallKeyboardShortcuts()
         self.editor.removeViewObservations()
 
-    def saveForUndo(self, segmentationNode) -> None:
-        """Before an AI result is written: Undo brings back what is there now."""
+    def saveForUndo(self, segmentationNode) -> bool:
+        """Before an AI result is written: Undo brings back what is there now.
+
+        Returns:
+            False when Undo cannot, because another segmentation is being edited in another module.
+        """
         if self.editor.segmentationNode() is not segmentationNode:
             if not self._shown:
-                return  # something else is being edited in another module
+                return False
             self.editor.setSegmentationNode(segmentationNode)
         self.editor.saveStateForUndo()
+        return True
 
     def overwriteOthers(self, parameters) -> list[str]:
         """Honour the editor's overwrite mode for what the AI has written; names of the segments that lost voxels."""

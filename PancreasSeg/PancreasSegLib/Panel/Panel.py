@@ -141,6 +141,7 @@ class Panel(VTKObservationMixin):
     def onSelected(self) -> None:
         """Another CT was selected: show what belongs to it."""
         self.showMessage("", "")
+        self.segment.selected()
         self.refresh()
         self.statistics.update()
         self.export.segmentChanged()

@@ -58,6 +58,11 @@ class SegmentSection:
         if self.session.parameters is not None:
             Agreement.showAgreement(self.session.parameters, shown)
 
+    def selected(self) -> None:
+        """Another CT is selected, or a scene was loaded: its agreement map lies over it as it was left."""
+        if self.session.parameters is not None:
+            Agreement.followSelection(self.session.parameters)
+
     def showProgress(self, update) -> None:
         """Stage, share done and time left."""
         self.ui.progressBar.value = round(100 * update.fraction)

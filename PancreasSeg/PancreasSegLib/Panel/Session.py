@@ -23,7 +23,7 @@ class Session:
         models: installed and available models.
         changed: called without arguments whenever buttons may have to change.
         scheduleStatistics: called when the segment may have changed.
-        saveForUndo: called with a segmentation node before it is changed.
+        saveForUndo: called with a segmentation node before it is changed; true when Undo can bring it back.
         busy: "locate" or "segment" while a run is going on, else empty.
         cancelling: Cancel was clicked.
         folder: where files are exported to.
@@ -41,7 +41,7 @@ class Session:
         self.models = Models()
         self.changed = lambda: None
         self.scheduleStatistics = lambda: None
-        self.saveForUndo = lambda _segmentationNode: None
+        self.saveForUndo = lambda _segmentationNode: False
         self.busy = ""
         self.cancelling = False
         self.folder = ""
