@@ -13,11 +13,28 @@ from typing import IO
 import numpy as np
 import pytest
 
-from pancreasseg.errors import OutputError, PancreasSegError, RunError
+from pancreasseg.errors import (
+    Cancelled,
+    InputError,
+    ModelError,
+    OutputError,
+    PancreasSegError,
+    RunError,
+    UnexpectedError,
+)
 from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.measurement import Code, Measurement
 from pancreasseg.results import Provenance, Segmentation
 from pancreasseg.volume import Box, Geometry
-from pancreasseg.worker.codec import segmentation_fields, segmentation_from
+from pancreasseg.worker.codec import (
+    Measured,
+    SegmentationReader,
+    error_fields,
+    error_from,
+    measured_fields,
+    measured_from,
+    segmentation_fields,
+)
 from pancreasseg.worker.folder import PREFIX, ExchangeFolder
 from pancreasseg.worker.protocol import Message, Request
 
@@ -178,13 +195,71 @@ def test_a_segmentation_crosses_the_pipe_unchanged(folder: ExchangeFolder, empty
         labels[0, 0, 0], labels[6, 7, 8], labels[mask > 0] = 6, 1, 2
     sent = a_segmentation(mask, geometry, labels)
     line = Message(4, "result", segmentation_fields(sent, folder, 4)).line()
-    got = segmentation_from(Message.parse(line).fields, geometry, folder)
+    reader = SegmentationReader(Message.parse(line).fields, geometry, folder)
+    assert reader.advance()
+    got = reader.result()
     for name in ("mask", "probability", "agreement", "labels"):
         np.testing.assert_array_equal(getattr(got, name), getattr(sent, name))
         assert getattr(got, name).dtype == getattr(sent, name).dtype
     assert (got.box, got.findings, got.timings) == (sent.box, sent.findings, sent.timings)
     assert got.provenance == sent.provenance
     assert not list(folder.path.glob("*.npy"))
+
+
+def test_a_segmentation_is_read_an_array_at_a_time_when_there_is_no_time_for_more(folder: ExchangeFolder) -> None:
+    geometry = Geometry((9, 8, 7))
+    mask: np.ndarray = np.zeros(geometry.shape, dtype=np.uint8)
+    mask[2:4, 3:6, 2:5] = 1
+    sent = a_segmentation(mask, geometry, None)
+    reader = SegmentationReader(segmentation_fields(sent, folder, 4), geometry, folder)
+    assert [reader.advance(0.0) for _ in range(3)] == [False, False, True]
+    np.testing.assert_array_equal(reader.result().mask, mask)
+    assert reader.result().labels is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("roi-rotated", "Schräg.", "Align it."),
+        ModelError("unknown-model", "There is no such model.", ""),
+        OutputError("disk-full", "The disk is full.", "Free some space."),
+        RunError("out-of-memory", "Too little memory.", "Close programs."),
+        UnexpectedError("unexpected", "Something went wrong.", ""),
+        Cancelled(),
+    ],
+)
+def test_an_error_is_the_same_error_on_the_other_side(error: PancreasSegError) -> None:
+    got = error_from(Message.parse(Message(1, "error", error_fields(error)).line()).fields)
+    assert type(got) is type(error)
+    assert (got.code, got.message, got.hint, got.exit_code) == (error.code, error.message, error.hint, error.exit_code)
+
+
+def test_measurements_cross_the_pipe_unchanged_infinite_ones_too() -> None:
+    code = Code("SCT", "118565006", "Volume")
+    own = tuple(Measurement(f"m{n}", "Länge", value, "mm", code, "note") for n, value in enumerate((1.25, None, 0.0)))
+    against = tuple(Measurement(f"a{n}", "HD", value, "mm", code) for n, value in enumerate((float("inf"), -np.inf)))
+    sent = Measured(own, against)
+    assert measured_from(Message.parse(Message(1, "result", measured_fields(sent)).line()).fields) == sent
+
+
+def test_an_array_is_uploaded_block_by_block_and_converted(folder: ExchangeFolder) -> None:
+    array = np.arange(120, dtype=np.float64).reshape(6, 4, 5)
+    upload = folder.upload("volume-1", array.shape, np.dtype(np.int16))
+    for start in range(0, 6, 4):
+        upload.add(array[start : start + 4])
+    assert not list(folder.path.glob("*.npy")), "nobody sees half an array"
+    folder.clear()
+    got = folder.map(upload.finish())
+    assert got.dtype == np.int16
+    np.testing.assert_array_equal(got, array)
+
+
+def test_an_upload_that_is_given_up_leaves_nothing(folder: ExchangeFolder) -> None:
+    upload = folder.upload("volume-1", (2, 2), np.dtype(np.int16))
+    upload.add(np.zeros((1, 2)))
+    upload.discard()
+    upload.discard()
+    assert [path.name for path in folder.path.iterdir()] == ["in-use"]
 
 
 def test_only_what_is_in_a_mask_is_written(folder: ExchangeFolder) -> None:

@@ -6,7 +6,7 @@ from pancreasseg.errors import Cancelled, RunError
 from pancreasseg.progress import Update
 from pancreasseg.results import Localization, Provenance, Segmentation
 from pancreasseg.volume import Box, Geometry
-from pancreasseg.worker.client import Event
+from pancreasseg.worker.answers import Event
 
 THRESHOLD_HU = 150
 

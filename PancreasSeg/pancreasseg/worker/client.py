@@ -9,73 +9,24 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from pancreasseg.errors import Cancelled, PancreasSegError, RunError
-from pancreasseg.progress import Update
+from pancreasseg.errors import Cancelled, PancreasSegError
 from pancreasseg.volume import Box, Geometry
-from pancreasseg.worker.codec import files_in, finding_from, localization_from, segmentation_from
-from pancreasseg.worker.folder import ExchangeFolder
-from pancreasseg.worker.process import END_SECONDS, WorkerProcess
+from pancreasseg.worker.answers import Event, Pending, failure, value_of
+from pancreasseg.worker.codec import SegmentationReader, files_in
+from pancreasseg.worker.folder import ExchangeFolder, Upload
+from pancreasseg.worker.process import END_SECONDS, Held, WorkerProcess
 from pancreasseg.worker.protocol import FINAL, PROTOCOL, Message, Request
 
 #: A cancelled request is over for the person after this time, even if the worker is still deep in a patch.
 CANCEL_SECONDS = 0.4
+#: Reading a result into memory goes on at the next poll after this time.
+READ_SECONDS = 0.01
 #: A worker that has not come back from a cancelled request after this time is replaced at the next one.
 STUCK_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Event:
-    """What happened to a request.
-
-    Attributes:
-        request: its id, as the call returned it.
-        name: "progress", "notice", "ready", "result" or "error"; the last three end the request.
-        value: an `Update`, a `Finding`, or the request's result: a dict (hello), the findings (load), a
-            `Localization` (without its coarse map) or a `Segmentation`; a `PancreasSegError` for "error".
-        fields: the event as it came over the pipe.
-    """
-
-    request: int
-    name: str
-    value: Any = None
-    fields: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def final(self) -> bool:
-        """True when the request has ended."""
-        return self.name in FINAL
-
-
-@dataclass
-class _Pending:
-    """A request without an answer yet."""
-
-    name: str
-    geometry: Geometry | None
-    silent: bool = False  # sent by the client itself while starting
-    replaces: str | None = None  # the file of the CT before, for load
-    cancelled_at: float | None = None
-
-
-class _Held:
-    """What must be given back however the client ends."""
-
-    def __init__(self) -> None:
-        self.process: WorkerProcess | None = None
-        self.folder: ExchangeFolder | None = None
-
-    def release(self) -> None:
-        if self.process is not None:
-            self.process.end()
-            self.process = None
-        if self.folder is not None:
-            self.folder.remove()
-            self.folder = None
 
 
 class WorkerClient:
@@ -91,10 +42,10 @@ class WorkerClient:
     def __init__(self, command: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> None:
         self._command = command
         self._environment = dict(environment or {})
-        self._held = _Held()
+        self._held = Held()
         self._finalizer = weakref.finalize(self, self._held.release)
         self._next = 1
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, Pending] = {}
         self._events: list[Event] = []  # made here, not by the worker
         self._volume: dict[str, Any] | None = None  # the load request, to repeat after a restart
         self._geometry: Geometry | None = None
@@ -121,13 +72,18 @@ class WorkerClient:
         """The last lines of the worker's log."""
         return () if self._held.process is None else self._held.process.log
 
+    @property
+    def reading(self) -> bool:
+        """True while a result is being read into memory: the next `poll` goes on with it."""
+        return any(pending.reader is not None for pending in self._pending.values())
+
     def hello(self) -> int:
         """Ask for device, precision, memory, versions and installed models; starts the worker."""
         return self._send("hello", {"protocol": PROTOCOL, "folder": str(self._exchange().path)})
 
     def load(
         self,
-        array: np.ndarray,
+        array: np.ndarray | Upload,
         geometry: Geometry | Mapping[str, Any],
         *,
         source: Mapping[str, str] | None = None,
@@ -136,7 +92,7 @@ class WorkerClient:
         """Hand over a CT; it stays loaded, also across a restart of the worker, until the next one.
 
         Args:
-            array: HU in any numeric type, shape (K, J, I).
+            array: HU in any numeric type, shape (K, J, I), or an `upload` of it that is complete.
             geometry: its grid in LPS mm, or the dict of one.
             source: facts for the provenance that identify no patient.
             allow: plausibility refusals to turn into findings, see `pancreasseg.io.checks.check_ct`.
@@ -144,18 +100,57 @@ class WorkerClient:
         Raises:
             OutputError: the temporary folder cannot be written.
         """
-        grid = geometry if isinstance(geometry, Geometry) else Geometry.from_dict(dict(geometry))
-        folder = self._exchange()
-        file = folder.write(f"volume-{self._next}", np.ascontiguousarray(array))
         replaced = None if self._volume is None else str(self._volume["file"])
-        self._geometry = grid
         self._volume = None  # a worker that starts now must not load the old one first
-        parameters = {"file": file, "geometry": grid.as_dict(), "source": dict(source or {}), "allow": list(allow)}
+        unable = self._unable()  # before writing: a new worker finds an empty folder
+        if unable is not None:
+            return self._refuse(unable)
+        if isinstance(array, Upload):
+            file = array.finish()
+        else:
+            file = self._exchange().write(f"volume-{self._next}", np.ascontiguousarray(array))
+        self._geometry = geometry if isinstance(geometry, Geometry) else Geometry.from_dict(dict(geometry))
+        parameters = {
+            "file": file,
+            "geometry": self._geometry.as_dict(),
+            "source": dict(source or {}),
+            "allow": list(allow),
+        }
         request = self._send("load", parameters)
         self._volume = parameters
         if request in self._pending:
             self._pending[request].replaces = replaced  # deleted when the worker has let go of it
         return request
+
+    def upload(self, shape: tuple[int, int, int], dtype: np.dtype) -> Upload:
+        """Begin to hand over a large CT block by block along its first axis; `load` completes it.
+
+        Raises:
+            OutputError: the temporary folder cannot be written.
+        """
+        return self._exchange().upload(f"volume-{self._take_id()}", shape, dtype)
+
+    def measure(self, mask: np.ndarray, hu: np.ndarray, geometry: Geometry, reference: np.ndarray | None = None) -> int:
+        """Measure a mask, as `pancreasseg.measure` does, beside whatever the worker is doing.
+
+        Args:
+            mask: non-zero is the organ; the part of the CT around it is enough.
+            hu: the CT there, of the same shape (K, J, I).
+            geometry: the grid of both.
+            reference: a mask to compare with, of the same shape.
+
+        Raises:
+            OutputError: the temporary folder cannot be written.
+        """
+        unable = self._unable()
+        if unable is not None:
+            return self._refuse(unable)
+        folder, number = self._exchange(), self._next
+        files = {
+            name: None if array is None else folder.write(f"{name}-{number}", array)
+            for name, array in (("mask", mask), ("hu", hu), ("reference", reference))
+        }
+        return self._send("measure", {**files, "geometry": geometry.as_dict()})
 
     def localize(
         self,
@@ -272,16 +267,27 @@ class WorkerClient:
         }
 
     def _send(self, name: str, parameters: dict[str, Any], *, silent: bool = False) -> int:
+        unable = None if silent else self._unable()
+        if unable is not None:
+            return self._refuse(unable)
         number = self._take_id()
-        if not silent:
-            try:
-                self._ensure_process()
-            except PancreasSegError as error:
-                self._events.append(_failure(number, error))
-                return number
-        self._pending[number] = _Pending(name, self._geometry, silent)
+        self._pending[number] = Pending(name, self._geometry, silent)
         assert self._held.process is not None  # noqa: S101  (made above)
         self._held.process.write(Request(number, name, parameters))
+        return number
+
+    def _unable(self) -> PancreasSegError | None:
+        """Why nothing can be asked of a worker; None when there is one now."""
+        try:
+            self._ensure_process()
+        except PancreasSegError as error:
+            return error
+        return None
+
+    def _refuse(self, error: PancreasSegError) -> int:
+        """A request that fails at once."""
+        number = self._take_id()
+        self._events.append(failure(number, error))
         return number
 
     def _ensure_process(self) -> None:
@@ -303,16 +309,21 @@ class WorkerClient:
         events, self._events = self._events, []
         process = self._held.process
         if process is not None:
-            for message in process.messages(0.0 if events else seconds):
+            for message in process.messages(0.0 if events or self.reading else seconds):
                 events += self._receive(message)
             if process.ended and self._held.process is process:
                 events += self._bury()
-        return events + self._overdue()
+        return events + self._read() + self._overdue()
 
     def _receive(self, message: Message) -> list[Event]:
         pending = None if message.id is None else self._pending.get(message.id)
         if message.id is None or pending is None:
             self._discard(message)
+            return []
+        if message.name == "result" and pending.name == "segment":
+            assert pending.geometry is not None  # noqa: S101  (the worker segments only what was loaded)
+            pending.reader = SegmentationReader(message.fields, pending.geometry, self._exchange())
+            pending.fields = message.fields
             return []
         if message.name in FINAL:
             del self._pending[message.id]
@@ -320,11 +331,25 @@ class WorkerClient:
                 self._exchange().delete(pending.replaces)
         if pending.silent:
             return []
-        try:
-            return [Event(message.id, message.name, self._value(message, pending), message.fields)]
-        except PancreasSegError as error:
-            self._pending.pop(message.id, None)
-            return [_failure(message.id, error)]
+        return [Event(message.id, message.name, value_of(message, pending.name), message.fields)]
+
+    def _read(self) -> list[Event]:
+        """Go on reading results; an event for each that is complete."""
+        events = []
+        for number, pending in list(self._pending.items()):
+            if pending.reader is None:
+                continue
+            try:
+                complete = pending.reader.advance(READ_SECONDS)
+            except PancreasSegError as error:
+                event = failure(number, error)
+            else:
+                if not complete:
+                    continue
+                event = Event(number, "result", pending.reader.result(), pending.fields)
+            del self._pending[number]
+            events.append(event)
+        return events
 
     def _discard(self, message: Message) -> None:
         """An answer that nobody waits for any more; its arrays must not stay behind."""
@@ -334,31 +359,18 @@ class WorkerClient:
             for file in files_in(message.fields):
                 self._held.folder.delete(file)
 
-    def _value(self, message: Message, pending: _Pending) -> Any:
-        fields = message.fields
-        if message.name == "error":
-            return _error(fields)
-        if message.name == "progress":
-            return Update(**fields)
-        if message.name == "notice":
-            return finding_from(fields)
-        if pending.name == "load":
-            return tuple(finding_from(entry) for entry in fields["findings"])
-        if pending.name == "localize":
-            return localization_from(fields)
-        if pending.name == "segment":
-            assert pending.geometry is not None  # noqa: S101  (the worker segments only what was loaded)
-            return segmentation_from(fields, pending.geometry, self._exchange())
-        return fields
-
     def _overdue(self) -> list[Event]:
         """Cancelled requests whose worker is still deep in a patch: over, as far as the person is concerned."""
         now = time.monotonic()
-        late = [n for n, p in self._pending.items() if p.cancelled_at and now - p.cancelled_at > CANCEL_SECONDS]
+        late = [
+            number
+            for number, pending in self._pending.items()
+            if pending.cancelled_at and now - pending.cancelled_at > CANCEL_SECONDS and pending.reader is None
+        ]
         for number in late:
             del self._pending[number]
             self._abandoned[number] = now
-        return [_failure(number, Cancelled()) for number in late]
+        return [failure(number, Cancelled()) for number in late]
 
     def _bury(self) -> list[Event]:
         """The worker is gone: say so to everyone who waited, and leave no array of its behind."""
@@ -369,7 +381,7 @@ class WorkerClient:
         process.end(0.0 if stuck else END_SECONDS)
         error = process.obituary()
         lost = [
-            _failure(number, Cancelled() if pending.cancelled_at else error)
+            failure(number, Cancelled() if pending.cancelled_at else error)
             for number, pending in self._pending.items()
             if not pending.silent
         ]
@@ -377,13 +389,3 @@ class WorkerClient:
         if self._held.folder is not None:
             self._held.folder.clear(keep=None if self._volume is None else self._volume["file"])
         return lost
-
-
-def _failure(request: int, error: PancreasSegError) -> Event:
-    return Event(request, "error", error, {"code": error.code, "message": error.message, "hint": error.hint})
-
-
-def _error(fields: Mapping[str, Any]) -> PancreasSegError:
-    if fields["code"] == Cancelled().code:
-        return Cancelled()
-    return RunError(fields["code"], fields["message"], fields["hint"])

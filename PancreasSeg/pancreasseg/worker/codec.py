@@ -6,18 +6,53 @@ so that a result of a large CT is a few megabytes.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from pancreasseg.errors import (
+    Cancelled,
+    InputError,
+    ModelError,
+    OutputError,
+    PancreasSegError,
+    RunError,
+    UnexpectedError,
+    as_json,
+)
 from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.measurement import Code, Measurement
 from pancreasseg.results import Localization, Provenance, Segmentation
 from pancreasseg.volume import Box, Geometry
 from pancreasseg.worker.folder import ExchangeFolder
 
 Fields = dict[str, Any]
+
+#: Errors by what they are called on the pipe.
+_KINDS: dict[str, type[PancreasSegError]] = {
+    "input": InputError,
+    "model": ModelError,
+    "output": OutputError,
+    "run": RunError,
+    "unexpected": UnexpectedError,
+}
+
+
+def error_fields(error: PancreasSegError) -> Fields:
+    """An error with its kind, so that it is the same error, with the same exit code, on the other side."""
+    kind = next((name for name, known in _KINDS.items() if isinstance(error, known)), "")
+    return {"kind": kind, **as_json(error)}
+
+
+def error_from(fields: Mapping[str, Any]) -> PancreasSegError:
+    """The inverse of `error_fields`."""
+    if fields["code"] == Cancelled().code:
+        return Cancelled()
+    return _KINDS.get(fields["kind"], PancreasSegError)(fields["code"], fields["message"], fields["hint"])
 
 
 def finding_from(fields: Mapping[str, Any]) -> Finding:
@@ -70,29 +105,91 @@ def segmentation_fields(segmentation: Segmentation, folder: ExchangeFolder, requ
     }
 
 
-def segmentation_from(fields: Mapping[str, Any], geometry: Geometry, folder: ExchangeFolder) -> Segmentation:
-    """The inverse of `segmentation_fields`; reads the arrays and deletes their files.
+class SegmentationReader:
+    """Reads what `segmentation_fields` wrote, an array at a time, and deletes the files.
 
-    Raises:
-        RunError: an array is missing or damaged.
+    Args:
+        fields: as `segmentation_fields` returned them.
+        geometry: of the volume.
+        folder: where the arrays lie.
     """
 
-    def whole(part: Mapping[str, Any]) -> np.ndarray:
-        array: np.ndarray = np.zeros(geometry.shape, dtype=np.uint8)
-        array[Box.from_bounds(part["box"]).slices] = folder.take(part["file"])
-        return array
+    def __init__(self, fields: Mapping[str, Any], geometry: Geometry, folder: ExchangeFolder) -> None:
+        self._fields = fields
+        self._geometry = geometry
+        self._folder = folder
+        self._left = [name for name in ("mask", "probability", "agreement", "labels") if fields[name] is not None]
+        self._arrays: dict[str, np.ndarray] = {}
 
-    provenance = fields["provenance"]
-    return Segmentation(
-        mask=whole(fields["mask"]),
-        box=Box.from_bounds(fields["box"]),
-        probability=folder.take(fields["probability"]["file"]),
-        agreement=folder.take(fields["agreement"]["file"]),
-        findings=tuple(finding_from(entry) for entry in fields["findings"]),
-        timings=fields["timings"],
-        provenance=Provenance(**{**provenance, "models": tuple(provenance["models"]), "box": tuple(provenance["box"])}),
-        labels=None if fields["labels"] is None else whole(fields["labels"]),
-    )
+    def advance(self, seconds: float = math.inf) -> bool:
+        """Read on, at least one array and no further one after ``seconds``; true when there is nothing left.
+
+        Raises:
+            RunError: an array is missing or damaged.
+        """
+        end = time.monotonic() + seconds
+        while self._left:
+            name = self._left.pop(0)
+            part = self._fields[name]
+            array = self._folder.take(part["file"])
+            if "box" in part:
+                whole: np.ndarray = np.zeros(self._geometry.shape, dtype=np.uint8)
+                whole[Box.from_bounds(part["box"]).slices] = array
+                array = whole
+            self._arrays[name] = array
+            if time.monotonic() > end:
+                break
+        return not self._left
+
+    def result(self) -> Segmentation:
+        """The segmentation, once all its arrays are read."""
+        fields = self._fields
+        made = fields["provenance"]
+        return Segmentation(
+            mask=self._arrays["mask"],
+            box=Box.from_bounds(fields["box"]),
+            probability=self._arrays["probability"],
+            agreement=self._arrays["agreement"],
+            findings=tuple(finding_from(entry) for entry in fields["findings"]),
+            timings=fields["timings"],
+            provenance=Provenance(**{**made, "models": tuple(made["models"]), "box": tuple(made["box"])}),
+            labels=self._arrays.get("labels"),
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The answer to ``measure``.
+
+    Attributes:
+        own: measurements of the mask.
+        against: measurements against the reference; empty without one.
+    """
+
+    own: tuple[Measurement, ...]
+    against: tuple[Measurement, ...]
+
+
+def measured_fields(measured: Measured) -> Fields:
+    """Measurements as fields; JSON has no infinity, so infinite values cross as words."""
+
+    def plain(measurement: Measurement) -> Fields:
+        value = measurement.value
+        words = str(value) if value is not None and math.isinf(value) else value
+        return {**measurement.as_dict(), "value": words}
+
+    return {"own": [plain(m) for m in measured.own], "against": [plain(m) for m in measured.against]}
+
+
+def measured_from(fields: Mapping[str, Any]) -> Measured:
+    """The inverse of `measured_fields`."""
+
+    def measurement(entry: Mapping[str, Any]) -> Measurement:
+        value = entry["value"]
+        return Measurement(**{**entry, "value": None if value is None else float(value), "code": Code(**entry["code"])})
+
+    own, against = (tuple(measurement(entry) for entry in fields[name]) for name in ("own", "against"))
+    return Measured(own, against)
 
 
 def files_in(fields: Mapping[str, Any]) -> Iterator[str]:

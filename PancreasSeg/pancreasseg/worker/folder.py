@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -43,6 +44,7 @@ class ExchangeFolder:
             )
         self.path = path
         self._lock: IO[bytes] | None = None
+        self._uploads: set[Path] = set()
 
     @classmethod
     def create(cls, parent: Path | None = None) -> ExchangeFolder:
@@ -71,23 +73,24 @@ class ExchangeFolder:
         Raises:
             OutputError: the disk is full, or the folder is gone.
         """
-        file = f"{name}.npy"
-        partial = self.path / f"{name}.partial"
-        try:
+        partial = self._partial(name)
+        with _writing(partial):
             with partial.open("wb") as stream:
                 np.save(stream, array, allow_pickle=False)
-            partial.replace(self.path / file)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            known = explain(error)
-            if isinstance(known, OutputError):
-                raise known from error
-            raise OutputError(
-                "temporary-folder",
-                "An array could not be written to the temporary folder.",
-                "Free some space there and start the run again.",
-            ) from error
-        return file
+            return self._whole(partial)
+
+    def upload(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Upload:
+        """Begin to save an array block by block; raises like `write`."""
+        return Upload(self, name, shape, dtype)
+
+    def _partial(self, name: str) -> Path:
+        return self.path / f"{name}.partial"
+
+    def _whole(self, partial: Path) -> str:
+        """Give a complete file its name."""
+        file = partial.with_suffix(".npy")
+        partial.replace(file)
+        return file.name
 
     def map(self, file: str) -> np.ndarray:
         """A read-only, memory-mapped array.
@@ -118,9 +121,9 @@ class ExchangeFolder:
             (self.path / file).unlink(missing_ok=True)
 
     def clear(self, keep: str | None = None) -> None:
-        """Delete all arrays, finished or not, but ``keep``."""
+        """Delete all arrays, finished or not, but ``keep`` and what is being uploaded."""
         for path in self.path.glob("*"):
-            if path.name not in (_LOCK, keep):
+            if path.name not in (_LOCK, keep) and path not in self._uploads:
                 self.delete(path.name)
 
     def remove(self) -> None:
@@ -129,6 +132,67 @@ class ExchangeFolder:
             self._lock.close()
             self._lock = None
         shutil.rmtree(self.path, ignore_errors=True)  # another process may be removing it at the same time
+
+
+class Upload:
+    """An array on its way into the folder, block by block, so that no step takes long.
+
+    Args:
+        folder: where it goes.
+        name: as for `ExchangeFolder.write`.
+        shape: of the whole array.
+        dtype: of the whole array; blocks of other types are converted.
+
+    Raises:
+        OutputError: the disk is full, or the folder is gone.
+    """
+
+    def __init__(self, folder: ExchangeFolder, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self._folder = folder
+        self._partial = folder._partial(name)
+        self.dtype = np.dtype(dtype)
+        with _writing(self._partial):
+            self._stream = self._partial.open("wb")
+            header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(self._stream, header)
+        folder._uploads.add(self._partial)
+
+    def add(self, block: np.ndarray) -> None:
+        """Append the next rows along the first axis; raises like the constructor."""
+        with _writing(self._partial):
+            self._stream.write(np.ascontiguousarray(block, dtype=self.dtype).data)
+
+    def finish(self) -> str:
+        """The bare file name of the complete array; raises like the constructor."""
+        with _writing(self._partial):
+            self._stream.close()
+            file = self._folder._whole(self._partial)
+        self._folder._uploads.discard(self._partial)
+        return file
+
+    def discard(self) -> None:
+        """Give it up; harmless when it is finished or the folder is gone."""
+        with contextlib.suppress(OSError):  # what was not written yet may not fit on the disk
+            self._stream.close()
+        self._folder._uploads.discard(self._partial)
+        self._folder.delete(self._partial.name)
+
+
+@contextlib.contextmanager
+def _writing(partial: Path) -> Iterator[None]:
+    """Turn what can go wrong into a sentence, and leave no half array behind."""
+    try:
+        yield
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        known = explain(error)
+        if isinstance(known, OutputError):
+            raise known from error
+        raise OutputError(
+            "temporary-folder",
+            "An array could not be written to the temporary folder.",
+            "Free some space there and start the run again.",
+        ) from error
 
 
 def remove_stale(base: Path) -> None:

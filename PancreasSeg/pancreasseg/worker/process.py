@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from pancreasseg.errors import PancreasSegError, RunError
+from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.protocol import Message, Request
 
 #: Lines of the log kept to explain a process that could not start.
@@ -146,6 +147,23 @@ class WorkerProcess:
             "Nothing was changed; run again, and it will be restarted. If it happens again, close other programs: the "
             "computer may be out of memory.",
         )
+
+
+class Held:
+    """What must be given back however the client ends."""
+
+    def __init__(self) -> None:
+        self.process: WorkerProcess | None = None
+        self.folder: ExchangeFolder | None = None
+
+    def release(self) -> None:
+        """End the process and remove the folder."""
+        if self.process is not None:
+            self.process.end()
+            self.process = None
+        if self.folder is not None:
+            self.folder.remove()
+            self.folder = None
 
 
 def _read_events(stream: IO[bytes], messages: queue.SimpleQueue[Message | None]) -> None:

@@ -7,7 +7,7 @@ ready      answer to ``hello``: protocol, versions, device, installed models
 progress   stage, done, total, fraction, seconds_left (null while too early)
 notice     code, severity, sentence: what the person must know while it runs on
 result     the request is done; its fields depend on the request
-error      the request failed: code, message, hint
+error      the request failed: kind, code, message, hint
 =========  =====================================================================
 
 A request ends with exactly one ``ready``, ``result`` or ``error``. A line that is no request is answered by an
@@ -28,8 +28,8 @@ import numpy as np
 from pancreasseg.errors import RunError
 
 #: Raised when a request or event changes its meaning; worker and client must agree on it.
-PROTOCOL = 1
-REQUESTS = ("hello", "load", "localize", "segment", "cancel", "shutdown")
+PROTOCOL = 2
+REQUESTS = ("hello", "load", "localize", "segment", "measure", "cancel", "shutdown")
 EVENTS = ("ready", "progress", "notice", "result", "error")
 #: The events that end a request.
 FINAL = ("ready", "result", "error")

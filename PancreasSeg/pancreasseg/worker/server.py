@@ -6,9 +6,11 @@ Requests and their parameters:
 ``load``      file, geometry, source, allow -> findings
 ``localize``  volume (its file), pipeline, model, device, precision, options -> box, score, candidates ...
 ``segment``   the same, and box (or null for the localizer's) -> mask, probability, agreement, labels, box, findings ...
+``measure``   mask, hu, reference (files; reference may be null), geometry -> own, against
 ``cancel``    target (or null for all) -> cancelled: the ids that will end
 ``shutdown``  -> nothing; the process ends
 
+Requests are answered in their order; only ``measure``, which needs no network, does not wait for the runs before it.
 Standard output carries protocol lines and nothing else; the log on standard error names no file and no patient.
 """
 
@@ -31,12 +33,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pancreasseg import __version__
-from pancreasseg.errors import Cancelled, PancreasSegError, RunError, UnexpectedError, as_json, explain
+from pancreasseg.errors import Cancelled, PancreasSegError, RunError, UnexpectedError, explain
 from pancreasseg.findings.finding import Finding
 from pancreasseg.progress import Progress, Update
 from pancreasseg.results import Localization
-from pancreasseg.volume import Box, Geometry
-from pancreasseg.worker.codec import localization_fields, segmentation_fields
+from pancreasseg.volume import Box, Geometry, Volume
+from pancreasseg.worker.codec import Measured, error_fields, localization_fields, measured_fields, segmentation_fields
 from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.protocol import PROTOCOL, Message, Request
 from pancreasseg.worker.warm import Settings, Warm, no_volume
@@ -70,7 +72,7 @@ def describe() -> dict[str, Any]:
 
 
 class Server:
-    """Reads requests, answers them one after the other, and sees a cancel at once.
+    """Reads requests, answers them one after the other (measuring beside them), and sees a cancel at once.
 
     Args:
         reader: where requests come from; its end ends the worker.
@@ -88,11 +90,13 @@ class Server:
         self._warm = warm
         self._describe = describe
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._measures: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._waiting: set[int] = set()  # accepted and not answered yet
         self._cancelled: set[int] = set()
         self._book = threading.Lock()  # guards the two sets
         self._gone = threading.Event()  # the client closed the pipe, or said so
         self._finished = threading.Event()
+        self._greeted = threading.Event()  # hello was answered, or will be with a refusal
         self._folder: ExchangeFolder | None = None
         self._refusal: PancreasSegError | None = RunError(
             "protocol", "The segmentation process was not greeted.", "Send hello first."
@@ -101,6 +105,7 @@ class Server:
     def run(self) -> None:
         """Serve until shutdown or until the client is gone; removes the exchange folder."""
         threading.Thread(target=self._listen, name="requests", daemon=True).start()
+        threading.Thread(target=self._measure_beside, name="measuring", daemon=True).start()
         try:
             while (request := self._requests.get()) is not None:
                 self._answer(request)
@@ -113,11 +118,12 @@ class Server:
 
     def _listen(self) -> None:
         """The reading thread."""
+        introduced = False
         for line in self._reader:
             try:
                 request = Request.parse(line)
             except PancreasSegError as error:
-                self._send(Message(None, "error", as_json(error)))
+                self._send(Message(None, "error", error_fields(error)))
                 continue
             if request.name == "cancel":
                 self._send(Message(request.id, "result", {"cancelled": self._cancel(request.parameters.get("target"))}))
@@ -126,13 +132,23 @@ class Server:
                 self._gone.set()  # whatever runs stops at its next patch
             with self._book:
                 self._waiting.add(request.id)
-            self._requests.put(request)
+            introduced = introduced or request.name == "hello"
+            if request.name == "measure" and introduced:
+                self._measures.put(request)
+            else:
+                self._requests.put(request)
         self._gone.set()
         self._requests.put(None)
         if not self._finished.wait(GRACE_SECONDS):
             if self._folder is not None:
                 self._folder.remove()
             os._exit(0)  # the main thread is deep in a patch that nobody waits for any more
+
+    def _measure_beside(self) -> None:
+        """The measuring thread."""
+        self._greeted.wait()
+        while True:
+            self._answer(self._measures.get())
 
     def _cancel(self, target: int | None) -> list[int]:
         with self._book:
@@ -163,7 +179,7 @@ class Server:
             known = explain(error)
             if isinstance(known, UnexpectedError):
                 _log_frames(error)
-            answer = Message(request.id, "error", as_json(known))
+            answer = Message(request.id, "error", error_fields(known))
         with self._book:
             self._waiting.discard(request.id)
             self._cancelled.discard(request.id)
@@ -180,20 +196,30 @@ class Server:
             return self._localize(request)
         if request.name == "segment":
             return self._segment(request)
+        if request.name == "measure":
+            return self._measure(request.parameters)
         return {}  # shutdown
 
     def _hello(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self._refusal = self._greet(parameters)
+        finally:
+            self._greeted.set()
+        if self._refusal is not None:
+            raise self._refusal
+        return {"protocol": PROTOCOL, "pid": os.getpid(), **self._describe()}
+
+    def _greet(self, parameters: dict[str, Any]) -> PancreasSegError | None:
+        """Why nothing can be done for this client; None when all is well."""
         if parameters.get("protocol") != PROTOCOL:
-            self._refusal = RunError(
+            return RunError(
                 "protocol-version",
                 "The segmentation process and the program that uses it are of different versions.",
                 "Update the extension and the pancreasseg package, then restart.",
             )
-            raise self._refusal
         if self._folder is None:
             self._folder = ExchangeFolder(Path(str(parameters.get("folder"))))
-        self._refusal = None
-        return {"protocol": PROTOCOL, "pid": os.getpid(), **self._describe()}
+        return None
 
     def _load(self, parameters: dict[str, Any]) -> dict[str, Any]:
         assert self._folder is not None  # noqa: S101  (hello came first)
@@ -228,6 +254,20 @@ class Server:
             **segmentation_fields(result, self._folder, request.id),
             "localization": None if localization is None else localization_fields(localization),
         }
+
+    def _measure(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        from pancreasseg.measure.measurements import compare, measure
+
+        assert self._folder is not None  # noqa: S101  (hello came first)
+        try:
+            geometry = Geometry.from_dict(parameters["geometry"])
+            mask, hu = (self._folder.take(str(parameters[name])) for name in ("mask", "hu"))
+            file = parameters["reference"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise _malformed("measure") from error
+        own = measure(mask, Volume(hu, geometry))
+        against = [] if file is None else compare(mask, self._folder.take(str(file)), geometry)
+        return measured_fields(Measured(tuple(own), tuple(against)))
 
     def _prepare(self, request: Request) -> tuple[str, Settings, Progress]:
         """The pipeline of a request, in memory, and a progress that reports and cancels."""

@@ -15,8 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pancreasseg.errors import PancreasSegError, RunError, as_json, explain
+from pancreasseg.errors import PancreasSegError, explain
 from pancreasseg.progress import Progress, Update
+from pancreasseg.worker.codec import error_fields, error_from
 from pancreasseg.worker.process import WorkerProcess
 from pancreasseg.worker.protocol import FINAL, Message
 
@@ -51,7 +52,7 @@ class Task:
             elif message.name in FINAL:
                 self.end()
                 if message.name == "error":
-                    raise RunError(**message.fields)
+                    raise error_from(message.fields)
                 return [*news, message.fields]
         if self._process.ended:
             self.end()
@@ -76,11 +77,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         say("result", _TASKS[arguments[0]](arguments[1:], progress))
     except PancreasSegError as error:
-        say("error", as_json(error))
+        say("error", error_fields(error))
         return error.exit_code
     except Exception as error:
         wrapped = explain(error)
-        say("error", as_json(wrapped))
+        say("error", error_fields(wrapped))
         return wrapped.exit_code
     return 0
 

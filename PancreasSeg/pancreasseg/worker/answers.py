@@ -1,0 +1,88 @@
+"""What the worker's messages mean to the one who asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pancreasseg.errors import PancreasSegError
+from pancreasseg.progress import Update
+from pancreasseg.volume import Geometry
+from pancreasseg.worker.codec import (
+    SegmentationReader,
+    error_fields,
+    error_from,
+    finding_from,
+    localization_from,
+    measured_from,
+)
+from pancreasseg.worker.protocol import FINAL, Message
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to a request.
+
+    Attributes:
+        request: its id, as the call returned it.
+        name: "progress", "notice", "ready", "result" or "error"; the last three end the request.
+        value: an `Update`, a `Finding`, or the request's result: a dict (hello), the findings (load), a
+            `Localization` (without its coarse map), a `Segmentation` or a `Measured`; a `PancreasSegError` for "error".
+        fields: the event as it came over the pipe.
+    """
+
+    request: int
+    name: str
+    value: Any = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def final(self) -> bool:
+        """True when the request has ended."""
+        return self.name in FINAL
+
+
+@dataclass
+class Pending:
+    """A request without an answer yet.
+
+    Attributes:
+        name: of the request.
+        geometry: of the CT that is loaded for it.
+        silent: sent by the client itself while starting.
+        replaces: the file of the CT before, for load.
+        cancelled_at: when the person gave it up.
+        reader: takes in the arrays of a segmentation that is ready.
+        fields: of that segmentation.
+    """
+
+    name: str
+    geometry: Geometry | None
+    silent: bool = False
+    replaces: str | None = None
+    cancelled_at: float | None = None
+    reader: SegmentationReader | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def value_of(message: Message, request: str) -> Any:
+    """The value of an event about a request; a segmentation's arrays are read by `SegmentationReader`."""
+    fields = message.fields
+    if message.name == "error":
+        return error_from(fields)
+    if message.name == "progress":
+        return Update(**fields)
+    if message.name == "notice":
+        return finding_from(fields)
+    if request == "load":
+        return tuple(finding_from(entry) for entry in fields["findings"])
+    if request == "localize":
+        return localization_from(fields)
+    if request == "measure":
+        return measured_from(fields)
+    return fields
+
+
+def failure(request: int, error: PancreasSegError) -> Event:
+    """The event of a request that failed on this side."""
+    return Event(request, "error", error, error_fields(error))
