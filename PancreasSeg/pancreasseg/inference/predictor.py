@@ -116,7 +116,7 @@ class Predictor:
             try:
                 return self._run(chosen, channels, attempt.hardware, tile, progress, read)
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
             self._fall_back(channels.shape[1:], patch, progress)
 
@@ -251,7 +251,8 @@ def _smaller(patch: Shape | None, edge: int | None, shape: Sequence[int]) -> Sha
     return None if (a, b, c) == tuple(shape) else (a, b, c)
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error).lower()  # the CPU allocator and cuDNN raise a plain RuntimeError

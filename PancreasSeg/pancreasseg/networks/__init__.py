@@ -10,6 +10,7 @@ from torch import nn
 from pancreasseg.errors import ModelError
 from pancreasseg.networks.attention_unet import AttentionUNet
 from pancreasseg.networks.fcn3d import FCN3d
+from pancreasseg.networks.mask_rcnn import MaskRCNN
 from pancreasseg.networks.obelisk import ObeliskHybrid, ObeliskUNet
 from pancreasseg.networks.unet3d import UNet3d
 
@@ -19,6 +20,7 @@ _NETWORKS: dict[str, type[nn.Module]] = {
     "obelisk-unet": ObeliskUNet,
     "attention-unet": AttentionUNet,
     "fcn3d": FCN3d,
+    "mask-rcnn": MaskRCNN,
 }
 
 NAMES = tuple(_NETWORKS)
@@ -58,4 +60,4 @@ def build(name: str, **arguments: Any) -> nn.Module:
         ) from error
 
 
-__all__ = ["NAMES", "AttentionUNet", "FCN3d", "ObeliskHybrid", "ObeliskUNet", "UNet3d", "build"]
+__all__ = ["NAMES", "AttentionUNet", "FCN3d", "MaskRCNN", "ObeliskHybrid", "ObeliskUNet", "UNet3d", "build"]

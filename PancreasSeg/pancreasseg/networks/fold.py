@@ -20,7 +20,7 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
         for name, child in children.items():
             follower = _follower(name)
             norm = children.get(follower)
-            if isinstance(child, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
+            if isinstance(child, (nn.Conv2d, nn.Conv3d)) and isinstance(norm, (nn.BatchNorm2d, nn.BatchNorm3d)):
                 setattr(module, name, fuse_conv_bn_eval(child, norm))
                 setattr(module, follower, nn.Identity())
     return network

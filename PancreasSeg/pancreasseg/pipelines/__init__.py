@@ -21,6 +21,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "whole-volume": ("whole-volume",),
     "single-stage": ("segmenter",),
     "hierarchical": ("localizer", "segmenter"),
+    "mask-rcnn": ("localizer", "segmenter"),
 }
 NAMES = tuple(ROLES)
 
@@ -76,6 +77,10 @@ def create(
         from pancreasseg.pipelines.hierarchical import HierarchicalOptions, HierarchicalPipeline
 
         return HierarchicalPipeline(stages[0], stages[1], _settings(HierarchicalOptions, card, name, options))
+    if name == "mask-rcnn":
+        from pancreasseg.pipelines.mask_rcnn import MaskRcnnOptions, MaskRcnnPipeline
+
+        return MaskRcnnPipeline(stages[0], stages[1], _settings(MaskRcnnOptions, card, name, options))
     from pancreasseg.pipelines.single_stage import SingleStageOptions, SingleStagePipeline
 
     return SingleStagePipeline(stages[0], _settings(SingleStageOptions, card, name, options))

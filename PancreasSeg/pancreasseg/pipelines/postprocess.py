@@ -73,6 +73,32 @@ def _joined(labels: np.ndarray, large: np.ndarray, reach: Sequence[float]) -> np
     return np.asarray(pieces & (inner == counts.argmax()))
 
 
+def smooth(mask: np.ndarray, spacing: Sequence[float], radius_mm: float) -> np.ndarray:
+    """Close gaps and notches of a mask, then take away spurs; axes with larger voxels are left alone.
+
+    Args:
+        mask: (K, J, I).
+        spacing: mm along i, j, k.
+        radius_mm: of the ellipsoid that closes and opens.
+
+    Returns:
+        bool (K, J, I).
+    """
+    radius = [int(radius_mm / s + 1e-6) for s in spacing]
+    box = Box.of_mask(mask)
+    if box is None or not any(radius):
+        return mask.astype(bool)
+    # Room on every side: what touches the border must neither be eaten from there nor stick to it.
+    room = [(r, r) for r in reversed(radius)]
+    image = sitk.GetImageFromArray(np.pad(mask[box.slices].astype(np.uint8), room))
+    image = sitk.BinaryMorphologicalClosing(image, radius, sitk.sitkBall)
+    image = sitk.BinaryMorphologicalOpening(image, radius, sitk.sitkBall)
+    inner = tuple(slice(r, r + n) for (r, _), n in zip(room, box.shape, strict=True))
+    result = np.zeros(mask.shape, dtype=bool)
+    result[box.slices] = sitk.GetArrayFromImage(image)[inner] > 0
+    return result
+
+
 def touched_faces(mask: np.ndarray, box: Box, geometry: Geometry) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Faces of ``box`` that the mask inside it touches and that could still grow.
 

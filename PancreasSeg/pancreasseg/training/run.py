@@ -22,7 +22,8 @@ from pancreasseg.models.store import Store
 from pancreasseg.pipelines import create
 from pancreasseg.progress import Progress
 from pancreasseg.training.part import PartLoop
-from pancreasseg.training.recipes.recipe import Recipe
+from pancreasseg.training.recipes.recipe import Part, Recipe
+from pancreasseg.training.slices import SliceLoop
 from pancreasseg.training.team import ALONE, Team
 
 _SETTINGS = "recipe.json"
@@ -76,7 +77,7 @@ def train(
     team.wait()
     loops = []
     for part in recipe.parts:
-        loop = PartLoop(part, cohort, training, output, hardware, team)
+        loop = loop_for(part)(part, cohort, training, output, hardware, team)
         loop.run(progress=progress)
         loops.append(loop)
     home = output
@@ -92,6 +93,11 @@ def train(
     package = _write(folder, {**card, "figures": figures(scores, cohort, fold, command)}, loops)
     team.wait()
     return package
+
+
+def loop_for(part: Part) -> type[PartLoop]:
+    """What trains a network: in slices, or in blocks."""
+    return SliceLoop if part.sampling.kind == "slice" else PartLoop
 
 
 def figures(scores: Sequence[Score], cohort: Cohort, fold: int, command: str) -> list[dict[str, Any]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pancreasseg.errors import InputError
 from pancreasseg.training.recipes.attention import OKTAY, OKTAY_MULTIHEAD
 from pancreasseg.training.recipes.hierarchical import ROTH
+from pancreasseg.training.recipes.mask_rcnn import DOGAN
 from pancreasseg.training.recipes.recipe import Recipe, parse_setting
 from pancreasseg.training.recipes.single import UNET_SINGLE
 from pancreasseg.training.recipes.two_stage import BEST, ZHAO
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (ZHAO, OKTAY, OKTAY_MULTIHEAD, ROTH, UNET_SINGLE, BEST)}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (ZHAO, DOGAN, OKTAY, OKTAY_MULTIHEAD, ROTH, UNET_SINGLE, BEST)
+}
 NAMES = tuple(RECIPES)
 
 

@@ -13,8 +13,8 @@ from pancreasseg.errors import InputError
 from pancreasseg.training.augmentation import Augmentation, BoxJitter
 from pancreasseg.training.loop import Schedule
 
-LOSSES = ("dice", "dice-all", "dice+ce", "weighted-ce", "zhao")
-SAMPLINGS = ("whole", "patch", "box")
+LOSSES = ("dice", "dice-all", "dice+ce", "weighted-ce", "zhao", "mask-rcnn")
+SAMPLINGS = ("whole", "patch", "box", "slice")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Objective:
     """The loss of one network.
 
     Attributes:
-        loss: one of `LOSSES`; see `pancreasseg.training.losses`.
+        loss: one of `LOSSES`; see `pancreasseg.training.losses`. "mask-rcnn" is the sum of that network's own five.
         center_weight: λ of the center loss (Zhao 2019 prints no value; 0.1 is ours).
         center_epochs: epochs with the center loss, then λ is 0 (Zhao 2019: 50).
     """
@@ -42,9 +42,11 @@ class Sampling:
 
     Attributes:
         kind: "whole": a block around the middle of the scan; "patch": a block anywhere; "box": the box around the
-            true mask, enlarged.
+            true mask, enlarged; "slice": an axial slice with its neighbours.
         size: voxels of a block along x, y, z. For "box" the largest block, cut to it where the organ's box is larger.
-        foreground: part of the patches that are centred on a voxel of the pancreas; the others lie anywhere.
+            For "slice" the last number counts the slice and its neighbours.
+        foreground: part of the patches that are centred on a voxel of the pancreas, of the slices that cut it; the
+            others lie anywhere.
         margin_mm, margin_voxels: how much the true box is enlarged on every side.
         jitter: how far the box is from perfect; none by default (Zhao 2019 trains on perfect boxes).
         multiple: sizes of boxes are rounded up to multiples of this.
@@ -98,6 +100,10 @@ class Part:
     deviation: float = 1.0
     patch: tuple[int, int, int] | None = None
     monitored: float = 0.1
+
+    def __post_init__(self) -> None:
+        if (self.sampling.kind == "slice") != (self.objective.loss == "mask-rcnn"):
+            raise ValueError('the loss "mask-rcnn" and examples of the kind "slice" need each other')
 
     @property
     def scale(self) -> float:
