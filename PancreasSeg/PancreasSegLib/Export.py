@@ -1,27 +1,34 @@
-"""The pancreas segment as files for other programs, and its margins as further segments."""
+"""The pancreas segment and its margins as files for other programs."""
 
 from __future__ import annotations
 
 import logging
 import os
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import slicer
+import vtk
 
-from pancreasseg.errors import InputError, OutputError
+from pancreasseg.errors import OutputError
 from pancreasseg.volume import Volume
 from PancreasSegLib import Segments, VolumeNodes
 from PancreasSegLib.Coordinates import geometryOfNode
 from PancreasSegLib.Parameters import Parameters
 
-FILES = {
-    "DICOM SEG": "pancreas.seg.dcm",
-    "RTSTRUCT": "pancreas.rtstruct.dcm",
-    "NIfTI": "pancreas.nii.gz",
-    "NRRD": "pancreas.seg.nrrd",
-    "STL": "pancreas.stl",
+# What the panel calls a format, what the engine calls it, and the name of the file.
+KINDS = {
+    "DICOM SEG": ("dicom-seg", "pancreas.seg.dcm"),
+    "RTSTRUCT": ("rtstruct", "pancreas.rtstruct.dcm"),
+    "NIfTI": ("nifti", "pancreas.nii.gz"),
+    "NRRD": ("nrrd", "pancreas.seg.nrrd"),
+    "STL": ("stl", "pancreas.stl"),
 }
+
+# The tag of segments that `addMargin` has made; its value tells which state of the pancreas they were made from.
+MARGIN_TAG = "PancreasSeg.Margin"
 
 
 def dicomFiles(volumeNode) -> list[str] | None:
@@ -42,69 +49,103 @@ def preflight(parameters: Parameters) -> list:
     """What stands in the way of DICOM export or should be known before it, as findings."""
     from pancreasseg.export.preflight import check_dicom_export
 
-    return check_dicom_export(
-        dicomFiles(parameters.volumeNode), [exportSegment(parameters)], geometryOfNode(parameters.volumeNode)
-    )
+    segments = exportSegments(parameters)
+    findings = check_dicom_export(dicomFiles(parameters.volumeNode), segments, geometryOfNode(parameters.volumeNode))
+    return [*findings, *outdatedMargins(parameters, segments[0].mask)]
 
 
-def exportSegment(parameters: Parameters):
-    """The segment as the engine's writers take it, with the tags that say how it was made."""
+def exportSegments(parameters: Parameters) -> list:
+    """The pancreas, then its margins, as the engine's writers take them."""
+    return [pancreasSegment(parameters), *(marginSegment(parameters, it) for it in marginIds(parameters))]
+
+
+def pancreasSegment(parameters: Parameters):
+    """The pancreas with the tags that say how it was made: by the network, corrected, or drawn by hand."""
     from pancreasseg.export.segment import Algorithm, ExportSegment
 
     node, volumeNode = parameters.segmentationNode, parameters.volumeNode
-    segment = node.GetSegmentation().GetSegment(parameters.segmentId)
     edited = Segments.isEdited(node, parameters.segmentId, volumeNode)
     algorithm = Algorithm.SEMIAUTOMATIC if edited else Algorithm.AUTOMATIC
     if Segments.draftOf(node) is None:
         algorithm = Algorithm.MANUAL
     return ExportSegment(
-        Segments.readMask(node, parameters.segmentId, volumeNode),
-        name=segment.GetName(),
-        algorithm=algorithm,
-        colour=tuple(round(255 * part) for part in segment.GetColor()),
+        Segments.readMask(node, parameters.segmentId, volumeNode), algorithm=algorithm, **_looks(parameters)
     )
 
 
-def write(kind: str, parameters: Parameters, folder: str) -> tuple[Path, tuple]:
-    """Write the segment into a folder under a name of its own; earlier exports stay.
+def marginIds(parameters: Parameters) -> list[str]:
+    """The segments that `addMargin` has made around the pancreas."""
+    segmentation = parameters.segmentationNode.GetSegmentation()
+    identifiers = [segmentation.GetNthSegmentID(number) for number in range(segmentation.GetNumberOfSegments())]
+    return [it for it in identifiers if segmentation.GetSegment(it).HasTag(MARGIN_TAG)]
+
+
+def marginSegment(parameters: Parameters, segmentId: str):
+    """A margin as the engine's writers take it."""
+    from pancreasseg.export.segment import Algorithm, ExportSegment
+
+    node = parameters.segmentationNode
+    kind = vtk.mutable("")
+    node.GetSegmentation().GetSegment(segmentId).GetTag("DICOM.SegmentAlgorithmType", kind)
+    looks = _looks(parameters, segmentId)
+    mask = Segments.readMask(node, segmentId, parameters.volumeNode)
+    return replace(ExportSegment.margin(mask, looks["name"], Algorithm(kind.get())), colour=looks["colour"])
+
+
+def outdatedMargins(parameters: Parameters, pancreas: np.ndarray) -> list:
+    """A finding for each margin that was made from another state of the pancreas (its mask, uint8)."""
+    from pancreasseg.findings.finding import Finding, Severity
+
+    segmentation = parameters.segmentationNode.GetSegmentation()
+    findings = []
+    for identifier in marginIds(parameters):
+        segment, madeFrom = segmentation.GetSegment(identifier), vtk.mutable("")
+        segment.GetTag(MARGIN_TAG, madeFrom)
+        if madeFrom.get() != _fingerprint(pancreas):
+            sentence = (
+                f"The margin '{segment.GetName()}' was made before the pancreas was last changed; "
+                "remove it and add it again."
+            )
+            findings.append(Finding("margin-outdated", Severity.WARNING, sentence))
+    return findings
+
+
+def algorithmOf(parameters: Parameters) -> dict:
+    """Name and version of what made the present result, as the engine's writers take them."""
+    provenance = parameters.result.get("provenance", {})
+    models = " ".join(f"{model['name']} {model['version']}" for model in provenance.get("models", ()))
+    words = (Segments.ALGORITHM_NAME, provenance.get("pipeline", ""), models)
+    named = {"algorithm_name": " ".join(word for word in words if word)}
+    return {**named, "algorithm_version": provenance["version"]} if provenance else named
+
+
+def write(kind: str, parameters: Parameters, folder: str) -> tuple[tuple[Path, ...], tuple]:
+    """Write the pancreas and its margins into a folder under names of their own; earlier exports stay.
 
     Args:
-        kind: a key of `FILES`.
+        kind: a key of `KINDS`.
         parameters: of the CT.
         folder: must exist.
 
     Returns:
-        The file and what a person should know about it, as findings.
+        The files, and what a person should know about them, as findings.
 
     Raises:
         InputError: nothing to export, or what DICOM needs is missing.
         OutputError: the folder cannot be written.
     """
-    path = _freePath(_writable(Path(folder)), FILES[kind])
-    segment = exportSegment(parameters)
-    if not segment.mask.any():
-        raise InputError("segment-empty", f"The segment '{segment.name}' is empty.", "Segment the pancreas first.")
+    from pancreasseg.export.formats import export
+
+    form, name = KINDS[kind]
+    path = _freePath(_writable(Path(folder)), name)
+    segments = exportSegments(parameters)
     geometry = geometryOfNode(parameters.volumeNode)
-    findings: tuple = ()
-    if kind == "DICOM SEG":
-        findings = _writeDicomSeg(path, parameters, segment)
-    elif kind == "RTSTRUCT":
-        from pancreasseg.export.rtstruct import write_rtstruct
-
-        findings = write_rtstruct(path, [segment], geometry, dicomFiles(parameters.volumeNode))
-    elif kind == "NIfTI":
-        from pancreasseg.io.write import write_nifti
-
-        write_nifti(path, segment.mask, geometry)
-    elif kind == "NRRD":
-        from pancreasseg.io.write import write_seg_nrrd
-
-        write_seg_nrrd(path, segment.mask, geometry, automatic=segment.algorithm.value == "AUTOMATIC")
+    files = dicomFiles(parameters.volumeNode)
+    if kind == "DICOM SEG" and _slicersPlugin(parameters) is not None:
+        paths, findings = (path,), _writeBySlicer(path, parameters, segments, files)
     else:
-        from pancreasseg.export.surface import make_surface, write_stl
-
-        write_stl(path, make_surface(segment.mask, geometry))
-    return path, findings
+        paths, findings = export(form, path, segments, geometry, files, **algorithmOf(parameters))
+    return paths, (*findings, *outdatedMargins(parameters, segments[0].mask))
 
 
 def addMargin(parameters: Parameters, millimetres: tuple[float, float, float], *, insideBody: bool) -> str:
@@ -119,53 +160,65 @@ def addMargin(parameters: Parameters, millimetres: tuple[float, float, float], *
         InputError: an empty segment, or margins that cannot be.
     """
     from pancreasseg.export.margins import Margins, body_mask, grow
-    from pancreasseg.export.segment import MARGIN_COLOUR
+    from pancreasseg.export.segment import ExportSegment
 
     node, volumeNode = parameters.segmentationNode, parameters.volumeNode
     image = VolumeNodes.readVolumeNode(volumeNode)
-    mask = Segments.readMask(node, parameters.segmentId, volumeNode)
-    if not mask.any():
-        raise InputError("segment-empty", "The segment is empty.", "Segment the pancreas first.")
+    pancreas = pancreasSegment(parameters)
     x, y, z = millimetres
     margins = x if x == y == z else Margins(x, x, y, y, z, z)
     within = body_mask(Volume(image.array, image.geometry)) if insideBody else None
-    grown = grow(mask, image.geometry, margins, within=within)
-    segmentation = node.GetSegmentation()
+    grown = grow(pancreas.mask, image.geometry, margins, within=within)
     label = f"{x:g} mm" if x == y == z else f"{x:g}/{y:g}/{z:g} mm"
-    colour = [part / 255 for part in MARGIN_COLOUR]
-    identifier = segmentation.AddEmptySegment("", f"{Segments.SEGMENT_NAME} + {label}", colour)
-    Segments.writeMask(np.asarray(grown), node, identifier, volumeNode)
-    Segments.setAlgorithm(segmentation.GetSegment(identifier), "SEMIAUTOMATIC")
+    margin = ExportSegment.margin(np.asarray(grown), f"{Segments.SEGMENT_NAME} + {label}", pancreas.algorithm)
+    segmentation = node.GetSegmentation()
+    identifier = segmentation.AddEmptySegment("", margin.name, [part / 255 for part in margin.colour])
+    segment = segmentation.GetSegment(identifier)
+    segment.SetTerminology(margin.terminology)
+    segment.SetTag(MARGIN_TAG, _fingerprint(pancreas.mask))
+    Segments.setAlgorithm(segment, margin.algorithm.value, algorithmOf(parameters)["algorithm_name"])
+    Segments.writeMask(margin.mask, node, identifier, volumeNode)
     return identifier
 
 
-def _writeDicomSeg(path: Path, parameters: Parameters, segment) -> tuple:
-    """By Slicer's own exporter where it is there and knows the CT, which also puts the file into the database."""
-    files = dicomFiles(parameters.volumeNode)
-    geometry = geometryOfNode(parameters.volumeNode)
-    if getattr(slicer, "dicomDatabase", None) is not None and parameters.volumeNode.GetAttribute("DICOM.instanceUIDs"):
-        try:
-            import DICOMSegmentationPlugin
-        except ImportError:
-            pass  # Slicer before 5.12 has it in an extension
-        else:
-            from pancreasseg.export.preflight import check_dicom_export
-
-            findings = check_dicom_export(files, [segment], geometry)
-            if not any(finding.severity.value == "serious" for finding in findings):
-                _writeBySlicer(DICOMSegmentationPlugin, path, parameters, segment)
-                return tuple(findings)
-    from pancreasseg.export.dicom_seg import write_dicom_seg
-
-    return write_dicom_seg(path, [segment], geometry, files)
+def _looks(parameters: Parameters, segmentId: str = "") -> dict:
+    """Name and colour of a segment, of the pancreas by default."""
+    segment = parameters.segmentationNode.GetSegmentation().GetSegment(segmentId or parameters.segmentId)
+    return {"name": segment.GetName(), "colour": tuple(round(255 * part) for part in segment.GetColor())}
 
 
-def _writeBySlicer(plugin, path: Path, parameters: Parameters, segment) -> None:
-    node = parameters.segmentationNode
-    Segments.setAlgorithmType(node.GetSegmentation().GetSegment(parameters.segmentId), segment.algorithm.value)
-    exporter = plugin.DICOMSegmentationExporter(node)
+def _fingerprint(mask: np.ndarray) -> str:
+    """Tells two masks apart."""
+    return f"{zlib.crc32(np.packbits(mask != 0)):08x}"
+
+
+def _slicersPlugin(parameters: Parameters):
+    """Slicer's own exporter where it is there and knows the CT; it also puts the file into the database."""
+    if getattr(slicer, "dicomDatabase", None) is None or not parameters.volumeNode.GetAttribute("DICOM.instanceUIDs"):
+        return None
     try:
-        exporter.export(str(path.parent), path.name, {"SeriesDescription": segment.name}, [parameters.segmentId])
+        import DICOMSegmentationPlugin
+    except ImportError:
+        return None  # Slicer before 5.12 has it in an extension
+    return DICOMSegmentationPlugin
+
+
+def _writeBySlicer(path: Path, parameters: Parameters, segments: list, files) -> tuple:
+    from pancreasseg.export.preflight import prepare
+    from pancreasseg.export.segment import Algorithm
+
+    # Refuses in plain words what the exporter would end in a traceback for.
+    findings = prepare(files, segments, geometryOfNode(parameters.volumeNode)).findings
+    node = parameters.segmentationNode
+    segment = node.GetSegmentation().GetSegment(parameters.segmentId)
+    if segments[0].algorithm is Algorithm.MANUAL:
+        Segments.setAlgorithmType(segment, Algorithm.MANUAL.value)
+    else:
+        Segments.setAlgorithm(segment, segments[0].algorithm.value, algorithmOf(parameters)["algorithm_name"])
+    exporter = _slicersPlugin(parameters).DICOMSegmentationExporter(node)
+    identifiers = [parameters.segmentId, *marginIds(parameters)]
+    try:
+        exporter.export(str(path.parent), path.name, {"SeriesDescription": segments[0].name}, identifiers)
     except Exception as error:  # the exporter raises whatever dcmqi ended with
         path.unlink(missing_ok=True)
         logging.exception("PancreasSeg: Slicer's DICOM SEG export failed")
@@ -177,6 +230,7 @@ def _writeBySlicer(plugin, path: Path, parameters: Parameters, segment) -> None:
     finally:
         exporter.cleanup()
     slicer.dicomDatabase.insert(str(path))
+    return findings
 
 
 def _isDicom(file: str | None) -> bool:
@@ -198,10 +252,10 @@ def _writable(folder: Path) -> Path:
 
 
 def _freePath(folder: Path, name: str) -> Path:
+    """The path, with a number where files of an earlier export begin with that name; several segments add theirs."""
     stem, dot, suffix = name.partition(".")
-    number = 1
-    path = folder / name
-    while path.exists():
+    free, number = stem, 1
+    while any(folder.glob(f"{free}*{dot}{suffix}")):
         number += 1
-        path = folder / f"{stem}-{number}{dot}{suffix}"
-    return path
+        free = f"{stem}-{number}"
+    return folder / f"{free}{dot}{suffix}"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
+import vtk
 from rt_utils import RTStructBuilder
 from Testing.engine.ct_files import a_series, write_slices
 from Testing.panel.test_panel_run import edit, mask, run
@@ -251,6 +252,98 @@ def test_a_margin_in_mm_becomes_a_segment(panel, ui, selected) -> None:
         sitk.SignedMaurerDistanceMap(image(ours), insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
     )
     np.testing.assert_array_equal(grown != 0, distance <= 6.0 + 1e-4)
+
+
+def nrrd_tags(file: Path) -> dict[str, str]:
+    tags = sitk.ReadImage(str(file)).GetMetaData("Segment0_Tags")
+    return dict(tag.split(":", 1) for tag in tags.split("|") if tag)
+
+
+def test_a_segment_drawn_by_hand_is_exported_as_manual(panel, ui, scene, selected, folder) -> None:
+    run(panel)
+    scene.RemoveNode(Segments.draftOf(panel.session.parameters.segmentationNode))
+    ui.nrrdButton.click()
+    assert nrrd_tags(folder / "pancreas.seg.nrrd")["DICOM.SegmentAlgorithmType"] == "MANUAL"
+
+
+def test_an_export_names_the_pipeline_and_the_model_that_made_it(panel, ui, selected, folder) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    how = {**parameters.result["provenance"], "models": [{"name": "tiny", "version": "2.1", "sha256": ""}]}
+    parameters.result = {**parameters.result, "provenance": {**how, "pipeline": "two-stage", "version": "0.1.0"}}
+    ui.nrrdButton.click()
+    tags = nrrd_tags(folder / "pancreas.seg.nrrd")
+    assert tags["DICOM.SegmentAlgorithmName"] == "PancreasSeg two-stage tiny 2.1 0.1.0"
+    assert tags["DICOM.SegmentAlgorithmType"] == "AUTOMATIC"
+
+
+def test_margins_are_exported_with_the_pancreas_in_one_dicom_object(fromDicom, ui, folder) -> None:
+    ui.marginXSpinBox.value = 4.0
+    ui.addMarginButton.click()
+    ui.dicomSegButton.click()
+    written = highdicom.seg.segread(folder / "pancreas.seg.dcm")
+    assert [written.get_segment_description(n).segment_label for n in (1, 2)] == ["Pancreas", "Pancreas + 4 mm"]
+    description = written.get_segment_description(2)
+    assert description.segmented_property_type.value == "margin"
+    assert description.algorithm_type.value == "AUTOMATIC", "as the pancreas that it was grown from"
+    array = written.get_volume(combine_segments=False).array
+    assert array[..., 1].sum() > array[..., 0].sum() == mask(fromDicom.session.parameters).sum()
+    segmentation = fromDicom.session.parameters.segmentationNode.GetSegmentation()
+    assert "99PANCREASSEG^margin" in segmentation.GetNthSegment(1).GetTerminology()
+
+
+def test_margins_are_files_of_their_own_in_the_other_formats_and_earlier_exports_stay(
+    panel, ui, selected, folder
+) -> None:
+    run(panel)
+    ui.niftiButton.click()
+    ui.insideBodyCheckBox.checked = False
+    ui.addMarginButton.click()
+    ui.niftiButton.click()
+    ui.niftiButton.click()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "pancreas-2-Pancreas-+-5-mm.nii.gz",
+        "pancreas-2-Pancreas.nii.gz",
+        "pancreas-3-Pancreas-+-5-mm.nii.gz",
+        "pancreas-3-Pancreas.nii.gz",
+        "pancreas.nii.gz",
+    ]
+    assert ui.exportMessage.text == "Written: pancreas-3-Pancreas.nii.gz, pancreas-3-Pancreas-+-5-mm.nii.gz."
+
+
+def test_a_margin_of_an_earlier_state_of_the_pancreas_is_told(panel, ui, selected, folder) -> None:
+    run(panel)
+    ui.addMarginButton.click()
+    ui.niftiButton.click()
+    assert "made before" not in ui.exportMessage.text
+    edit(panel.session.parameters)
+    ui.exportSection.collapsed = False
+    assert "was made before the pancreas was last changed" in ui.preflightLabel.text
+    ui.niftiButton.click()
+    assert "remove it and add it again" in ui.exportMessage.text
+
+
+def test_two_margins_of_one_name_are_a_sentence(panel, ui, selected, folder) -> None:
+    run(panel)
+    ui.addMarginButton.click()
+    ui.addMarginButton.click()
+    ui.nrrdButton.click()
+    assert ui.exportMessage.text == "Two segments have the same name. Rename one of them."
+    assert list(folder.iterdir()) == []
+
+
+def test_slicers_exporter_gets_the_margins_and_a_hand_drawn_segment_is_manual(
+    slicersPlugin, fromDicom, ui, scene, folder
+) -> None:
+    ui.addMarginButton.click()
+    parameters = fromDicom.session.parameters
+    segmentation = parameters.segmentationNode.GetSegmentation()
+    scene.RemoveNode(Segments.draftOf(parameters.segmentationNode))
+    ui.dicomSegButton.click()
+    assert Exporter.last.asked[1] == [parameters.segmentId, segmentation.GetNthSegmentID(1)]
+    kind = vtk.mutable("")
+    segmentation.GetSegment(parameters.segmentId).GetTag("DICOM.SegmentAlgorithmType", kind)
+    assert kind.get() == "MANUAL"
 
 
 def test_undo_takes_the_margin_away_again(panel, ui, selected) -> None:

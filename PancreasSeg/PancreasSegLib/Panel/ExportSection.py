@@ -83,15 +83,15 @@ class ExportSection:
             self.preflight()
 
     def onExport(self, kind: str) -> None:
-        """Write one file."""
+        """Write the pancreas and its margins in one format."""
         try:
-            path, findings = Export.write(kind, self.session.parameters, self.session.folder)
+            paths, findings = Export.write(kind, self.session.parameters, self.session.folder)
         except (PancreasSegError, ModuleNotFoundError, OSError) as error:
             showText(self.ui.exportMessage, self.session.sentence(error))
             return
         self.ui.exportFolder.addCurrentPathToHistory()
-        said = " ".join([_("Written: {file}.").format(file=path.name), *(finding.sentence for finding in findings)])
-        showText(self.ui.exportMessage, said)
+        written = _("Written: {files}.").format(files=", ".join(path.name for path in paths))
+        showText(self.ui.exportMessage, " ".join([written, *(finding.sentence for finding in findings)]))
 
     def onIsotropic(self, same: bool) -> None:
         """One margin for all directions, or three."""
