@@ -20,6 +20,7 @@ class Localization:
         candidates: all boxes the pipeline will use when the person does not move ``box`` (Zhao 2019: box 1, box 2).
         coarse: coarse probability on ``coarse_grid``, shape (K, J, I), or None where a pipeline has none.
         coarse_grid: grid of ``coarse``.
+        foreground: probability on ``coarse_grid`` of any organ that a localizer of several organs knows, or None.
         findings: e.g. no pancreas found.
         timings: seconds by stage.
     """
@@ -31,6 +32,7 @@ class Localization:
     coarse_grid: Geometry | None = None
     findings: tuple[Finding, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
+    foreground: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pancreasseg.pipelines.base import Costs, Pipeline, Stage
 from pancreasseg.pipelines.body import TISSUE_HU, body_box, map_box
 from pancreasseg.pipelines.fusion import fuse
 from pancreasseg.pipelines.postprocess import clean
+from pancreasseg.pipelines.whole_volume import winners
 from pancreasseg.progress import Progress
 from pancreasseg.results import Localization, Segmentation
 from pancreasseg.volume import Box, Geometry, Volume
@@ -37,6 +38,7 @@ class HierarchicalOptions:
         tile: output voxels of one pass along x, y, z (Roth 2017: 44, 44, 28).
         overlap: let the tiles of the second network overlap by half and average them; in the paper this gave a point.
         threshold: probability above which a voxel is pancreas, on the native grid.
+        organs: resolve all classes of networks for several organs into ``labels``.
     """
 
     body_hu: float = TISSUE_HU
@@ -45,13 +47,15 @@ class HierarchicalOptions:
     tile: tuple[int, int, int] = (44, 44, 28)
     overlap: bool = True
     threshold: float = 0.5
+    organs: bool = True
 
 
 class HierarchicalPipeline(Pipeline):
     """Body mask, first network inside it, second network inside the dilated foreground of the first.
 
     The second network sees the same grid as the first. Networks of valid convolutions get real surroundings for every
-    tile, air beyond the scan; for others tiles are cut without.
+    tile, air beyond the scan; for others tiles are cut without. Of a first network for several organs the foreground is
+    all of them, as in the paper; the box that is shown is around the pancreas all the same.
 
     Args:
         localizer: the first network.
@@ -82,7 +86,7 @@ class HierarchicalPipeline(Pipeline):
         return (("fine", 3.0), ("fusion", 0.5))
 
     def localize(self, volume: Volume, progress: Progress | None = None) -> Localization:
-        """The box around the candidate region: the first network's foreground, dilated, within the body."""
+        """The box around the first network's pancreas, dilated; around all of its organs where it found no pancreas."""
         progress = progress or Progress()
         progress.plan(self.localizing)
         box = body_box(volume)
@@ -92,26 +96,32 @@ class HierarchicalPipeline(Pipeline):
             hu = to_grid(volume.array[surroundings.slices], volume.geometry.crop(surroundings), grid)
             body = body_mask(hu, self.options.body_hu, self.options.body_steps)
         with progress.stage("coarse"):
-            coarse = self._tiled(self.localizer, array, body, progress, overlap=False)
-        candidate = self._candidate(coarse)
-        found = Box.of_mask(candidate)
+            classes = self._tiled(self.localizer, array, body, progress, overlap=False)
+        coarse = classes[self.localizer.card.pancreas]
+        foreground = classes[1:].sum(axis=0) if len(classes) > 2 else None
+        found = Box.of_mask(self._candidate(coarse))
+        if found is None and foreground is not None:
+            found = Box.of_mask(self._candidate(foreground))
+        surest = float(coarse.max())
         if found is None:
             finding = Finding(
                 "no-pancreas",
                 Severity.SERIOUS,
                 "No pancreas was found in this volume; drag the box over the pancreas and segment again.",
-                round(float(coarse.max()), 3),
+                round(surest, 3),
             )
-            return Localization(box, float(coarse.max()), (), coarse, grid, (finding,), dict(progress.timings))
+            return Localization(box, surest, (), coarse, grid, (finding,), dict(progress.timings))
         region = map_box(found, grid, volume.geometry)
-        score = float(coarse[coarse >= self.options.threshold].mean())
-        return Localization(region, score, (region,), coarse, grid, timings=dict(progress.timings))
+        sure = coarse[coarse >= self.options.threshold]
+        score = float(sure.mean()) if len(sure) else surest
+        timings = dict(progress.timings)
+        return Localization(region, score, (region,), coarse, grid, timings=timings, foreground=foreground)
 
     def segment(self, volume: Volume, region: Localization | Box, progress: Progress | None = None) -> Segmentation:
         """The second network inside the candidate region; in a person's box everywhere."""
         progress = progress or Progress()
         progress.plan(self.segmenting)
-        box = region.clip(volume.geometry) if isinstance(region, Box) else region.box
+        box = region.clip(volume.geometry) if isinstance(region, Box) else self._candidate_box(region, volume)
         found, timings = ((), {}) if isinstance(region, Box) else (region.findings, region.timings)
         with progress.stage("fine"):
             array, grid = self.segmenter.prepare(volume, self._surroundings(self.segmenter, volume, box))
@@ -120,11 +130,15 @@ class HierarchicalPipeline(Pipeline):
                 candidate = to_grid(inside, volume.geometry.crop(box), grid, 0.0, antialias=False) >= 0.5
             else:
                 candidate = self._candidate_on(region, grid)
-            fine = self._tiled(self.segmenter, array, candidate, progress, overlap=self.options.overlap)
+            classes = self._tiled(self.segmenter, array, candidate, progress, overlap=self.options.overlap)
+            fine = classes[self.segmenter.card.pancreas]
         with progress.stage("fusion"):
             inner = _around(fine >= self.options.threshold, grid, volume.geometry, box)
             fused = fuse([from_grid(fine, grid, volume.geometry, inner)], threshold=self.options.threshold)
             organ = clean(fused.mask)
+            labels = None
+            if self.options.organs and len(classes) > 2:
+                labels = paste(*winners(classes, grid, volume.geometry, box), volume.geometry)
         return Segmentation(
             mask=paste(organ.mask, inner, volume.geometry),
             box=inner,
@@ -133,6 +147,7 @@ class HierarchicalPipeline(Pipeline):
             findings=(*found, *progress.notices),
             timings={**timings, **progress.timings},
             provenance=self.provenance(inner),
+            labels=labels,
             second_largest=organ.second_largest,
         )
 
@@ -148,21 +163,28 @@ class HierarchicalPipeline(Pipeline):
         steps = self.options.candidate_steps
         return np.asarray(ndimage.binary_dilation(foreground, iterations=steps)) if steps else foreground
 
+    def _candidate_box(self, region: Localization, volume: Volume) -> Box:
+        """The box around all that the second network looks at."""
+        if region.foreground is None or region.coarse_grid is None:
+            return region.box
+        found = Box.of_mask(self._candidate(region.foreground))
+        return region.box if found is None else map_box(found, region.coarse_grid, volume.geometry).union(region.box)
+
     def _candidate_on(self, region: Localization, grid: Geometry) -> np.ndarray:
         """The candidate region on the second network's grid."""
         if not region.candidates or region.coarse is None or region.coarse_grid is None:
             return np.zeros(grid.shape, dtype=bool)
-        candidate = self._candidate(region.coarse)
+        candidate = self._candidate(region.coarse if region.foreground is None else region.foreground)
         return to_grid(candidate.astype(np.float32), region.coarse_grid, grid, 0.0, antialias=False) >= 0.5
 
     def _tiled(
         self, stage: Stage, array: np.ndarray, where: np.ndarray, progress: Progress, *, overlap: bool
     ) -> np.ndarray:
-        """Pancreas probability where ``where`` is set, 0 elsewhere; only tiles that meet it are computed."""
+        """Class probabilities (classes, K, J, I) where ``where`` is set, 0 elsewhere; other tiles are not run."""
         margin = _margin(stage)
         air = float(stage.card.preprocessing.normalise(np.array([AIR_HU]))[0])
         around = np.pad(array, margin, constant_values=air)
-        total = np.zeros(array.shape, dtype=np.float32)
+        total = np.zeros((len(stage.card.classes), *array.shape), dtype=np.float32)
         count = np.zeros(array.shape, dtype=np.uint8)
         tile = [min(t, n) for t, n in zip(self.options.tile[::-1], array.shape, strict=True)]
         corners = [
@@ -175,9 +197,10 @@ class HierarchicalPipeline(Pipeline):
             region = tuple(slice(c, c + t) for c, t in zip(corner, tile, strict=True))
             seen = tuple(slice(c, c + t + 2 * margin) for c, t in zip(corner, tile, strict=True))
             output = stage.run(np.ascontiguousarray(around[seen]), progress)
-            total[region] += output[stage.card.pancreas]
+            total[(slice(None), *region)] += output
             count[region] += 1
-        return np.where(where, total / np.maximum(count, 1), 0).astype(np.float32)
+        total *= where / np.maximum(count, 1)
+        return total
 
 
 def body_mask(hu: np.ndarray, threshold: float = TISSUE_HU, steps: int = 2) -> np.ndarray:

@@ -129,11 +129,24 @@ def view(
     Returns:
         HU (air where the scan does not reach) and share of pancreas (0 to 1), float32 of shape ``size``.
     """
-    hu, share = _seen(sample, centre, size, augmentation, random, torch.device(device))
+    return view_with_organs(sample, centre, size, augmentation, random, device)[:2]
+
+
+def view_with_organs(
+    sample: Sample,
+    centre: Sequence[float],
+    size: Sequence[int],
+    augmentation: Augmentation,
+    random: np.random.Generator,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """`view` with the sample's label map of organs, uint8 of shape ``size``, where it has one."""
+    hu, share, organs = _seen(sample, centre, size, augmentation, random, torch.device(device))
     axes = [2 - axis for axis, chance in enumerate(augmentation.flip) if chance and random.random() < chance]
     if axes:
         hu, share = hu.flip(axes), share.flip(axes)
-    return scanned(hu, sample.geometry.spacing, augmentation, random), share
+        organs = None if organs is None else organs.flip(axes)
+    return scanned(hu, sample.geometry.spacing, augmentation, random), share, organs
 
 
 def scanned(hu: Tensor, spacing: Sequence[float], augmentation: Augmentation, random: np.random.Generator) -> Tensor:
@@ -216,8 +229,8 @@ def _seen(
     augmentation: Augmentation,
     random: np.random.Generator,
     device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """The block turned, scaled and bent: HU and share."""
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The block turned, scaled and bent: HU, share and organs."""
     shape, block = np.array(sample.hu.shape), np.array([int(n) for n in size])
     spacing = np.array(sample.geometry.spacing[::-1])
     matrix = _matrix(augmentation, random)[::-1, ::-1] * spacing / spacing[:, None]  # voxels to voxels, along k, j, i
@@ -247,7 +260,11 @@ def _seen(
     both = F.grid_sample(
         torch.stack([hu, share])[None], turned, mode="bilinear", padding_mode="zeros", align_corners=False
     )[0]
-    return both[0] + AIR_HU, both[1]
+    if sample.organs is None:
+        return both[0] + AIR_HU, both[1], None
+    organs = torch.from_numpy(sample.organs[part].astype(np.float32)).to(device)
+    nearest = F.grid_sample(organs[None, None], turned, mode="nearest", padding_mode="zeros", align_corners=False)
+    return both[0] + AIR_HU, both[1], nearest[0, 0].to(torch.uint8)
 
 
 def _matrix(augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:

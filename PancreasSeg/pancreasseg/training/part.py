@@ -19,7 +19,7 @@ from pancreasseg.inference.hardware import Hardware
 from pancreasseg.networks import build
 from pancreasseg.networks.fcn3d import FCN3d
 from pancreasseg.training import losses
-from pancreasseg.training.augmentation import Augmentation, jittered_box, view
+from pancreasseg.training.augmentation import Augmentation, jittered_box, view_with_organs
 from pancreasseg.training.loop import Batch, Loop
 from pancreasseg.training.recipes.recipe import Part
 from pancreasseg.training.team import ALONE, Team
@@ -60,7 +60,9 @@ class PartLoop(Loop):
         self.cases, self.monitored = split(cases, part.monitored, part.schedule.seed)
         self._boxes: dict[str, Box] = {}
         torch.manual_seed(part.schedule.seed)
-        super().__init__(part.role, build(part.network, **part.arguments), part.schedule, output, hardware, team)
+        super().__init__(
+            part.role, build(part.network, **part.network_arguments), part.schedule, output, hardware, team
+        )
         if isinstance(self.average, FCN3d):
             self.average.padded = False  # watched as it learns: without invented surroundings
 
@@ -82,17 +84,31 @@ class PartLoop(Loop):
         return pairs
 
     def example(self, case: Case, augmentation: Augmentation, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Network values (1, 1, K, J, I) and truth (1, 2, K, J, I) of one view of a case."""
-        sample = self.cohort.sample(case, self.part.grid)
+        """Network values (1, 1, K, J, I) and truth (1, classes, K, J, I) of one view of a case."""
+        sample = self.cohort.sample(case, self.part.grid, organs=bool(self.part.organs))
         centre, size = self._place(case, sample, random)
-        hu, share = view(sample, centre, size, augmentation, random)
+        hu, share, organs = view_with_organs(sample, centre, size, augmentation, random)
         low, high = self.part.window_hu
         values = hu.clamp(low, high) * self.part.scale + self.part.shift
-        truth = torch.stack((1 - share, share))[None]
+        truth = self._truth(case, share, organs)[None]
         reach = self.part.sampling.candidate_voxels
         if reach:
-            truth = truth * _dilated(share >= 0.5, reach)
+            truth = truth * _dilated(truth[0, 0] <= 0.5, reach)
         return values[None, None], truth
+
+    def _truth(self, case: Case, share: Tensor, organs: Tensor | None) -> Tensor:
+        """Share of every class, (classes, K, J, I); what is not pancreas belongs to the organ there."""
+        part = self.part
+        truth = torch.zeros((len(part.classes), *share.shape))
+        truth[0] = 1 - share
+        if organs is not None and case.organs is not None:
+            known = {name: index for index, name in enumerate(part.classes)}
+            own = torch.tensor([0, *(known.get(name, 0) for name in case.organs.names)])
+            there = own[organs.long()]
+            for index in there.unique():
+                truth[index] = (1 - share) * (there == index)
+        truth[part.pancreas] = share
+        return truth
 
     def loss(self, outputs: Any, truth: Tensor, step: int) -> Tensor:
         """The part's loss, on all levels that the network returns; without the rim that valid convolutions lose."""
@@ -106,7 +122,8 @@ class PartLoop(Loop):
         for case in self.monitored:
             x, truth = self.example(case, _STILL, np.random.default_rng([self.schedule.seed, 3]))
             logits = self.forward(self.average, x).float()
-            mask, reference = logits.softmax(1)[0, 1].cpu() >= 0.5, _middle(truth, logits)[0, 1] >= 0.5
+            organ = self.part.pancreas
+            mask, reference = logits.softmax(1)[0, organ].cpu() >= 0.5, _middle(truth, logits)[0, organ] >= 0.5
             total = int(mask.sum()) + int(reference.sum())
             found.append(2 * int((mask & reference).sum()) / total if total else 1.0)
         return float(np.mean(found)) if found else math.nan
@@ -115,7 +132,7 @@ class PartLoop(Loop):
         settings = self.part.objective
         if settings.loss == "zhao":
             weight = losses.center_weight(self.epoch(step), settings.center_weight, settings.center_epochs)
-            return partial(losses.zhao, center=weight)
+            return partial(losses.zhao, center=weight, organ=self.part.pancreas)
         plain: dict[str, losses.Loss] = {
             "dice": losses.soft_dice,
             "dice-all": partial(losses.soft_dice, background=True),
@@ -155,7 +172,12 @@ class PartLoop(Loop):
         return box.clip(sample.geometry)
 
     def _voxel(self, case: Case, sample: Sample, random: np.random.Generator) -> np.ndarray:
-        """Index (k, j, i) of some voxel of the pancreas."""
+        """Index (k, j, i) of some voxel of the pancreas; of several organs, half of the times of one of the others."""
+        if sample.organs is not None and case.organs is not None and random.random() < 0.5:
+            others = [n for n, name in enumerate(case.organs.names, start=1) if name in self.part.organs]
+            organ = np.flatnonzero(sample.organs == others[int(random.integers(len(others)))])
+            if len(organ):  # a gallbladder may have been removed
+                return np.array(np.unravel_index(organ[int(random.integers(len(organ)))], sample.organs.shape))
         box = self._box(case, sample)
         inside = np.argwhere(np.asarray(sample.truth[box.slices]) > 127)
         if len(inside) == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pancreasseg.cohorts import Grid
+from pancreasseg.cohorts.organs import SEVEN
 from pancreasseg.training.augmentation import Augmentation
 from pancreasseg.training.loop import Schedule
 from pancreasseg.training.recipes.recipe import Objective, Part, Published, Recipe, Sampling
@@ -12,8 +13,9 @@ _CHANNELS = {"channels": [32, 64, 128, 256]}
 #: Published: momentum. Not published, ours: learning rate and steps.
 _SCHEDULE = Schedule(steps=20_000, optimiser="sgd", momentum=0.99, learning_rate=1e-3, every=500)
 
-#: Published: network, tile, half resolution, class weights, SGD momentum, body mask, five dilations. The second network
-#: of the paper learns inside what the first one finds; here inside the dilated truth, so that both train independently.
+#: Published: network, tile, half resolution, seven organs, class weights, SGD momentum, body mask, five dilations.
+#: Where a cohort has labels of the pancreas alone, that is what is learned. The second network of the paper learns
+#: inside what the first one finds; here inside the dilated truth, so that both train independently.
 ROTH = Recipe(
     name="roth2017",
     title="Hierarchical 3D FCN (Roth 2017)",
@@ -28,6 +30,7 @@ ROTH = Recipe(
             objective=Objective("weighted-ce"),
             augmentation=Augmentation(),
             schedule=_SCHEDULE,
+            organs=SEVEN,
         ),
         Part(
             role="segmenter",
@@ -38,6 +41,7 @@ ROTH = Recipe(
             objective=Objective("weighted-ce"),
             augmentation=Augmentation(),
             schedule=_SCHEDULE,
+            organs=SEVEN,
         ),
     ),
     published=Published(
@@ -45,8 +49,5 @@ ROTH = Recipe(
         "Its figures are from 150 CTs of the authors' own.",
         figures={"cases": "150, own CTs", "DSC %": "82.2 ± 10.2", "min": "1.8", "max": "92.2"},
     ),
-    notes=(
-        "Body mask; a network of valid convolutions at half resolution; a second one inside what the first found.",
-        "Trained for the pancreas alone.",
-    ),
+    notes=("Body mask; a network of valid convolutions at half resolution; a second one inside what the first found.",),
 )

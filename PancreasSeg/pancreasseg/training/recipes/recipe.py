@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from pancreasseg.cohorts import Grid
+from pancreasseg.cohorts.organs import PANCREAS
 from pancreasseg.errors import InputError
 from pancreasseg.training.augmentation import Augmentation, BoxJitter
 from pancreasseg.training.loop import Schedule
@@ -85,6 +86,8 @@ class Part:
         patch: sliding window at inference along x, y, z; None for one pass over the region.
         monitored: part of the training cases that is kept for watching the training and for the early stop. The cases
             of the held-out fold are never looked at.
+        organs: classes that the network learns, the pancreas among them, where the cohort has labels of them; () for
+            the pancreas alone.
     """
 
     role: str
@@ -100,10 +103,13 @@ class Part:
     deviation: float = 1.0
     patch: tuple[int, int, int] | None = None
     monitored: float = 0.1
+    organs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.sampling.kind == "slice") != (self.objective.loss == "mask-rcnn"):
             raise ValueError('the loss "mask-rcnn" and examples of the kind "slice" need each other')
+        if self.organs and (PANCREAS not in self.organs or self.sampling.kind == "slice"):
+            raise ValueError("the organs must have the pancreas among them, and slices have no other")
 
     @property
     def scale(self) -> float:
@@ -115,16 +121,31 @@ class Part:
         """Added after `scale`."""
         return -self.window_hu[0] * self.scale - self.mean / self.deviation
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the network's outputs, the background first."""
+        return ("background", *(self.organs or (PANCREAS,)))
+
+    @property
+    def pancreas(self) -> int:
+        """The output that is the pancreas."""
+        return self.classes.index(PANCREAS)
+
+    @property
+    def network_arguments(self) -> dict[str, Any]:
+        """`arguments` with the number of outputs."""
+        return {**self.arguments, "classes": len(self.classes)} if self.organs else self.arguments
+
     def card(self) -> dict[str, Any]:
         """The entry of the trained network in ``model.json``."""
         native = self.grid.spacing_mm is None
         return {
             "role": self.role,
             "network": self.network,
-            "arguments": self.arguments,
+            "arguments": self.network_arguments,
             "members": [self.role],
-            "classes": ["background", "pancreas"],
-            "pancreas": 1,
+            "classes": list(self.classes),
+            "pancreas": self.pancreas,
             "preprocessing": {
                 "orientation": "LPS",
                 "array_axes": "kji",
@@ -182,6 +203,29 @@ class Recipe:
             "no-such-setting",
             f'The recipe {self.name} has no network "{role}"; it has {", ".join(p.role for p in self.parts)}.',
         )
+
+    def for_organs(self, available: Sequence[str]) -> Recipe:
+        """The recipe as the labels of a cohort allow; a last note says for what its networks are trained.
+
+        Args:
+            available: organs that all cases have labels of, see `Cohort.organs`.
+
+        Returns:
+            The recipe itself when it is for the pancreas alone.
+        """
+        wanted = tuple(dict.fromkeys(organ for part in self.parts for organ in part.organs))
+        if not wanted:
+            return self
+        learned = [organ for organ in wanted if organ in available]
+        missing = [organ for organ in wanted if organ not in available and organ != PANCREAS]
+        note = f"Trained for {', '.join(learned)}." if len(learned) > 1 else "Trained for the pancreas alone."
+        if missing:
+            note += f" Not all cases of the cohort have labels of {', '.join(missing)}."
+        parts = []
+        for part in self.parts:
+            organs = tuple(organ for organ in part.organs if organ in available)
+            parts.append(replace(part, organs=organs if len(organs) > 1 else ()))
+        return replace(self, parts=tuple(parts), notes=(*self.notes, note))
 
     def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
         """A recipe with single settings changed.
