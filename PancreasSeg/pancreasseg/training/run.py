@@ -15,6 +15,7 @@ from pancreasseg.cohorts import Cohort
 from pancreasseg.errors import InputError
 from pancreasseg.evaluation.report import describe, evaluate
 from pancreasseg.evaluation.scores import Score, column
+from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.atomic import atomic_write, prepare_folder
 from pancreasseg.models.package import ModelPackage, write_package
@@ -67,13 +68,18 @@ def train(
     """
     progress = progress or Progress()
     training, held_out = cohort.fold(fold)
+    fitted = recipe.for_organs(cohort.organs)
+    if fitted is not recipe:
+        progress.notice(Finding("organs", Severity.INFO, fitted.notes[-1]))
+        recipe = fitted
     prepare_folder(output)
     _claim(output, recipe, cohort, fold, team)
     progress.plan([("resample", 0.1 * sum(part.schedule.steps for part in recipe.parts))])
     progress.plan([(part.role, float(part.schedule.steps)) for part in recipe.parts])
     progress.plan([("evaluate", 0.2 * sum(part.schedule.steps for part in recipe.parts))])
     if team.leads:
-        cohort.fill([part.grid for part in recipe.parts], training, progress)
+        organs = any(part.organs for part in recipe.parts)
+        cohort.fill([part.grid for part in recipe.parts], training, progress, organs=organs)
     team.wait()
     loops = []
     for part in recipe.parts:
