@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from bright_model import THRESHOLD_HU
+from Testing.engine.bright_model import THRESHOLD_HU
 from torch import nn
 
 from pancreasseg import networks

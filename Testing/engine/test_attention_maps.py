@@ -10,8 +10,8 @@ import PIL.Image
 import pytest
 import SimpleITK as sitk
 import torch
-from attentive_model import ARGUMENTS, NAMES, write_attentive_model
-from bright_model import a_patient, write_bright_model
+from Testing.engine.attentive_model import ARGUMENTS, NAMES, write_attentive_model
+from Testing.engine.bright_model import a_patient, write_bright_model
 
 from pancreasseg.cli.main import main
 from pancreasseg.errors import Cancelled, InputError, ModelError, OutputError

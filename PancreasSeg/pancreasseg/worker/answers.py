@@ -9,6 +9,7 @@ from pancreasseg.errors import PancreasSegError
 from pancreasseg.progress import Update
 from pancreasseg.volume import Geometry
 from pancreasseg.worker.codec import (
+    AttentionReader,
     SegmentationReader,
     error_fields,
     error_from,
@@ -27,7 +28,8 @@ class Event:
         request: its id, as the call returned it.
         name: "progress", "notice", "ready", "result" or "error"; the last three end the request.
         value: an `Update`, a `Finding`, or the request's result: a dict (hello), the findings (load), a
-            `Localization` (without its coarse map), a `Segmentation` or a `Measured`; a `PancreasSegError` for "error".
+            `Localization` (without its coarse map), a `Segmentation`, an `Attention` or a `Measured`; a
+            `PancreasSegError` for "error".
         fields: the event as it came over the pipe.
     """
 
@@ -52,8 +54,8 @@ class Pending:
         silent: sent by the client itself while starting.
         replaces: the file of the CT before, for load.
         cancelled_at: when the person gave it up.
-        reader: takes in the arrays of a segmentation that is ready.
-        fields: of that segmentation.
+        reader: takes in the arrays of a result that is ready.
+        fields: of that result.
     """
 
     name: str
@@ -61,12 +63,12 @@ class Pending:
     silent: bool = False
     replaces: str | None = None
     cancelled_at: float | None = None
-    reader: SegmentationReader | None = None
+    reader: SegmentationReader | AttentionReader | None = None
     fields: dict[str, Any] = field(default_factory=dict)
 
 
 def value_of(message: Message, request: str) -> Any:
-    """The value of an event about a request; a segmentation's arrays are read by `SegmentationReader`."""
+    """The value of an event about a request; arrays are read by a reader of `codec`."""
     fields = message.fields
     if message.name == "error":
         return error_from(fields)

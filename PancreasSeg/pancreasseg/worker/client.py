@@ -16,7 +16,7 @@ import numpy as np
 from pancreasseg.errors import Cancelled, PancreasSegError
 from pancreasseg.volume import Box, Geometry
 from pancreasseg.worker.answers import Event, Pending, failure, value_of
-from pancreasseg.worker.codec import SegmentationReader, files_in
+from pancreasseg.worker.codec import READERS, files_in
 from pancreasseg.worker.folder import ExchangeFolder, Upload
 from pancreasseg.worker.process import END_SECONDS, Held, WorkerProcess
 from pancreasseg.worker.protocol import FINAL, PROTOCOL, Message, Request
@@ -189,6 +189,18 @@ class WorkerClient:
         parameters = self._run(pipeline, model, device, precision, options)
         return self._send("segment", {**parameters, "box": None if box is None else box.bounds()})
 
+    def attention(self, box: Box, maps: Collection[str] | None = None, **settings: Any) -> int:
+        """Ask where a network with attention gates looks in the loaded CT.
+
+        Args:
+            box: the region.
+            maps: which of `pancreasseg.pipelines.attention.map_names`; all by default.
+            settings: ``pipeline`` and so on, as for `segment`.
+        """
+        chosen = {"pipeline": None, "model": None, "device": "auto", "precision": "auto", "options": None, **settings}
+        wanted = None if maps is None else list(maps)
+        return self._send("attention", {**self._run(**chosen), "box": box.bounds(), "maps": wanted})
+
     def cancel(self, request: int | None = None) -> None:
         """End one request, or all of them, with a `Cancelled` error within half a second."""
         now = time.monotonic()
@@ -320,9 +332,9 @@ class WorkerClient:
         if message.id is None or pending is None:
             self._discard(message)
             return []
-        if message.name == "result" and pending.name == "segment":
-            assert pending.geometry is not None  # noqa: S101  (the worker segments only what was loaded)
-            pending.reader = SegmentationReader(message.fields, pending.geometry, self._exchange())
+        if message.name == "result" and pending.name in READERS:
+            assert pending.geometry is not None  # noqa: S101  (the worker runs only on what was loaded)
+            pending.reader = READERS[pending.name](message.fields, pending.geometry, self._exchange())
             pending.fields = message.fields
             return []
         if message.name in FINAL:

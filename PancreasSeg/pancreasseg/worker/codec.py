@@ -26,7 +26,7 @@ from pancreasseg.errors import (
 )
 from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.measurement import Code, Measurement
-from pancreasseg.results import Localization, Provenance, Segmentation
+from pancreasseg.results import Attention, Localization, Provenance, Segmentation
 from pancreasseg.volume import Box, Geometry
 from pancreasseg.worker.folder import ExchangeFolder
 
@@ -157,6 +157,51 @@ class SegmentationReader:
         )
 
 
+def attention_fields(attention: Attention, folder: ExchangeFolder, request: int) -> Fields:
+    """Attention maps; they are written to ``folder`` under names with the request's id.
+
+    Raises:
+        OutputError: the disk is full.
+    """
+    maps = {name: {"file": folder.write(f"{name}-{request}", array)} for name, array in attention.maps.items()}
+    return {"box": attention.box.bounds(), "maps": maps}
+
+
+class AttentionReader:
+    """Reads what `attention_fields` wrote, a map at a time, and deletes the files; made as `SegmentationReader`."""
+
+    def __init__(self, fields: Mapping[str, Any], _geometry: Geometry, folder: ExchangeFolder) -> None:
+        self._box = Box.from_bounds(fields["box"])
+        self._folder = folder
+        self._left = [(name, part["file"]) for name, part in fields["maps"].items()]
+        self._maps: dict[str, np.ndarray] = {}
+
+    def advance(self, seconds: float = math.inf) -> bool:
+        """Read on, at least one map and no further one after ``seconds``; true when there is nothing left.
+
+        Raises:
+            RunError: a map is missing or damaged.
+        """
+        end = time.monotonic() + seconds
+        while self._left:
+            name, file = self._left.pop(0)
+            self._maps[name] = self._folder.take(file)
+            if time.monotonic() > end:
+                break
+        return not self._left
+
+    def result(self) -> Attention:
+        """The maps, once all are read."""
+        return Attention(self._box, self._maps)
+
+
+#: What takes in the arrays of a result, by request.
+READERS: dict[str, type[SegmentationReader] | type[AttentionReader]] = {
+    "segment": SegmentationReader,
+    "attention": AttentionReader,
+}
+
+
 @dataclass(frozen=True)
 class Measured:
     """The answer to ``measure``.
@@ -195,5 +240,5 @@ def measured_from(fields: Mapping[str, Any]) -> Measured:
 def files_in(fields: Mapping[str, Any]) -> Iterator[str]:
     """The array files that an event names."""
     for value in fields.values():
-        if isinstance(value, Mapping) and "file" in value:
-            yield value["file"]
+        if isinstance(value, Mapping):
+            yield from [value["file"]] if "file" in value else files_in(value)

@@ -6,6 +6,7 @@ Requests and their parameters:
 ``load``      file, geometry, source, allow -> findings
 ``localize``  volume (its file), pipeline, model, device, precision, options -> box, score, candidates ...
 ``segment``   the same, and box (or null for the localizer's) -> mask, probability, agreement, labels, box, findings ...
+``attention`` the same, and box and maps (names, or null for all) -> box, maps (a file each)
 ``measure``   mask, hu, reference (files; reference may be null), geometry -> own, against
 ``cancel``    target (or null for all) -> cancelled: the ids that will end
 ``shutdown``  -> nothing; the process ends
@@ -38,7 +39,14 @@ from pancreasseg.findings.finding import Finding
 from pancreasseg.progress import Progress, Update
 from pancreasseg.results import Localization
 from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.worker.codec import Measured, error_fields, localization_fields, measured_fields, segmentation_fields
+from pancreasseg.worker.codec import (
+    Measured,
+    attention_fields,
+    error_fields,
+    localization_fields,
+    measured_fields,
+    segmentation_fields,
+)
 from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.protocol import PROTOCOL, Message, Request
 from pancreasseg.worker.warm import Settings, Warm, no_volume
@@ -170,7 +178,7 @@ class Server:
     def _answer(self, request: Request) -> None:
         started = time.monotonic()
         try:
-            if request.name in ("localize", "segment") and self._stopped(request.id):
+            if request.name in ("localize", "segment", "attention") and self._stopped(request.id):
                 raise Cancelled
             if request.name not in ("hello", "shutdown") and self._refusal is not None:
                 raise self._refusal
@@ -196,6 +204,8 @@ class Server:
             return self._localize(request)
         if request.name == "segment":
             return self._segment(request)
+        if request.name == "attention":
+            return self._attention(request)
         if request.name == "measure":
             return self._measure(request.parameters)
         return {}  # shutdown
@@ -254,6 +264,20 @@ class Server:
             **segmentation_fields(result, self._folder, request.id),
             "localization": None if localization is None else localization_fields(localization),
         }
+
+    def _attention(self, request: Request) -> dict[str, Any]:
+        from pancreasseg.pipelines.attention import attention_maps, gated_stage
+
+        assert self._folder is not None  # noqa: S101  (hello came first)
+        key, settings, progress = self._prepare(request)
+        try:
+            box = Box.checked(request.parameters["box"], self._warm.volume.geometry)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _malformed("attention") from error
+        progress.plan([("attention", 1.0)])
+        stage = gated_stage(self._warm.pipeline(key, settings))
+        maps = attention_maps(stage, self._warm.volume, box, progress, names=request.parameters.get("maps"))
+        return attention_fields(maps, self._folder, request.id)
 
     def _measure(self, parameters: dict[str, Any]) -> dict[str, Any]:
         from pancreasseg.measure.measurements import compare, measure
