@@ -110,6 +110,8 @@ class Parameters:
         referenceNode, referenceSegmentId: what statistics compare with instead of the AI draft.
         agreementNode: the map of where the voters differed, as a volume.
         agreementShown: a person wants that map laid over this CT.
+        attentionNode, attentionMap: the map of where the network looked, as a volume, and which one it is.
+        attentionShown: a person wants that map laid over this CT.
     """
 
     volumeNode = _Reference()
@@ -128,6 +130,9 @@ class Parameters:
     referenceSegmentId = _Text()
     agreementNode = _Reference()
     agreementShown = _Flag()
+    attentionNode = _Reference()
+    attentionMap = _Text()
+    attentionShown = _Flag()
     _result = _Text()
 
     def __init__(self, node) -> None:

@@ -7,7 +7,7 @@ import html
 import slicer
 from slicer.i18n import tr as _
 
-from PancreasSegLib import Agreement
+from PancreasSegLib import Agreement, Overlay
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
 
 COLOURS = {"serious": "#c62828", "warning": "#b26a00", "info": "#1565c0"}
@@ -59,9 +59,9 @@ class SegmentSection:
             Agreement.showAgreement(self.session.parameters, shown)
 
     def selected(self) -> None:
-        """Another CT is selected, or a scene was loaded: its agreement map lies over it as it was left."""
+        """Another CT is selected, or a scene was loaded: its map lies over it as it was left."""
         if self.session.parameters is not None:
-            Agreement.followSelection(self.session.parameters)
+            Overlay.followSelection(self.session.parameters)
 
     def showProgress(self, update) -> None:
         """Stage, share done and time left."""
