@@ -78,6 +78,8 @@ def test_the_published_settings_are_in_the_recipes():
     oktay = recipes.get("oktay2018").part("segmenter")
     assert (oktay.schedule.batch, oktay.schedule.learning_rate, oktay.schedule.weight_decay) == (2, 1e-4, 1e-6)
     assert oktay.patch == (160, 160, 96)
+    dogan = recipes.get("dogan2021")
+    assert dogan.options["margin_mm"] == dogan.part("segmenter").sampling.margin_mm == 16
     roth = recipes.get("roth2017").part("localizer")
     assert (roth.schedule.optimiser, roth.schedule.momentum, roth.grid.decimation) == ("sgd", 0.99, 2)
     assert roth.sampling.size == (132, 132, 116)
@@ -92,6 +94,8 @@ def test_settings_change_by_path_for_one_network_or_all():
     assert [part.schedule.steps for part in recipe.parts] == [9, 9]
     assert recipe.part("segmenter").arguments["norm"] == "batch"
     assert recipes.get("zhao2019").part("localizer").schedule.steps > 9
+    dogan = recipes.get("dogan2021").with_settings({"options.score": 0.5})
+    assert (dogan.options["score"], dogan.options["margin_mm"]) == (0.5, 16.0)
     assert parse_setting("*.schedule.steps=5") == ("*.schedule.steps", 5)
     assert parse_setting("a.objective.loss=dice+ce") == ("a.objective.loss", "dice+ce")
 
@@ -106,6 +110,9 @@ def test_settings_change_by_path_for_one_network_or_all():
         ("*.schedule.steps", True, "cannot be"),
         ("*.objective.loss", "luck", "not one of"),
         ("*.schedule", 3, "cannot be"),
+        ("options.luck", 1, "no setting"),
+        ("options.recrops", "often", "cannot be"),
+        ("localizer.sampling.kind", "slice", "need each other"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(path, value, said):
