@@ -18,14 +18,8 @@ from PancreasSegLib import Segments, VolumeNodes
 from PancreasSegLib.Coordinates import geometryOfNode
 from PancreasSegLib.Parameters import Parameters
 
-# What the panel calls a format, what the engine calls it, and the name of the file.
-KINDS = {
-    "DICOM SEG": ("dicom-seg", "pancreas.seg.dcm"),
-    "RTSTRUCT": ("rtstruct", "pancreas.rtstruct.dcm"),
-    "NIfTI": ("nifti", "pancreas.nii.gz"),
-    "NRRD": ("nrrd", "pancreas.seg.nrrd"),
-    "STL": ("stl", "pancreas.stl"),
-}
+# What the panel calls a format, and what the engine does.
+KINDS = {"DICOM SEG": "dicom-seg", "RTSTRUCT": "rtstruct", "NIfTI": "nifti", "NRRD": "nrrd", "STL": "stl"}
 
 # The tag of segments that `addMargin` has made; its value tells which state of the pancreas they were made from.
 MARGIN_TAG = "PancreasSeg.Margin"
@@ -134,17 +128,16 @@ def write(kind: str, parameters: Parameters, folder: str) -> tuple[tuple[Path, .
         InputError: nothing to export, or what DICOM needs is missing.
         OutputError: the folder cannot be written.
     """
-    from pancreasseg.export.formats import export
+    from pancreasseg.export.formats import FILE_NAMES, export
 
-    form, name = KINDS[kind]
-    path = _freePath(_writable(Path(folder)), name)
+    path = _freePath(_writable(Path(folder)), FILE_NAMES[KINDS[kind]])
     segments = exportSegments(parameters)
     geometry = geometryOfNode(parameters.volumeNode)
     files = dicomFiles(parameters.volumeNode)
     if kind == "DICOM SEG" and _slicersPlugin(parameters) is not None:
         paths, findings = (path,), _writeBySlicer(path, parameters, segments, files)
     else:
-        paths, findings = export(form, path, segments, geometry, files, **algorithmOf(parameters))
+        paths, findings = export(KINDS[kind], path, segments, geometry, files, **algorithmOf(parameters))
     return paths, (*findings, *outdatedMargins(parameters, segments[0].mask))
 
 
@@ -159,18 +152,13 @@ def addMargin(parameters: Parameters, millimetres: tuple[float, float, float], *
     Raises:
         InputError: an empty segment, or margins that cannot be.
     """
-    from pancreasseg.export.margins import Margins, body_mask, grow
-    from pancreasseg.export.segment import ExportSegment
+    from pancreasseg.export.margins import body_mask, margin_segment
 
     node, volumeNode = parameters.segmentationNode, parameters.volumeNode
     image = VolumeNodes.readVolumeNode(volumeNode)
     pancreas = pancreasSegment(parameters)
-    x, y, z = millimetres
-    margins = x if x == y == z else Margins(x, x, y, y, z, z)
     within = body_mask(Volume(image.array, image.geometry)) if insideBody else None
-    grown = grow(pancreas.mask, image.geometry, margins, within=within)
-    label = f"{x:g} mm" if x == y == z else f"{x:g}/{y:g}/{z:g} mm"
-    margin = ExportSegment.margin(np.asarray(grown), f"{Segments.SEGMENT_NAME} + {label}", pancreas.algorithm)
+    margin = margin_segment(pancreas, image.geometry, millimetres, within=within)
     segmentation = node.GetSegmentation()
     identifier = segmentation.AddEmptySegment("", margin.name, [part / 255 for part in margin.colour])
     segment = segmentation.GetSegment(identifier)

@@ -39,6 +39,11 @@ def add_input(command: argparse.ArgumentParser) -> None:
         type=Path,
         help="the CT: a NIfTI, NRRD or MetaImage file, or a folder with one DICOM series",
     )
+    add_series(command)
+
+
+def add_series(command: argparse.ArgumentParser) -> None:
+    """Which of several series, and what to accept of it."""
     command.add_argument(
         "--series",
         metavar="NUMBER|NAME",
@@ -86,11 +91,14 @@ def read_input(options: argparse.Namespace, progress: Progress) -> Volume:
     """
     from pancreasseg.io.read import read_volume
 
-    series = options.series
-    if series is not None and series.isdecimal():
-        series = int(series)
     with progress.stage("read"):
-        return read_volume(options.input, series=series, allow=options.allow)
+        return read_volume(options.input, series=series_of(options), allow=options.allow)
+
+
+def series_of(options: argparse.Namespace) -> int | str | None:
+    """The series as a number where it is one."""
+    series: str | None = options.series
+    return int(series) if series is not None and series.isdecimal() else series
 
 
 def check_input(options: argparse.Namespace) -> None:

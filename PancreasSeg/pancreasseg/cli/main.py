@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pancreasseg import __version__
-from pancreasseg.cli import console, data, demo, evaluate, localize, measure, models, segment, train, worker
+from pancreasseg.cli import console, data, demo, evaluate, export, localize, measure, models, segment, train, worker
 from pancreasseg.errors import Cancelled, PancreasSegError, UnexpectedError, explain
 
 _DESCRIPTION = """\
@@ -26,7 +26,7 @@ written, 6 the computation failed, 70 a mistake in the program, 130 cancelled.
 
 This is research software: it is not a medical device.
 """
-_COMMANDS = (segment, localize, measure, models, data, train, evaluate, demo, worker)
+_COMMANDS = (segment, localize, measure, export, models, data, train, evaluate, demo, worker)
 
 
 class UsageError(PancreasSegError):

@@ -22,7 +22,16 @@ FORMATS = {
     "nrrd": ".seg.nrrd",
     "stl": ".stl",
 }
-_DICOM = ("dicom-seg", "rtstruct")
+#: Formats that refer to the DICOM series of the CT.
+DICOM = ("dicom-seg", "rtstruct")
+#: Names for files of the pancreas that can lie in one folder.
+FILE_NAMES = {
+    "dicom-seg": "pancreas.seg.dcm",
+    "rtstruct": "pancreas.rtstruct.dcm",
+    "nifti": "pancreas.nii.gz",
+    "nrrd": "pancreas.seg.nrrd",
+    "stl": "pancreas.stl",
+}
 
 
 def export(

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from pancreasseg.errors import InputError
+from pancreasseg.export.segment import ExportSegment
 from pancreasseg.pipelines.body import TISSUE_HU
 from pancreasseg.volume import Box, Geometry, Volume
 
@@ -85,6 +86,31 @@ def grow(
     result: np.ndarray = np.zeros(geometry.shape, dtype=np.uint8)
     result[box.slices] = grown | inside
     return result
+
+
+def margin_segment(
+    pancreas: ExportSegment,
+    geometry: Geometry,
+    millimetres: tuple[float, float, float],
+    *,
+    within: np.ndarray | None = None,
+) -> ExportSegment:
+    """The pancreas with a margin, named after it.
+
+    Args:
+        pancreas: what is enlarged.
+        geometry: grid of its mask.
+        millimetres: towards right and left, front and back, head and feet.
+        within: as for `grow`.
+
+    Raises:
+        InputError: as for `grow`.
+    """
+    x, y, z = millimetres
+    same = x == y == z
+    grown = grow(pancreas.mask, geometry, x if same else Margins(x, x, y, y, z, z), within=within)
+    label = f"{x:g} mm" if same else f"{x:g}/{y:g}/{z:g} mm"
+    return ExportSegment.margin(grown, f"{pancreas.name} + {label}", pancreas.algorithm)
 
 
 def ring(

@@ -6,6 +6,7 @@ Format: https://slicer.readthedocs.io/en/latest/user_guide/modules/segmentations
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -82,6 +83,22 @@ def encode_seg_nrrd(
     ]
     header = "\n".join(lines) + "\n\n"
     return header.encode("utf-8") + gzip.compress((mask != 0).astype(np.uint8).tobytes(), compresslevel=1, mtime=0)
+
+
+def tags_of(keys: Mapping[str, str], name: str) -> dict[str, str]:
+    """The tags of one segment of a .seg.nrrd, such as "DICOM.SegmentAlgorithmType"; empty where it has none.
+
+    Args:
+        keys: the file's key-value pairs.
+        name: of the segment; upper or lower case does not matter.
+    """
+    index = 0
+    while f"Segment{index}_Name" in keys:
+        if keys[f"Segment{index}_Name"].casefold().strip() == name.casefold().strip():
+            tags = keys.get(f"Segment{index}_Tags", "").split("|")
+            return {key: value for key, _, value in (tag.partition(":") for tag in tags) if key}
+        index += 1
+    return {}
 
 
 def _vector(values: np.ndarray) -> str:

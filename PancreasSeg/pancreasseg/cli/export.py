@@ -1,0 +1,192 @@
+"""``pancreasseg export``: a mask as files for planning systems and archives, with margins in mm."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pancreasseg.cli import console
+from pancreasseg.cli.arguments import Commands, add_command, add_series, series_of
+from pancreasseg.errors import InputError
+
+if TYPE_CHECKING:
+    from pancreasseg.export.segment import ExportSegment
+    from pancreasseg.findings.finding import Finding
+    from pancreasseg.volume import Volume
+
+_DESCRIPTION = """\
+Write a mask for planning systems and archives, with margins in mm around it:
+
+  dicom-seg   pancreas.seg.dcm        DICOM Segmentation; the CT must be the DICOM folder
+  rtstruct    pancreas.rtstruct.dcm   contours for radiotherapy planning; the same
+  nifti       pancreas.nii.gz         0 and 1 on the grid of the CT
+  nrrd        pancreas.seg.nrrd       with name, colour and terminology, for 3D Slicer
+  stl         pancreas.stl            the surface in mm (LPS)
+
+A DICOM file holds the pancreas and its margins; in the other formats each of them is a file of its own. Files of the
+same names are replaced.
+"""
+_FORMATS = ("dicom-seg", "rtstruct", "nifti", "nrrd", "stl")
+_STATING = ("dicom-seg", "rtstruct", "nrrd")  # formats that say how a mask was made
+_MADE = ("automatic", "semiautomatic", "manual")
+
+
+def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add the command to the command line."""
+    command = add_command(commands, "export", [common], "write a mask for planning systems and archives", _DESCRIPTION)
+    command.add_argument("mask", metavar="MASK", type=Path, help="a NIfTI, NRRD, .seg.nrrd or MetaImage file")
+    command.add_argument("--volume", metavar="CT", type=Path, required=True, help="the CT: a file or DICOM folder")
+    add_series(command)
+    command.add_argument(
+        "--label", metavar="N|NAME", help="which label of MASK is the pancreas (number or segment name)"
+    )
+    where = command.add_mutually_exclusive_group(required=True)
+    where.add_argument("--output", metavar="FOLDER", type=Path, help="where the files go; made if it is not there")
+    where.add_argument("--check", action="store_true", help="say what stands in the way of DICOM, and write nothing")
+    command.add_argument(
+        "--format",
+        choices=_FORMATS,
+        action="append",
+        help="may be repeated (default: all that the CT allows)",
+    )
+    command.add_argument(
+        "--margin",
+        metavar="MM",
+        type=_margin,
+        action="append",
+        default=[],
+        help="add a margin: one number, or three as X,Y,Z towards right and left, front and back, head and feet "
+        "(may be repeated)",
+    )
+    command.add_argument("--ring", metavar="MM", type=float, help="add a ring of this width around the pancreas")
+    command.add_argument(
+        "--outside-body", action="store_true", help="let margins leave the body instead of ending at the skin"
+    )
+    command.add_argument("--smooth", metavar="MM", type=float, default=0.0, help="smooth the surface (STL only)")
+    command.add_argument(
+        "--made",
+        choices=_MADE,
+        help="how the mask was made, for the formats that state it: by the program, by the program and corrected, or "
+        "by hand (default: what a .seg.nrrd says)",
+    )
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    from pancreasseg.export.formats import DICOM, FILE_NAMES, export
+    from pancreasseg.io.atomic import prepare_folder
+    from pancreasseg.io.read import read_volume
+
+    source = options.volume if options.volume.is_dir() else None
+    formats = options.format or [form for form in _FORMATS if source is not None or form not in DICOM]
+    stated = not options.check and any(form in _STATING for form in formats)
+    if options.output is not None:
+        prepare_folder(options.output)
+    with console.progress_shown(quiet=options.json) as progress:
+        progress.plan([("read", 1.0), ("measure", 1.0), ("write", 2.0)])
+        with progress.stage("read"):
+            volume = read_volume(options.volume, series=series_of(options), allow=options.allow)
+            pancreas, algorithm = _read_pancreas(options, volume, stated=stated)
+        with progress.stage("measure"):
+            segments = [pancreas, *_margins(options, pancreas, volume)]
+        findings: list[Finding] = []
+        if options.check or any(form in DICOM for form in formats):
+            findings = _preflight(segments, volume, source, options)
+        written: list[Path] = []
+        if not options.check:
+            with progress.stage("write"):
+                for form in dict.fromkeys(formats):
+                    paths, _ = export(
+                        form,
+                        options.output / FILE_NAMES[form],
+                        segments,
+                        volume.geometry,
+                        source,
+                        series=series_of(options),
+                        algorithm_name=algorithm,
+                        smoothing_mm=options.smooth,
+                    )
+                    written += paths
+    names = [path.name for path in written]
+    if options.json:
+        console.show_json({"files": names, "findings": [finding.as_dict() for finding in findings]})
+        return
+    console.show_findings(findings)
+    if options.check:
+        console.show("Nothing stands in the way of DICOM export.")
+    else:
+        console.show(f"Written to {options.output}: {', '.join(names)}")
+
+
+def _margin(text: str) -> tuple[float, float, float]:
+    """One number for all directions, or three."""
+    try:
+        parts = [float(part) for part in text.split(",")]
+        x, y, z = parts * 3 if len(parts) == 1 else parts
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither one number nor three with commas between") from error
+    return x, y, z
+
+
+def _read_pancreas(options: argparse.Namespace, volume: Volume, *, stated: bool) -> tuple[ExportSegment, str]:
+    """The mask on the CT's grid, and the name of what made it.
+
+    Raises:
+        InputError: it cannot be read, or has to be ``stated`` how it was made and neither file nor person says so.
+    """
+    from pancreasseg.export.segment import Algorithm, ExportSegment
+    from pancreasseg.io.labels import indicator_of, onto_grid, segment_names
+    from pancreasseg.io.read import read_labels
+    from pancreasseg.io.seg_nrrd import SEGMENT_NAME, tags_of
+
+    array, own, keys = read_labels(options.mask)
+    label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
+    mask = onto_grid(indicator_of(array, keys, label), own, volume.geometry)
+    names = segment_names(keys)
+    name = options.label if isinstance(label, str) else names[0] if len(names) == 1 else SEGMENT_NAME
+    tags = tags_of(keys, name)
+    made = (options.made or tags.get("DICOM.SegmentAlgorithmType", "")).upper()
+    if not stated:
+        made = made or Algorithm.MANUAL.value
+    if made not in Algorithm.__members__:
+        raise InputError(
+            "origin-unknown",
+            f"{options.mask.name} does not say how the mask was made, which DICOM and NRRD state.",
+            f"Say it with --made {', '.join(_MADE[:-1])} or {_MADE[-1]}.",
+        )
+    return ExportSegment(mask, algorithm=Algorithm(made)), tags.get("DICOM.SegmentAlgorithmName") or "PancreasSeg"
+
+
+def _margins(options: argparse.Namespace, pancreas: ExportSegment, volume: Volume) -> list[ExportSegment]:
+    from pancreasseg.export.margins import body_mask, margin_segment, ring
+    from pancreasseg.export.segment import ExportSegment
+
+    if not options.margin and options.ring is None:
+        return []
+    within = None if options.outside_body else body_mask(volume)
+    found = [margin_segment(pancreas, volume.geometry, sides, within=within) for sides in options.margin]
+    if options.ring is not None:
+        around = ring(pancreas.mask, volume.geometry, options.ring, within=within)
+        found.append(ExportSegment.margin(around, f"Ring {options.ring:g} mm", pancreas.algorithm))
+    return found
+
+
+def _preflight(
+    segments: Sequence[ExportSegment], volume: Volume, source: Path | None, options: argparse.Namespace
+) -> list[Finding]:
+    """What should be known before DICOM is written.
+
+    Raises:
+        InputError: what stands in its way, all of it.
+    """
+    from pancreasseg.export.preflight import check_dicom_export
+    from pancreasseg.findings.finding import Severity
+
+    findings = check_dicom_export(source, segments, volume.geometry, series=series_of(options))
+    serious = [finding for finding in findings if finding.severity is Severity.SERIOUS]
+    if serious:
+        raise InputError(serious[0].code, " ".join(finding.sentence for finding in serious))
+    return findings
