@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pancreasseg.cohorts import Sample
+from pancreasseg.errors import InputError
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.training import bundled, evaluate
-from pancreasseg.training.augment import Spatial, view
-from pancreasseg.training.cases import Case, case_path
+from pancreasseg.training import cases as making
+from pancreasseg.training.cases import COARSE, FINE
+from pancreasseg.training.recipes.recipe import Part
+from pancreasseg.volume import Geometry
 
 PACKAGE = Path(__file__).parents[2] / "PancreasSeg" / "Resources" / "Models" / bundled.NAME
 
@@ -37,32 +41,28 @@ def test_the_bundled_package_segments_an_unseen_phantom(monkeypatch, tmp_path: P
     assert "1 patients: mean DSC 0." in capsys.readouterr().out
 
 
-def ball(seed: int) -> Case:
+def ball(seed: int) -> Sample:
     z, y, x = np.indices((20, 20, 20)) - 9.5
     inside = np.sqrt(z**2 + y**2 + x**2) < 5
     hu = np.where(inside, 100, -100) + np.random.default_rng(seed).normal(0, 10, inside.shape)
-    return Case(hu.astype(np.int16), (255 * inside).astype(np.uint8))
+    return Sample(hu.astype(np.int16), (255 * inside).astype(np.uint8), Geometry((20, 20, 20)))
 
 
 def test_the_command_trains_both_networks_and_exports_them_with_their_documents(monkeypatch, tmp_path: Path) -> None:
     cases, output = tmp_path / "cases", tmp_path / "output"
-    cases.mkdir()
-    for role in ("localizer", "segmenter"):
+    monkeypatch.setattr(making, "MAKERS", {COARSE: ball, FINE: ball})
+    for grid in (COARSE, FINE):
         for seed in range(3):
-            ball(seed).save(case_path(cases, role, seed))
+            making.make(cases, grid, seed)
+    real = bundled.parts
 
-    def toys(*steps: int):
-        return tuple(
-            replace(
-                recipe,
-                arguments={"channels": [4, 8]},
-                sampler=lambda case, random: view(case, (9.5,) * 3, (16,) * 3, random, Spatial(), repeat_edge=True),
-            )
-            for recipe in real(*steps)
-        )
+    def toys(*steps: int) -> list[Part]:
+        return [
+            replace(part, arguments={"channels": [4, 8]}, sampling=replace(part.sampling, size=(16, 16, 16)))
+            for part in real(*steps)
+        ]
 
-    real = bundled.recipes
-    monkeypatch.setattr(bundled, "recipes", toys)
+    monkeypatch.setattr(bundled, "parts", toys)
     monkeypatch.setattr(bundled, "HELD_OUT", frozenset({2}))
     common = ["--output", str(output), "--cases", str(cases), "--localizer-steps", "3", "--segmenter-steps", "4"]
     assert bundled.main([*common, "--patients", "0"]) == 0
@@ -76,12 +76,12 @@ def test_the_command_trains_both_networks_and_exports_them_with_their_documents(
     assert card.training["cases"] == 2
     recipe = json.loads((documents / "recipe.json").read_text())
     assert (recipe["localizer"]["steps"], recipe["segmenter"]["steps"]) == (3, 4)
+    assert recipe["localizer"]["operating_point"] == bundled.OPERATING_POINTS["localizer"]
     assert "Not for patients" in (documents / "card.md").read_text()
     for name in ("localizer-training.csv", "segmenter-training.csv", "evaluation.csv", "training.png"):
         assert (documents / name).stat().st_size > 0
 
 
-def test_training_without_cases_stops_with_an_error(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bundled, "HELD_OUT", frozenset())
-    with pytest.raises(FileNotFoundError):
+def test_training_without_cases_stops_with_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no training cases"):
         bundled.main(["--output", str(tmp_path), "--patients", "0", "--only", "localizer"])

@@ -1,4 +1,4 @@
-"""Training cases for a localizer and a segmenter, from phantoms, kept in a folder.
+"""Training cases for a localizer and a segmenter, from phantoms, made in the background and kept in a folder.
 
 A case is one synthetic patient, scanned with random spacing and field of view and brought to the network's grid by the
 very functions that the pipeline uses, so that the networks learn on what they will meet.
@@ -6,13 +6,19 @@ very functions that the pipeline uses, so that the networks learn on what they w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 
+from pancreasseg.cohorts.grid import Grid, Sample, SampleStore
 from pancreasseg.phantom import Anatomy
 from pancreasseg.phantom.anatomy import Painting
 from pancreasseg.phantom.phantom import expose, paint, pancreas_distance
@@ -20,39 +26,100 @@ from pancreasseg.pipelines.body import body_box
 from pancreasseg.volume import Box, Geometry, Volume
 from pancreasseg.volume.resample import network_grid, to_grid
 
-COARSE_MM = 4.0
-FINE_MM = 1.5
-WINDOW = (-100.0, 240.0)
-_KEPT = (-300, 600)  # HU that are kept in a case: more than the window, for the augmentation's sake
+#: What the networks of the bundled package look at.
+COARSE = Grid(spacing_mm=(4.0, 4.0, 4.0), region="body")
+FINE = Grid(spacing_mm=(1.5, 1.5, 1.5), region="pancreas", margin_mm=30.0)
 
 
 @dataclass(frozen=True)
-class Case:
-    """One network input with its truth.
+class Patient:
+    """A synthetic patient by the seed of its anatomy: all that the training asks of a cohort's case."""
 
-    Attributes:
-        hu: int16 (K, J, I), axes LPS.
-        truth: uint8 (K, J, I): how much of the voxel is pancreas, 0 to 255.
+    seed: int
+    organs: None = None
+
+    @property
+    def id(self) -> str:
+        """The name of its files."""
+        return str(self.seed)
+
+    @property
+    def group(self) -> str:
+        """No patient is there twice."""
+        return self.id
+
+
+class Cases:
+    """The samples of synthetic patients in a folder, one folder a grid; made when they are not there.
+
+    Args:
+        folder: of all samples.
     """
 
-    hu: np.ndarray
-    truth: np.ndarray
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._coming: dict[tuple[Grid, int], Future[None]] = {}
 
-    def save(self, path: Path) -> None:
-        """Write both as one array, complete or not at all."""
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.save(file, np.stack([self.hu, self.truth.astype(np.int16)]))
-        partial.replace(path)
+    def at_hand(self, grid: Grid) -> list[int]:
+        """Seeds of the patients whose samples are there."""
+        return sorted(int(path.stem) for path in SampleStore(self.folder, grid).folder.glob("*.json"))
 
-    @classmethod
-    def load(cls, path: Path) -> Case:
-        """Read what `save` wrote; the arrays stay on disk until used."""
-        both = np.load(path, mmap_mode="r", allow_pickle=False)
-        return cls(both[0], both[1])
+    def sample(self, case: Patient, grid: Grid, *, organs: bool = False) -> Sample:
+        """What the network of a grid sees of a patient; the same function as a cohort's.
+
+        Args:
+            case: which patient.
+            grid: `COARSE` or `FINE`.
+            organs: must be false; there is the pancreas alone.
+
+        Raises:
+            OutputError: it cannot be kept.
+            ValueError: other organs are wanted.
+        """
+        if organs:
+            raise ValueError("these cases have no labels of other organs")
+        coming = self._coming.pop((grid, case.seed), None)
+        if coming is not None and not coming.cancel():
+            wait([coming])  # what is still in the queue, or failed there, is made here
+        store = SampleStore(self.folder, grid)
+        kept = store.get(case.id, case.id)
+        if kept is None:
+            make(self.folder, grid, case.seed)
+            kept = store.get(case.id, case.id)
+        assert kept is not None  # noqa: S101 - it has just been written
+        return kept
+
+    @contextmanager
+    def made_ahead(self, seeds: Iterable[int]) -> Iterator[None]:
+        """While this lasts, another process makes the samples of these patients, one patient after the other."""
+        with ProcessPoolExecutor(1, get_context("spawn"), initializer=_stand_back) as others:
+            for seed in seeds:
+                for grid in MAKERS:
+                    if not SampleStore(self.folder, grid).get(str(seed), str(seed)):
+                        self._coming[grid, seed] = others.submit(make, self.folder, grid, seed)
+            try:
+                yield
+            finally:
+                self._coming.clear()
+                others.shutdown(cancel_futures=True)
 
 
-def localizer_case(seed: int) -> Case:
+def make(folder: Path, grid: Grid, seed: int) -> None:
+    """Make the sample of a patient and keep it.
+
+    Raises:
+        OutputError: it cannot be kept.
+    """
+    SampleStore(folder, grid).put(str(seed), str(seed), MAKERS[grid](seed))
+
+
+def _stand_back() -> None:
+    """In the process that makes cases: the training comes first."""
+    os.nice(5)
+    torch.set_num_threads(1)
+
+
+def localizer_case(seed: int) -> Sample:
     """The whole body box of a scan at 4 mm; sometimes cropped along z or narrow, with thin to thick slices."""
     anatomy, random = Anatomy(seed), np.random.default_rng([seed, 10])
     low, high = anatomy.pancreas_bounds()
@@ -72,10 +139,10 @@ def localizer_case(seed: int) -> Case:
     geometry = _grid(anatomy.to_world(middle), extent, spacing, _tilt(random))
     painting = paint(anatomy, geometry, step=2.0)
     volume = expose(painting, anatomy, geometry, noise=float(random.uniform(3, 10)))
-    return _on_network_grid(volume, body_box(volume), COARSE_MM, painting, anatomy)
+    return _on_network_grid(volume, body_box(volume), COARSE, painting, anatomy)
 
 
-def segmenter_case(seed: int) -> Case:
+def segmenter_case(seed: int) -> Sample:
     """The surroundings of the pancreas at 1.5 mm, from a scan with clinical spacing; boxes are cut out in training."""
     anatomy, random = Anatomy(seed), np.random.default_rng([seed, 11])
     low, high = anatomy.pancreas_bounds()
@@ -85,34 +152,22 @@ def segmenter_case(seed: int) -> Case:
     geometry = _grid(anatomy.to_world((low + high) / 2), extent, spacing, _tilt(random))
     painting = paint(anatomy, geometry, step=1.5)
     volume = expose(painting, anatomy, geometry, noise=float(random.uniform(8, 22)))
-    return _on_network_grid(volume, Box.whole(geometry), FINE_MM, painting, anatomy)
+    return _on_network_grid(volume, Box.whole(geometry), FINE, painting, anatomy)
 
 
-MAKERS: dict[str, Callable[[int], Case]] = {"localizer": localizer_case, "segmenter": segmenter_case}
+MAKERS: dict[Grid, Callable[[int], Sample]] = {COARSE: localizer_case, FINE: segmenter_case}
 
 
-def fill(folder: Path, role: str, seeds: Sequence[int]) -> None:
-    """Make the cases of ``seeds`` that are not in the folder yet."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in seeds:
-        path = case_path(folder, role, seed)
-        if not path.exists():
-            MAKERS[role](seed).save(path)
-
-
-def case_path(folder: Path, role: str, seed: int) -> Path:
-    """Where the case of a seed lies."""
-    return folder / f"{role}-{seed}.npy"
-
-
-def _on_network_grid(volume: Volume, box: Box, spacing_mm: float, painting: Painting, anatomy: Anatomy) -> Case:
+def _on_network_grid(volume: Volume, box: Box, wanted: Grid, painting: Painting, anatomy: Anatomy) -> Sample:
     """What the network sees of a box of a scan, and how much of each of its voxels is pancreas."""
-    grid = network_grid(volume.geometry, box, spacing=(spacing_mm,) * 3)
+    spacing = wanted.spacing_mm
+    assert spacing is not None  # noqa: S101 - neither of the two grids is the scan's own
+    grid = network_grid(volume.geometry, box, spacing=spacing)
     hu = to_grid(volume.array[box.slices], volume.geometry.crop(box), grid)
-    share = np.clip(0.5 - pancreas_distance(painting, anatomy, grid) / np.float32(spacing_mm), 0, 1)
+    share = np.clip(0.5 - pancreas_distance(painting, anatomy, grid) / np.float32(spacing[0]), 0, 1)
     # What the scan does not cover has no truth either.
     inside = _inside(grid, volume.geometry)
-    return Case(np.clip(hu, *_KEPT).astype(np.int16), np.rint(255 * share * inside).astype(np.uint8))
+    return Sample(np.rint(hu).astype(np.int16), np.rint(255 * share * inside).astype(np.uint8), grid)
 
 
 def _inside(grid: Geometry, geometry: Geometry) -> np.ndarray:

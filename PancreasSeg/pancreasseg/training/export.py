@@ -1,4 +1,4 @@
-"""From trained weights to a model package, and to the page of facts that is kept about it."""
+"""From trained weights to a model package, its figures and curves, and the page of facts that is kept about it."""
 
 from __future__ import annotations
 
@@ -6,133 +6,122 @@ import csv
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pancreasseg.io.atomic import atomic_write
 from pancreasseg.models.package import ModelPackage, write_package
-from pancreasseg.training.trainer import Recipe, Trainer
+
+if TYPE_CHECKING:
+    from pancreasseg.training.loop import Loop
+    from pancreasseg.training.part import PartLoop
 
 
-def network_entry(recipe: Recipe) -> dict[str, Any]:
-    """The entry of a trained network in ``model.json``."""
-    return {
-        "role": recipe.role,
-        "network": recipe.network,
-        "arguments": recipe.arguments,
-        "members": [recipe.role],
-        "classes": ["background", "pancreas"],
-        "pancreas": 1,
-        "preprocessing": {
-            "orientation": "LPS",
-            "array_axes": "kji",
-            "spacing_mm": [recipe.spacing_mm] * 3,
-            "size": None,
-            "window_hu": list(recipe.window_hu),
-            "scale": recipe.scale,
-            "shift": recipe.shift,
-            "patch": list(recipe.patch),
-        },
-    }
-
-
-def export(folder: Path, card: dict[str, Any], trainers: Sequence[Trainer]) -> ModelPackage:
-    """Write a package with the averaged weights of several networks, in half precision.
+def export(folder: Path, card: Mapping[str, Any], networks: Mapping[str, Mapping[str, Tensor]]) -> ModelPackage:
+    """Write a package with the weights of several networks, in half precision.
 
     Args:
         folder: of the package; replaced when there is one.
-        card: everything but ``networks``, ``format`` and ``weights``.
-        trainers: one a network.
+        card: everything but ``format`` and ``weights``.
+        networks: weights by member.
+
+    Raises:
+        ModelError: the card is not valid.
+        OutputError: the folder cannot be written.
     """
-    networks = [network_entry(trainer.recipe) for trainer in trainers]
     tensors = {
-        f"{trainer.recipe.role}.{key}": value.to(torch.float16) if value.is_floating_point() else value
-        for trainer in trainers
-        for key, value in at_operating_point(trainer).items()
+        f"{member}.{key}": value.to(torch.float16) if value.is_floating_point() else value
+        for member, weights in networks.items()
+        for key, value in weights.items()
     }
-    return write_package(folder, {**card, "networks": networks}, tensors)
+    return write_package(folder, card, tensors)
 
 
-def at_operating_point(trainer: Trainer) -> dict[str, Tensor]:
-    """The averaged weights, with the head's bias moved so that the recipe's operating point comes out as one half."""
-    weights = {key: value.clone() for key, value in trainer.average.state_dict().items()}
-    point = trainer.recipe.operating_point
-    weights["heads.0.bias"][1] += math.log((1 - point) / point)
-    return weights
+def at_operating_point(weights: Mapping[str, Tensor], point: float) -> dict[str, Tensor]:
+    """Weights of a 3D U-Net for two classes, with the bias moved so that this probability comes out as one half."""
+    moved = {key: value.clone() for key, value in weights.items()}
+    moved["heads.0.bias"][1] += math.log((1 - point) / point)
+    return moved
 
 
-def figures(scores: Path, data: str, command: str) -> list[dict[str, Any]]:
-    """Figures for a card from the scores that ``pancreasseg.training.evaluate --csv`` wrote."""
-    with scores.open(newline="", encoding="utf-8") as file:
-        dsc = np.array([float(row["dsc"]) for row in csv.DictReader(file)])
-    cases = len(dsc)
-    spread = round(float(dsc.std(ddof=1)), 4) if cases > 1 else None
+def figures(columns: Mapping[str, np.ndarray], data: str, cases: int, command: str) -> list[dict[str, Any]]:
+    """What was measured, as a card's figures: means with their sd, and the lowest DSC.
+
+    Args:
+        columns: values of the cases by metric, "DSC" among them; empty ones are left out.
+        data: what was measured on.
+        cases: how many there were.
+        command: that measured it.
+    """
+    rows = []
+    for metric, values in columns.items():
+        if len(values):
+            spread = round(float(values.std(ddof=1)), 4) if len(values) > 1 else None
+            rows.append((metric, float(values.mean()), spread))
+    rows.append(("DSC, lowest", float(columns["DSC"].min()), None))
     return [
-        {
-            "metric": metric, "value": round(float(value), 4), "sd": sd, "data": data, "cases": cases, "note": command,
-        }
-        for metric, value, sd in (("DSC", dsc.mean(), spread), ("DSC, lowest", dsc.min(), None))
-    ]  # fmt: skip
+        {"metric": metric, "value": round(value, 4), "sd": sd, "data": data, "cases": cases, "note": command}
+        for metric, value, sd in rows
+    ]
 
 
-def document(folder: Path, trainers: Sequence[Trainer], package: ModelPackage, scores: Path | None) -> None:
-    """Keep what is known about shipped weights: recipe, logs, learning curves, scores and the card as text."""
-    folder.mkdir(parents=True, exist_ok=True)
-    recipes = {trainer.recipe.role: recipe_facts(trainer) for trainer in trainers}
-    (folder / "recipe.json").write_text(json.dumps(recipes, indent=2) + "\n", encoding="utf-8")
-    for trainer in trainers:
-        shutil.copyfile(trainer.log, folder / f"{trainer.recipe.role}-training.csv")
-    if scores is not None:
-        shutil.copyfile(scores, folder / "evaluation.csv")
-    draw_curves(folder / "training.png", trainers)
-    (folder / "card.md").write_text(card_text(package), encoding="utf-8")
+def draw_curves(path: Path, loops: Sequence[Loop]) -> None:
+    """Loss and watched DSC over the steps of every network, as PNG.
 
-
-def recipe_facts(trainer: Trainer) -> dict[str, Any]:
-    """The settings of a recipe and how far it was trained, for JSON."""
-    recipe = trainer.recipe
-    return {
-        "network": recipe.network,
-        "arguments": recipe.arguments,
-        "parameters": sum(p.numel() for p in trainer.network.parameters()),
-        "spacing_mm": recipe.spacing_mm,
-        "window_hu": list(recipe.window_hu),
-        "steps": trainer.step,
-        "cases_a_step": 1,
-        "loss": "soft Dice + cross entropy",
-        "optimiser": "AdamW",
-        "learning_rate": recipe.learning_rate,
-        "schedule": f"{recipe.warm_up} steps of warm-up, then cosine to zero over {recipe.steps} steps",
-        "weight_decay": recipe.weight_decay,
-        "averaging": recipe.averaging,
-        "seed": recipe.seed,
-        "operating_point": recipe.operating_point,
-        "precision": "bf16" if trainer.bf16 else "f32",
-    }
-
-
-def draw_curves(path: Path, trainers: Sequence[Trainer]) -> None:
-    """Loss and validation DSC over the steps, as PNG."""
+    Raises:
+        OutputError: the file cannot be written.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.5 * len(trainers), 3.2), layout="constrained")
+    figure = Figure(figsize=(4.5 * len(loops), 3.2), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, trainer in zip(figure.subplots(1, len(trainers), squeeze=False)[0], trainers, strict=True):
-        with trainer.log.open(newline="", encoding="utf-8") as file:
+    for axes, loop in zip(figure.subplots(1, len(loops), squeeze=False)[0], loops, strict=True):
+        with loop.log.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         steps = [int(row["step"]) for row in rows]
         axes.plot(steps, [float(row["loss"]) for row in rows], color="tab:gray", marker=".", label="training loss")
-        axes.plot(steps, [float(row["validation_dsc"]) for row in rows], marker=".", label="validation DSC")
-        axes.set_ylim(0, 1.4)
+        axes.plot(steps, [float(row["score"]) for row in rows], marker=".", label="DSC of watched cases")
         axes.set_xlabel("step")
-        axes.set_title(trainer.recipe.role)
+        axes.set_title(loop.name)
         axes.legend()
-    figure.savefig(path, dpi=90)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, dpi=90, format="png")
+
+
+def document(
+    folder: Path,
+    loops: Sequence[PartLoop],
+    package: ModelPackage,
+    scores: Path | None,
+    operating_points: Mapping[str, float],
+) -> None:
+    """Keep what is known about shipped weights: settings, logs, learning curves, scores and the card as text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {loop.name: {**settings(loop), "operating_point": operating_points[loop.name]} for loop in loops}
+    (folder / "recipe.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    for loop in loops:
+        shutil.copyfile(loop.log, folder / f"{loop.name}-training.csv")
+    if scores is not None:
+        shutil.copyfile(scores, folder / "evaluation.csv")
+    draw_curves(folder / "training.png", loops)
+    (folder / "card.md").write_text(card_text(package), encoding="utf-8")
+
+
+def settings(loop: PartLoop) -> dict[str, Any]:
+    """The settings of a network and how far it was trained, for JSON."""
+    return {
+        **asdict(loop.part),
+        "parameters": sum(p.numel() for p in loop.network.parameters()),
+        "steps": loop.step,
+        "precision": loop.hardware.precision,
+    }
 
 
 def card_text(package: ModelPackage) -> str:

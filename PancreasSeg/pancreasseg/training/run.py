@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pancreasseg.cohorts import Cohort
 from pancreasseg.errors import InputError
@@ -18,10 +15,11 @@ from pancreasseg.evaluation.scores import Score, column
 from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.atomic import atomic_write, prepare_folder
-from pancreasseg.models.package import ModelPackage, write_package
+from pancreasseg.models.package import ModelPackage
 from pancreasseg.models.store import Store
 from pancreasseg.pipelines import create
 from pancreasseg.progress import Progress
+from pancreasseg.training import export
 from pancreasseg.training.part import PartLoop
 from pancreasseg.training.recipes.recipe import Part, Recipe
 from pancreasseg.training.slices import SliceLoop
@@ -91,12 +89,13 @@ def train(
     if not team.leads:
         team.wait()
         return ModelPackage(folder)
-    draw_curves(output / "training.png", loops)
+    export.draw_curves(output / "training.png", loops)
+    weights = {loop.name: loop.weights() for loop in loops}
     card = _card(recipe, cohort, fold, loops, command)
-    package = _write(folder, card, loops)
+    package = export.export(folder, card, weights)
     pipeline = create(model=package.card.name, store=Store(home), device=hardware.device)
     scores = evaluate(pipeline, cohort, held_out, output / "evaluation", method=recipe.name, progress=progress)
-    package = _write(folder, {**card, "figures": figures(scores, cohort, fold, command)}, loops)
+    package = export.export(folder, {**card, "figures": figures(scores, cohort, fold, command)}, weights)
     team.wait()
     return package
 
@@ -109,55 +108,9 @@ def loop_for(part: Part) -> type[PartLoop]:
 def figures(scores: Sequence[Score], cohort: Cohort, fold: int, command: str) -> list[dict[str, Any]]:
     """What was measured on the held-out cases, as a card's figures."""
     data = f"held-out fold {fold} of {len(cohort.folds)}: {describe(cohort)}"
-    rows = []
-    for metric, name in (
-        ("DSC", "dsc"),
-        ("coarse DSC", "coarse_dsc"),
-        ("precision", "precision"),
-        ("recall", "recall"),
-    ):
-        values = column(scores, name)
-        if len(values):
-            spread = round(float(values.std(ddof=1)), 4) if len(values) > 1 else None
-            rows.append((metric, float(values.mean()), spread))
-    rows.append(("DSC, lowest", float(column(scores, "dsc").min()), None))
-    return [
-        {"metric": metric, "value": round(value, 4), "sd": sd, "data": data, "cases": len(scores), "note": command}
-        for metric, value, sd in rows
-    ]
-
-
-def draw_curves(path: Path, loops: Sequence[PartLoop]) -> None:
-    """Loss and watched DSC over the steps of every network, as PNG.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.5 * len(loops), 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, loop in zip(figure.subplots(1, len(loops), squeeze=False)[0], loops, strict=True):
-        with loop.log.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        steps = [int(row["step"]) for row in rows]
-        axes.plot(steps, [float(row["loss"]) for row in rows], color="tab:gray", marker=".", label="training loss")
-        axes.plot(steps, [float(row["score"]) for row in rows], marker=".", label="DSC of watched cases")
-        axes.set_xlabel("step")
-        axes.set_title(loop.name)
-        axes.legend()
-    with atomic_write(path) as partial:
-        figure.savefig(partial, dpi=90, format="png")
-
-
-def _write(folder: Path, card: dict[str, Any], loops: Sequence[PartLoop]) -> ModelPackage:
-    tensors = {
-        f"{loop.name}.{key}": value.to(torch.float16) if value.is_floating_point() else value
-        for loop in loops
-        for key, value in loop.weights().items()
-    }
-    return write_package(folder, card, tensors)
+    columns = {"DSC": "dsc", "coarse DSC": "coarse_dsc", "precision": "precision", "recall": "recall"}
+    values = {metric: column(scores, name) for metric, name in columns.items()}
+    return export.figures(values, data, len(scores), command)
 
 
 def _card(recipe: Recipe, cohort: Cohort, fold: int, loops: Sequence[PartLoop], command: str) -> dict[str, Any]:
