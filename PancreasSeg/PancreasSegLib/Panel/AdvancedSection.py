@@ -6,7 +6,7 @@ from slicer.i18n import tr as _
 
 from PancreasSegLib.Panel.Widgets import Reasons, fill, select
 
-PIPELINES = ("two-stage", "fast", "whole-volume", "single-stage")
+PIPELINES = ("two-stage", "fast", "whole-volume", "single-stage", "hierarchical", "mask-rcnn")
 DEVICES = ("cuda", "cpu")
 PRECISIONS = ("f32", "bf16", "fp16")
 
@@ -30,6 +30,8 @@ class AdvancedSection:
             "fast": _("Two stages, one box (fast)"),
             "whole-volume": _("Whole volume in one go"),
             "single-stage": _("Sliding window, no localizer"),
+            "hierarchical": _("Two networks, the second around what the first found"),
+            "mask-rcnn": _("Box from axial slices (Mask R-CNN), then 3D"),
             "cuda": _("Graphics card (CUDA)"),
             "cpu": _("Processor (CPU)"),
             "f32": _("Full (f32)"),

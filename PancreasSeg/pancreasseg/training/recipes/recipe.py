@@ -232,17 +232,21 @@ class Recipe:
 
         Args:
             settings: by path from the network's role, e.g. ``{"localizer.schedule.steps": 500}``. The role ``*`` means
-                every network.
+                every network. ``options`` are the pipeline's, e.g. ``{"options.margin_mm": 12.0}``.
 
         Raises:
             InputError: there is no such setting, or the value does not fit it.
         """
         parts = {part.role: part for part in self.parts}
+        options = dict(self.options)
         for path, value in settings.items():
             role, _, rest = path.partition(".")
+            if role == "options":
+                options[rest] = _option(options, rest, value, path)
+                continue
             for chosen in parts if role == "*" else [self.part(role).role]:
                 parts[chosen] = _changed(parts[chosen], rest.split("."), value, path)
-        return replace(self, parts=tuple(parts.values()))
+        return replace(self, parts=tuple(parts.values()), options=options)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -278,6 +282,14 @@ def _changed(settings: Any, path: list[str], value: Any, whole: str) -> Any:
         return replace(settings, **{name: fresh})
     except (TypeError, ValueError) as error:
         raise InputError("bad-setting", f"The setting {whole} cannot be {value!r}: {error}.") from error
+
+
+def _option(options: Mapping[str, Any], name: str, value: Any, whole: str) -> Any:
+    """A value for one of the settings of the pipeline that the recipe has."""
+    if name not in options:
+        hint = f"There are: {', '.join(sorted(options))}." if options else ""
+        raise InputError("no-such-setting", f"There is no setting {whole}.", hint)
+    return _fitting(type(options[name]), value, whole)
 
 
 def _fitting(kind: Any, value: Any, whole: str) -> Any:
