@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from easy_cohort import GEOMETRY, easy_case, easy_cohort
 from tiny_recipes import QUICK, SMALL, TINY, tiny
@@ -14,16 +15,17 @@ from pancreasseg.cli.main import main
 from pancreasseg.cohorts import Cohort
 from pancreasseg.errors import InputError, OutputError
 from pancreasseg.inference.hardware import Hardware
+from pancreasseg.io.write import write_nifti
 from pancreasseg.measure.compare import dice
 from pancreasseg.models.card import Card
-from pancreasseg.models.store import Store
 from pancreasseg.training import recipes
 from pancreasseg.training.losses import class_weights
 from pancreasseg.training.part import PartLoop, split
 from pancreasseg.training.plan import read_plan, tasks
 from pancreasseg.training.recipes.recipe import parse_setting
 from pancreasseg.training.run import train
-from pancreasseg.volume import Box, Volume
+from pancreasseg.volume import Box
+from pancreasseg.volume.resample import to_image
 
 CPU = Hardware("cpu", "f32")
 
@@ -168,7 +170,7 @@ def test_the_second_network_of_roth_learns_around_the_organ_only(cohort, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", recipes.NAMES)
-def test_a_recipe_trains_and_its_package_segments_unseen_cases(name, cohort, tmp_path):
+def test_a_recipe_trains_and_its_package_segments_unseen_cases(name, cohort, tmp_path, monkeypatch, capsys):
     package = train(tiny(name), cohort, 1, tmp_path / "run", hardware=CPU, command="as tested")
     card = package.card
     assert card.name == f"{name}-fold1"
@@ -178,14 +180,23 @@ def test_a_recipe_trains_and_its_package_segments_unseen_cases(name, cohort, tmp
     assert card.training["command"] == "as tested"
     made = {path.name for path in (tmp_path / "run").iterdir()}
     assert made >= {"recipe.json", "training.png", "evaluation", "models", *(f"{p.role}.csv" for p in tiny(name).parts)}
-    # Installed like any other package, it runs on a CT that no fold has.
-    store = Store(tmp_path / "home")
-    store.install(package.folder)
-    pipeline = pipelines.create(model=card.name, store=store, device="cpu", precision="f32")
-    assert pipeline.name == tiny(name).pipeline
+    # Installed like any other package, it runs on a CT that no fold has, from the command line.
+    monkeypatch.setenv("PANCREASSEG_HOME", str(tmp_path / "home"))
+    assert main(["models", "install", str(package.folder)]) == 0
     hu, truth = easy_case(77)
-    volume = Volume(hu, GEOMETRY)
-    assert dice(pipeline.segment(volume, pipeline.localize(volume)).mask, truth) > TINY[name][1]
+    sitk.WriteImage(to_image(hu, GEOMETRY), str(tmp_path / "ct.nii.gz"))
+    write_nifti(tmp_path / "truth.nii.gz", truth, GEOMETRY)
+    segment = ["segment", str(tmp_path / "ct.nii.gz"), "--pipeline", tiny(name).pipeline, "--model", card.name]
+    options = ["--reference", str(tmp_path / "truth.nii.gz"), "--device", "cpu", "--precision", "f32"]
+    capsys.readouterr()
+    code = main([*segment, *options, "--output", str(tmp_path / "result"), "--json"])
+    assert code == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["dsc"] > TINY[name][1]
+    assert document["provenance"]["pipeline"] == tiny(name).pipeline
+    assert [model["name"] for model in document["provenance"]["models"]] == [card.name]
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "result" / "pancreas.nii.gz")))
+    assert dice(found, truth) == pytest.approx(document["dsc"])
 
 
 def test_an_interrupted_training_ends_with_the_same_package(cohort, tmp_path):
