@@ -1,9 +1,14 @@
 """The large button: run, progress, cancel, and everything that can come in between."""
 
+import ast
+import importlib
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import slicer
-from Testing.panel.conftest import wait
+from Testing.panel.conftest import MODULE, wait
 from Testing.scene.builders import aBendingTransform, aCt, aGeometry, aTransform, rotation
 
 from pancreasseg.errors import InputError, RunError
@@ -80,6 +85,42 @@ def test_progress_shows_stage_share_and_time_left(panel, ui, selected) -> None:
     assert ui.progressLabel.text == "Finding the pancreas"
     panel.runner.onProgress(Update("fine", 1, 2, 0.1, 200))
     assert ui.progressLabel.text == "Segmenting · about 3 min left"
+
+
+ENGINE = MODULE.parent / "pancreasseg"
+ANNOUNCING = [*sorted((ENGINE / "pipelines").glob("*.py")), ENGINE / "run.py", ENGINE / "worker" / "server.py"]
+
+
+def stages_in(path: Path) -> set[str]:
+    """What a file of the engine announces: in `localizing` and `segmenting`, and by entering a stage."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and node.name in ("localizing", "segmenting"):
+            pairs = [it for it in ast.walk(node) if isinstance(it, ast.Tuple) and len(it.elts) == 2]
+            found |= {pair.elts[0].value for pair in pairs if isinstance(pair.elts[0], ast.Constant)}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "stage":
+            assert isinstance(node.args[0], ast.Constant), f"{path.name} announces what only it knows"
+            found.add(node.args[0].value)
+    return found
+
+
+@pytest.mark.parametrize("path", [p for p in ANNOUNCING if stages_in(p)], ids=lambda p: p.name)
+def test_every_stage_that_the_engine_announces_has_a_text(panel, ui, selected, path) -> None:
+    for stage in stages_in(path):
+        panel.runner.onProgress(Update(stage, 0, 1, 0.0, None))
+        assert re.fullmatch(r"[A-Z][a-z]+ing( [a-zA-Z]+)*", ui.progressLabel.text), f"{stage!r} has no text"
+
+
+def test_every_pipeline_is_among_the_files_whose_stages_are_read() -> None:
+    from pancreasseg.pipelines import NAMES
+    from pancreasseg.pipelines.base import Pipeline
+
+    for path in ANNOUNCING[:-2]:
+        importlib.import_module(f"pancreasseg.pipelines.{path.stem}")
+    classes = {cls for it in Pipeline.__subclasses__() for cls in (it, *it.__subclasses__())}
+    written = {stage for path in ANNOUNCING[:-2] for stage in stages_in(path)}
+    assert len(classes) >= len(set(NAMES) - {"fast"}), "fast is two-stage with one box"
+    assert {"coarse", "fine", "organs", "window", "body", "search", "fusion"} <= written
 
 
 def test_progress_of_the_whole_run_never_goes_back(panel, client, selected) -> None:

@@ -26,13 +26,14 @@ class SegmentSection:
             "body": _("Finding the body"),
             "coarse": _("Finding the pancreas"),
             "search": _("Finding the abdomen"),
-            "window": _("Finding the abdomen"),
+            "window": _("Segmenting"),
             "organs": _("Segmenting"),
             "fine": _("Segmenting"),
             "models": _("Loading the model"),
             "review": _("Checking the result"),
             "fusion": _("Voting"),
             "recrop": _("Segmenting again"),
+            "attention": _("Reading where the network looked"),
         }
         ui.segmentButton.connect("clicked(bool)", self.onButton)
         ui.fastRadioButton.connect("toggled(bool)", self.onFast)
