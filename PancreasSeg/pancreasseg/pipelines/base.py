@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from pancreasseg import __version__
+from pancreasseg.findings.finding import Finding
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.inference.predictor import Predictor, Read, class_probabilities
 from pancreasseg.models.card import NetworkCard
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.networks.load import load_networks
+from pancreasseg.pipelines.fusion import Fused
+from pancreasseg.pipelines.postprocess import Organ
 from pancreasseg.progress import Progress
 from pancreasseg.results import Localization, Provenance, Segmentation
 from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.resample import AIR_HU, from_grid, nearest_axes, network_grid, to_grid
+from pancreasseg.volume.resample import AIR_HU, from_grid, nearest_axes, network_grid, paste, to_grid
 
 Costs = tuple[tuple[str, float], ...]
 
@@ -126,6 +129,11 @@ class Stage:
         return from_grid(probability, grid, volume.geometry, box)
 
 
+def brought_along(region: Localization | Box) -> tuple[tuple[Finding, ...], dict[str, float]]:
+    """Findings and timings of a localization; a box placed by a person has none."""
+    return ((), {}) if isinstance(region, Box) else (region.findings, region.timings)
+
+
 class Pipeline(ABC):
     """Localizer, segmenter, fusion and post-processing under one name.
 
@@ -186,6 +194,42 @@ class Pipeline(ABC):
             RunError: out of memory on every rung of the ladder.
             Cancelled: the person cancelled.
         """
+
+    def result(
+        self,
+        volume: Volume,
+        box: Box,
+        fused: Fused,
+        organ: Organ,
+        progress: Progress,
+        *,
+        findings: Sequence[Finding] = (),
+        timings: Mapping[str, float] | None = None,
+        labels: np.ndarray | None = None,
+    ) -> Segmentation:
+        """What was found in a box, on the volume's own grid.
+
+        Args:
+            volume: the CT.
+            box: the region that was segmented.
+            fused: the voters' verdict on it.
+            organ: the mask that was made of it.
+            progress: whose notices and timings count so far.
+            findings: those before them.
+            timings: those before them.
+            labels: of several organs, on the volume's grid.
+        """
+        return Segmentation(
+            mask=paste(organ.mask, box, volume.geometry),
+            box=box,
+            probability=fused.probability,
+            agreement=fused.agreement,
+            findings=(*findings, *progress.notices),
+            timings={**(timings or {}), **progress.timings},
+            provenance=self.provenance(box),
+            labels=labels,
+            second_largest=organ.second_largest,
+        )
 
     def provenance(self, box: Box) -> Provenance:
         """How a result over ``box`` came about."""

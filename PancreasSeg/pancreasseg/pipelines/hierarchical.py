@@ -11,20 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.networks.fcn3d import FCN3d
-from pancreasseg.pipelines.base import Costs, Pipeline, Stage
+from pancreasseg.pipelines.base import Costs, Pipeline, Stage, brought_along
 from pancreasseg.pipelines.body import TISSUE_HU, body_box, map_box
 from pancreasseg.pipelines.fusion import fuse
-from pancreasseg.pipelines.postprocess import clean
+from pancreasseg.pipelines.postprocess import clean, surroundings
+from pancreasseg.pipelines.two_stage import nothing_found
 from pancreasseg.pipelines.whole_volume import winners
 from pancreasseg.progress import Progress
 from pancreasseg.results import Localization, Segmentation
 from pancreasseg.volume import Box, Geometry, Volume
 from pancreasseg.volume.resample import AIR_HU, from_grid, paste, to_grid
-
-#: Margin around the found pancreas in the reported box.
-MARGIN_MM = 10.0
 
 
 @dataclass(frozen=True)
@@ -104,13 +101,7 @@ class HierarchicalPipeline(Pipeline):
             found = Box.of_mask(self._candidate(foreground))
         surest = float(coarse.max())
         if found is None:
-            finding = Finding(
-                "no-pancreas",
-                Severity.SERIOUS,
-                "No pancreas was found in this volume; drag the box over the pancreas and segment again.",
-                round(surest, 3),
-            )
-            return Localization(box, surest, (), coarse, grid, (finding,), dict(progress.timings))
+            return nothing_found(volume, surest, coarse, grid, progress)
         region = map_box(found, grid, volume.geometry)
         sure = coarse[coarse >= self.options.threshold]
         score = float(sure.mean()) if len(sure) else surest
@@ -122,7 +113,7 @@ class HierarchicalPipeline(Pipeline):
         progress = progress or Progress()
         progress.plan(self.segmenting)
         box = region.clip(volume.geometry) if isinstance(region, Box) else self._candidate_box(region, volume)
-        found, timings = ((), {}) if isinstance(region, Box) else (region.findings, region.timings)
+        findings, timings = brought_along(region)
         with progress.stage("fine"):
             array, grid = self.segmenter.prepare(volume, self._surroundings(self.segmenter, volume, box))
             if isinstance(region, Box):
@@ -133,23 +124,13 @@ class HierarchicalPipeline(Pipeline):
             classes = self._tiled(self.segmenter, array, candidate, progress, overlap=self.options.overlap)
             fine = classes[self.segmenter.card.pancreas]
         with progress.stage("fusion"):
-            inner = _around(fine >= self.options.threshold, grid, volume.geometry, box)
+            inner = surroundings(fine >= self.options.threshold, grid, volume.geometry, box)
             fused = fuse([from_grid(fine, grid, volume.geometry, inner)], threshold=self.options.threshold)
             organ = clean(fused.mask)
             labels = None
             if self.options.organs and len(classes) > 2:
                 labels = paste(*winners(classes, grid, volume.geometry, box), volume.geometry)
-        return Segmentation(
-            mask=paste(organ.mask, inner, volume.geometry),
-            box=inner,
-            probability=fused.probability,
-            agreement=fused.agreement,
-            findings=(*found, *progress.notices),
-            timings={**timings, **progress.timings},
-            provenance=self.provenance(inner),
-            labels=labels,
-            second_largest=organ.second_largest,
-        )
+        return self.result(volume, inner, fused, organ, progress, findings=findings, timings=timings, labels=labels)
 
     def _surroundings(self, stage: Stage, volume: Volume, box: Box) -> Box:
         """The box with all that a network sees beyond it."""
@@ -235,9 +216,3 @@ def _starts(length: int, tile: int, overlap: bool) -> list[int]:
     """First voxels of the tiles along an axis; the last tile ends at the end."""
     step = max(tile // 2, 1) if overlap else tile
     return sorted({min(start, length - tile) for start in range(0, length, step)})
-
-
-def _around(mask: np.ndarray, grid: Geometry, geometry: Geometry, box: Box) -> Box:
-    """The surroundings of the organ in the volume's voxels; all of the box when there is none."""
-    found = Box.of_mask(clean(mask).mask)
-    return box if found is None else map_box(found, grid, geometry).grow(MARGIN_MM, geometry).intersect(box)

@@ -9,12 +9,17 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from pancreasseg.pipelines.body import map_box
 from pancreasseg.volume import Box, Geometry
 
 #: Pieces of a result with at most this gap (mm) are one pancreas: networks often lose the thin neck.
 JOIN_MM = 20.0
 #: Pieces smaller than this part of the largest are specks, never part of the organ.
 LARGE_PIECE = 0.1
+
+
+#: Margin of the reported box around the found pancreas, where no localizer proposed one.
+MARGIN_MM = 10.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,15 @@ def clean(mask: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0), join_mm:
     result = np.zeros(mask.shape, dtype=bool)
     result[box.slices] = ndimage.binary_fill_holes(kept)
     return Organ(result, removed / int(np.count_nonzero(kept)))
+
+
+def surroundings(mask: np.ndarray, grid: Geometry, geometry: Geometry, box: Box, join_mm: float = 0.0) -> Box:
+    """The box around the organ in a mask (K, J, I) on ``grid``, with `MARGIN_MM`, in the voxels of ``geometry``.
+
+    It stays inside ``box``, and is all of it when there is no organ.
+    """
+    found = Box.of_mask(clean(mask, grid.spacing, join_mm).mask)
+    return box if found is None else map_box(found, grid, geometry).grow(MARGIN_MM, geometry).intersect(box)
 
 
 def _joined(labels: np.ndarray, large: np.ndarray, reach: Sequence[float]) -> np.ndarray:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pancreasseg.pipelines.base import Costs, Pipeline, Stage
-from pancreasseg.pipelines.body import body_box, map_box
+from pancreasseg.pipelines.base import Costs, Pipeline, Stage, brought_along
+from pancreasseg.pipelines.body import body_box
 from pancreasseg.pipelines.fusion import fuse
-from pancreasseg.pipelines.postprocess import JOIN_MM, clean
+from pancreasseg.pipelines.postprocess import JOIN_MM, clean, surroundings
 from pancreasseg.progress import Progress
 from pancreasseg.results import Localization, Segmentation
 from pancreasseg.volume import Box, Volume
-from pancreasseg.volume.resample import from_grid, paste
-
-#: Margin around the found pancreas in the reported box.
-MARGIN_MM = 10.0
+from pancreasseg.volume.resample import from_grid
 
 
 @dataclass(frozen=True)
@@ -65,28 +62,13 @@ class SingleStagePipeline(Pipeline):
         """The segmenter in overlapping windows over the region, blended with Gaussian weights."""
         progress = progress or Progress()
         progress.plan(self.segmenting)
-        box, found, timings = (
-            (region.clip(volume.geometry), (), {})
-            if isinstance(region, Box)
-            else (region.box, region.findings, region.timings)
-        )
+        box = region.clip(volume.geometry) if isinstance(region, Box) else region.box
+        findings, timings = brought_along(region)
         with progress.stage("window"):
             coarse, grid = self.segmenter.pancreas(volume, box, progress, sliding=True)
         with progress.stage("fusion"):
             # Only the surroundings of the pancreas are brought back to the native grid.
-            found_at = Box.of_mask(clean(coarse >= self.options.threshold, grid.spacing, JOIN_MM).mask)
-            inner = box
-            if found_at is not None:
-                inner = map_box(found_at, grid, volume.geometry).grow(MARGIN_MM, volume.geometry).intersect(box)
+            inner = surroundings(coarse >= self.options.threshold, grid, volume.geometry, box, JOIN_MM)
             fused = fuse([from_grid(coarse, grid, volume.geometry, inner)], threshold=self.options.threshold)
             organ = clean(fused.mask, volume.geometry.spacing, JOIN_MM)
-        return Segmentation(
-            mask=paste(organ.mask, inner, volume.geometry),
-            box=inner,
-            probability=fused.probability,
-            agreement=fused.agreement,
-            findings=(*found, *progress.notices),
-            timings={**timings, **progress.timings},
-            provenance=self.provenance(inner),
-            second_largest=organ.second_largest,
-        )
+        return self.result(volume, inner, fused, organ, progress, findings=findings, timings=timings)

@@ -208,16 +208,7 @@ class TwoStagePipeline(Pipeline):
     ) -> Segmentation:
         fused = fuse(voters, self.options.fusion, self.options.threshold)
         organ = self._organ(fused.mask, volume.geometry.spacing)
-        return Segmentation(
-            mask=paste(organ.mask, box, volume.geometry),
-            box=box,
-            probability=fused.probability,
-            agreement=fused.agreement,
-            findings=(*findings, *progress.notices),
-            timings={},
-            provenance=self.provenance(box),
-            second_largest=organ.second_largest,
-        )
+        return self.result(volume, box, fused, organ, progress, findings=findings)
 
     def _organ(self, mask: np.ndarray, spacing: Sequence[float]) -> Organ:
         """The fused mask (K, J, I) as one organ."""

@@ -17,6 +17,7 @@ import csv
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from pancreasseg.training import evaluate
 from pancreasseg.training.augmentation import Augmentation, BoxJitter
 from pancreasseg.training.cases import COARSE, FINE, Cases, Patient
 from pancreasseg.training.export import at_operating_point, document, export, figures
-from pancreasseg.training.loop import Schedule
+from pancreasseg.training.loop import STEADY
 from pancreasseg.training.part import PartLoop
 from pancreasseg.training.recipes.recipe import Objective, Part, Sampling
 
@@ -134,16 +135,8 @@ def _part(
         sampling=sampling,
         objective=Objective("dice+ce"),
         augmentation=Augmentation(),
-        schedule=Schedule(
-            steps=steps,
-            optimiser="adamw",
-            learning_rate=1.5e-3,
-            weight_decay=1e-4,
-            warm_up=60,
-            decay="cosine",
-            averaging=0.995,
-            clip=5.0,
-            every=max(1, steps // ROUNDS),
+        schedule=replace(
+            STEADY, steps=steps, learning_rate=1.5e-3, warm_up=60, averaging=0.995, every=max(1, steps // ROUNDS)
         ),
         mean=0.5,
         deviation=0.5,

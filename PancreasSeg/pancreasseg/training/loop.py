@@ -81,6 +81,21 @@ class Schedule:
         return self.learning_rate * rising * falling
 
 
+#: What trains most networks where no paper says otherwise: AdamW that warms up and falls as a cosine, averaged weights,
+#: clipped gradients.
+STEADY = Schedule(
+    steps=10_000,
+    optimiser="adamw",
+    learning_rate=1e-3,
+    weight_decay=1e-4,
+    warm_up=200,
+    decay="cosine",
+    averaging=0.999,
+    clip=5.0,
+    every=500,
+)
+
+
 class Loop(ABC):
     """Trains one network; `run` continues where the last run, or the last process, stopped.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pancreasseg.cohorts import Grid
 from pancreasseg.training.augmentation import Augmentation
-from pancreasseg.training.loop import Schedule
+from pancreasseg.training.loop import STEADY, Schedule
 from pancreasseg.training.recipes.recipe import Objective, Part, Published, Recipe, Sampling
 
 #: Of the crop around the pancreas, in training and at test. Published: 20 pixels, about 16 mm on NIH scans.
@@ -34,18 +36,7 @@ DOGAN = Recipe(
             sampling=Sampling("slice", size=(384, 288, 3), foreground=0.75),
             objective=Objective("mask-rcnn"),
             augmentation=Augmentation(),
-            schedule=Schedule(
-                steps=20_000,
-                batch=4,
-                optimiser="adamw",
-                learning_rate=3e-4,
-                weight_decay=1e-4,
-                warm_up=500,
-                decay="cosine",
-                averaging=0.999,
-                clip=5.0,
-                every=500,
-            ),
+            schedule=replace(STEADY, steps=20_000, batch=4, learning_rate=3e-4, warm_up=500),
             mean=0.5,
             deviation=0.25,
         ),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pancreasseg.cohorts import Grid
 from pancreasseg.training.augmentation import Augmentation, BoxJitter
-from pancreasseg.training.loop import Schedule
+from pancreasseg.training.loop import STEADY, Schedule
 from pancreasseg.training.recipes.recipe import Objective, Part, Published, Recipe, Sampling
 
 #: Published: R = 4, margins, loss and λ's 50 epochs. Not published, ours: λ itself, steps, learning rate, augmentation.
@@ -57,17 +59,7 @@ BEST = Recipe(
             sampling=Sampling("whole", size=(96, 72, 80)),
             objective=Objective("dice+ce"),
             augmentation=Augmentation(),
-            schedule=Schedule(
-                steps=8_000,
-                optimiser="adamw",
-                learning_rate=1e-3,
-                weight_decay=1e-4,
-                warm_up=200,
-                decay="cosine",
-                averaging=0.999,
-                clip=5.0,
-                every=400,
-            ),
+            schedule=replace(STEADY, steps=8_000, every=400),
             mean=0.5,
             deviation=0.25,
         ),
@@ -79,17 +71,7 @@ BEST = Recipe(
             sampling=Sampling("box", size=(192, 144, 144), margin_mm=10.0, jitter=BoxJitter()),
             objective=Objective("dice+ce"),
             augmentation=Augmentation(),
-            schedule=Schedule(
-                steps=16_000,
-                optimiser="adamw",
-                learning_rate=1e-3,
-                weight_decay=1e-4,
-                warm_up=200,
-                decay="cosine",
-                averaging=0.999,
-                clip=5.0,
-                every=400,
-            ),
+            schedule=replace(STEADY, steps=16_000, every=400),
             mean=0.5,
             deviation=0.25,
         ),
