@@ -11,6 +11,9 @@ from PancreasSegLib import Dependencies
 STATES = ("installed", "bundled", "available", "damaged")
 TWO_STAGE = ("two-stage", "fast")
 
+# Pipelines that leave a margin around what their localizer found: mm, where the model's card says no other.
+MARGINS = {"two-stage": 10.0, "fast": 10.0, "mask-rcnn": 16.0}
+
 
 @dataclass(frozen=True)
 class ModelRow:
@@ -111,6 +114,18 @@ class Models:
             return self.chosen(model, "").card.pipeline
         except ModelError:
             return ""
+
+    def marginOf(self, model: str, pipeline: str) -> float | None:
+        """The margin in mm that a run with these choices leaves around what was found; None where there is none."""
+        name = self.pipelineOf(model, pipeline)
+        if name not in MARGINS or not self.readable:
+            return MARGINS.get(name)
+        try:
+            card = self.chosen(model, pipeline).card
+        except ModelError:
+            return MARGINS[name]
+        own = card.options if card.pipeline == name else {}
+        return float(own.get("margin_mm", MARGINS[name]))
 
     def verify(self, name: str) -> str:
         """What is wrong with an installed model; empty when its files are whole and unchanged."""

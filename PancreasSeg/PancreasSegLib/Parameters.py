@@ -104,7 +104,7 @@ class Parameters:
         volumeNode, roiNode, segmentationNode, tableNode: the CT and its results; None while there are none.
         segmentId: the pancreas in the segmentation.
         pipeline, model, device, precision: choices for the engine; empty for the default.
-        marginMm: between the pancreas that was found and the faces of the box.
+        marginMm: between the pancreas that was found and the faces of the box, where a person has chosen one.
         automaticBox: where the engine last put the ROI by itself; elsewhere it was placed by a person.
         segmentedBox: the box of the present result.
         referenceNode, referenceSegmentId: what statistics compare with instead of the AI draft.
@@ -161,6 +161,11 @@ class Parameters:
     @result.setter
     def result(self, value: dict) -> None:
         self._result = json.dumps(value)
+
+    @property
+    def marginChosen(self) -> bool:
+        """True once a person has chosen a margin; until then it is the model's own."""
+        return bool(self.node.GetParameter("marginMm"))
 
     def hasSegment(self) -> bool:
         """True while the segment of the result exists, whatever a person has renamed it to."""

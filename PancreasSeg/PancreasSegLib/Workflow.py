@@ -16,6 +16,7 @@ from pancreasseg.progress import Update
 from pancreasseg.results import Localization, Segmentation
 from pancreasseg.volume import Box, Volume
 from PancreasSegLib import RoiNodes, Segments, Tables, VolumeNodes
+from PancreasSegLib.Models import Models
 from PancreasSegLib.Parameters import Parameters
 from PancreasSegLib.Placement import placeBeside
 
@@ -23,9 +24,6 @@ POLL_SECONDS = 0.01
 
 # Share of a run's time that each step takes, roughly.
 STEP_COSTS = {"load": 1.0, "localize": 3.0, "segment": 6.0}
-
-# Pipelines whose localizer leaves a margin around what it found.
-MARGIN_PIPELINES = ("two-stage", "fast")
 
 
 @dataclass(frozen=True)
@@ -248,7 +246,7 @@ class Workflow:
             "device": parameters.device or "auto",
             "precision": parameters.precision or "auto",
         }
-        if parameters.pipeline in MARGIN_PIPELINES:
+        if parameters.marginChosen and Models().marginOf(parameters.model, parameters.pipeline) is not None:
             settings["options"] = {"margin_mm": parameters.marginMm}
         if run.steps[0] == "load":
             self._loadedKey = None

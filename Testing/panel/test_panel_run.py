@@ -2,12 +2,14 @@
 
 import ast
 import importlib
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
+from Testing.engine.model_samples import CARD, write_tiny
 from Testing.panel.conftest import MODULE, wait
 from Testing.scene.builders import aBendingTransform, aCt, aGeometry, aTransform, rotation
 
@@ -15,6 +17,7 @@ from pancreasseg.errors import InputError, RunError
 from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.progress import Update
 from PancreasSegLib import RoiNodes, Segments, VolumeNodes
+from PancreasSegLib.Models import MARGINS, Models
 from PancreasSegLib.Parameters import Parameters
 
 
@@ -502,18 +505,47 @@ def test_fast_and_accurate_are_two_pipelines(panel, ui, client, selected) -> Non
     assert panel.session.parameters.pipeline == "two-stage"
 
 
-def test_the_margin_reaches_the_engine(panel, ui, client, selected, monkeypatch) -> None:
-    asked = []
-    monkeypatch.setattr(
-        client,
-        "localize",
-        lambda **settings: asked.append(settings) or client._take("localize", settings, RunError("x", "x", "")),
-    )
-    ui.marginSlider.value = 25
-    ui.fastRadioButton.click()
+def options_asked(client) -> list[dict | None]:
+    """The options of each request to localize."""
+    return [asked.get("options") for name, asked in client.requests if name == "localize"]
+
+
+def test_the_margin_reaches_the_engine_also_when_the_pipeline_is_left_to_it(panel, ui, client, selected) -> None:
+    assert ui.marginSlider.value == 10
     ui.locateButton.click()
-    assert panel.session.parameters.marginMm == 25
-    panel.runner.close()
+    wait(lambda: not panel.session.busy)
+    ui.marginSlider.value = 25
+    for click in (lambda: None, ui.fastRadioButton.click, ui.accurateRadioButton.click):
+        click()
+        ui.locateButton.click()
+        wait(lambda: not panel.session.busy)
+    assert options_asked(client) == [None, *[{"margin_mm": 25.0}] * 3], "until one is chosen, it is the model's own"
+
+
+def test_a_pipeline_without_a_margin_says_so_and_is_asked_for_none(panel, ui, client, selected) -> None:
+    ui.marginSlider.value = 25
+    ui.pipelineSelector.setCurrentIndex(ui.pipelineSelector.findData("single-stage"))
+    assert not ui.marginSlider.enabled
+    assert ui.marginSlider.toolTip == "The pipeline 'single-stage' leaves no margin around what it finds."
+    ui.locateButton.click()
+    wait(lambda: not panel.session.busy)
+    assert options_asked(client) == [None]
+
+
+def test_the_margins_shown_are_those_of_the_engine_and_of_the_models_card(panel, ui, selected) -> None:
+    from pancreasseg.pipelines.mask_rcnn import MaskRcnnOptions
+    from pancreasseg.pipelines.two_stage import TwoStageOptions
+
+    own = {"two-stage": TwoStageOptions().margin_mm, "mask-rcnn": MaskRcnnOptions().margin_mm}
+    assert {**own, "fast": own["two-stage"]} == MARGINS
+    (network,) = CARD["networks"]
+    networks = [{**network, "role": "localizer", "members": ["one"]}, {**network, "members": ["two"]}]
+    folder = Path(os.environ["PANCREASSEG_HOME"]) / "models" / "wide"
+    write_tiny(folder, name="wide", pipeline="two-stage", networks=networks, options={"margin_mm": 14.0})
+    panel.models.list()
+    ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("wide"))
+    assert ui.marginSlider.value == 14
+    assert Models().marginOf("phantom-two-stage", "") == 10
 
 
 def test_nothing_is_lost_when_replacing_is_impossible_to_ask(panel, ui, client, dialogs, selected) -> None:
@@ -525,10 +557,10 @@ def test_nothing_is_lost_when_replacing_is_impossible_to_ask(panel, ui, client, 
 
 
 BUTTONS = (
-    "segmentButton", "locateButton", "alignRoiButton", "roiVisibleCheckBox", "fastRadioButton", "agreementCheckBox",
-    "draftCheckBox", "restoreDraftButton", "copyButton", "csvButton", "tableButton", "chartButton", "dicomSegButton",
-    "rtStructButton", "niftiButton", "nrrdButton", "stlButton", "addMarginButton", "installModelButton",
-    "installFileButton", "installFolderButton", "verifyModelButton", "removeModelButton", "dependenciesButton",
+    "segmentButton", "locateButton", "marginSlider", "alignRoiButton", "roiVisibleCheckBox", "fastRadioButton",
+    "agreementCheckBox", "draftCheckBox", "restoreDraftButton", "copyButton", "csvButton", "tableButton", "chartButton",
+    "dicomSegButton", "rtStructButton", "niftiButton", "nrrdButton", "stlButton", "addMarginButton",
+    "installModelButton", "installFileButton", "installFolderButton", "verifyModelButton", "removeModelButton", "dependenciesButton",
     "referenceSegmentSelector",
 )  # fmt: skip
 

@@ -72,7 +72,7 @@ class LocateSection:
         parameters = self.session.parameters
         self._reasons.show(ui.locateButton, situation.whyNotLocate())
         self._reasons.show(ui.roiSelector, situation.volumeRefusal)
-        self._reasons.show(ui.marginSlider, situation.volumeRefusal)
+        self._reasons.show(ui.marginSlider, situation.whyNotChooseMargin())
         self._reasons.show(ui.roiVisibleCheckBox, situation.whyNotShowRoi())
         self._reasons.show(ui.alignRoiButton, situation.whyNotAlign())
         roiNode = parameters.roiNode if parameters is not None else None
@@ -81,12 +81,17 @@ class LocateSection:
             if roiNode is not None:
                 ui.roiVisibleCheckBox.checked = bool(roiNode.GetDisplayVisibility())
             if parameters is not None:
-                ui.marginSlider.value = parameters.marginMm
+                ui.marginSlider.value = self._margin(parameters)
         ui.roiFactsLabel.text = situation.roiRefusal or self._facts(roiNode)
 
     def message(self, text: str) -> None:
         """A sentence about the last run."""
         showText(self.ui.locateMessage, text)
+
+    def _margin(self, parameters) -> float:
+        """What the person has chosen for this CT, else what the model does by itself, in mm."""
+        own = None if parameters.marginChosen else self.session.models.marginOf(parameters.model, parameters.pipeline)
+        return parameters.marginMm if own is None else own
 
     def _facts(self, roiNode) -> str:
         """Size of the ROI in mm, its volume, and its voxels."""

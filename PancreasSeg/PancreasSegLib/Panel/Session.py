@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import slicer
+from slicer.i18n import tr as _
 
 from pancreasseg.errors import InputError, explain
 from PancreasSegLib import Dependencies, RoiNodes, Segments, VolumeNodes
-from PancreasSegLib.Models import TWO_STAGE, Models
+from PancreasSegLib.Models import MARGINS, TWO_STAGE, Models
 from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Parameters import Parameters
 
@@ -95,10 +96,16 @@ class Session:
 
     def _ofModel(self, parameters: Parameters) -> dict:
         pipeline = self.models.pipelineOf(parameters.model, parameters.pipeline)
-        fast = ""
+        fast = margin = ""
         if pipeline and pipeline not in TWO_STAGE:
-            fast = f"The pipeline '{pipeline}' has one way to run; accurate and fast are for two-stage models."
-        return {"modelRefusal": self.models.refusal(parameters.model, parameters.pipeline), "fastRefusal": fast}
+            fast = _("The pipeline '{name}' has one way to run; accurate and fast are for two-stage models.")
+        if pipeline and pipeline not in MARGINS:
+            margin = _("The pipeline '{name}' leaves no margin around what it finds.")
+        return {
+            "modelRefusal": self.models.refusal(parameters.model, parameters.pipeline),
+            "fastRefusal": fast.format(name=pipeline),
+            "marginRefusal": margin.format(name=pipeline),
+        }
 
     def _ofRoi(self, parameters: Parameters) -> dict:
         if parameters.roiNode is None:

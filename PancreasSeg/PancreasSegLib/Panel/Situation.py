@@ -16,6 +16,7 @@ class Situation:
         volumeSelected: some volume is selected, usable or not.
         modelRefusal: why no run could start with the chosen model; empty when one could.
         fastRefusal: why the fast variant is not offered; empty when it is.
+        marginRefusal: why no margin can be chosen; empty when one can.
         missingPackages: Python packages that are not installed; a click on a button that needs them offers to install.
         busy: what keeps the worker: "locate", "segment", or "".
         cancelling: Cancel was clicked.
@@ -39,6 +40,7 @@ class Situation:
     volumeSelected: bool = False
     modelRefusal: str = ""
     fastRefusal: str = ""
+    marginRefusal: str = ""
     missingPackages: tuple[str, ...] = ()
     busy: str = ""
     cancelling: bool = False
@@ -82,6 +84,10 @@ class Situation:
     def whyNotFast(self) -> str:
         """Why accurate or fast cannot be chosen."""
         return self._runs() or self.fastRefusal
+
+    def whyNotChooseMargin(self) -> str:
+        """Why the margin of the box cannot be chosen."""
+        return self._runs() or self.volumeRefusal or self.marginRefusal
 
     def whyNotAlign(self) -> str:
         """Why the ROI cannot be turned straight."""
