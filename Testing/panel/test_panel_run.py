@@ -560,8 +560,8 @@ BUTTONS = (
     "segmentButton", "locateButton", "marginSlider", "alignRoiButton", "roiVisibleCheckBox", "fastRadioButton",
     "agreementCheckBox", "draftCheckBox", "restoreDraftButton", "copyButton", "csvButton", "tableButton", "chartButton",
     "dicomSegButton", "rtStructButton", "niftiButton", "nrrdButton", "stlButton", "addMarginButton",
-    "installModelButton", "installFileButton", "installFolderButton", "verifyModelButton", "removeModelButton", "dependenciesButton",
-    "referenceSegmentSelector",
+    "installModelButton", "installFileButton", "installFolderButton", "verifyModelButton", "removeModelButton",
+    "dependenciesButton", "referenceSegmentSelector",
 )  # fmt: skip
 
 

@@ -141,6 +141,7 @@ def test_changed_voxels_are_loaded_again(workflow, client, aVolumeNode) -> None:
 def test_the_choices_of_the_ct_reach_the_engine(workflow, client, aVolumeNode) -> None:
     parameters = Parameters.forVolume(aVolumeNode)
     parameters.pipeline, parameters.model, parameters.device = "fast", "phantom-two-stage", "cpu"
+    parameters.marginMm = 12
     workflow.run(aVolumeNode)
     asked = dict(client.requests)["localize"]
     assert asked == {
@@ -148,13 +149,18 @@ def test_the_choices_of_the_ct_reach_the_engine(workflow, client, aVolumeNode) -
         "model": "phantom-two-stage",
         "device": "cpu",
         "precision": "auto",
-        "options": {"margin_mm": 10.0},
+        "options": {"margin_mm": 12.0},
     }
 
 
 def test_the_margin_is_asked_for_only_where_the_pipeline_has_one(workflow, aVolumeNode) -> None:
     parameters = Parameters.forVolume(aVolumeNode)
     parameters.pipeline, parameters.marginMm = "single-stage", 25
+    workflow.run(aVolumeNode)
+    assert "options" not in dict(workflow.client.requests)["localize"]
+
+
+def test_without_a_margin_of_the_persons_the_model_keeps_its_own(workflow, aVolumeNode) -> None:
     workflow.run(aVolumeNode)
     assert "options" not in dict(workflow.client.requests)["localize"]
 
