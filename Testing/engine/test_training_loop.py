@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from easy_cohort import easy_cohort
 from torch import Tensor, nn
 
 from pancreasseg.errors import Cancelled, OutputError, RunError
 from pancreasseg.inference.hardware import Hardware
+from pancreasseg.models.package import ModelPackage
 from pancreasseg.progress import Progress
 from pancreasseg.training.loop import COLUMNS, Loop, Schedule
 from pancreasseg.training.team import ALONE, Team, join
@@ -209,7 +211,7 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path):
     code = (
         "import sys, warnings; warnings.simplefilter('ignore'); sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path\n"
-        "from Testing.engine.test_training_loop import Line, Schedule\n"
+        "from test_training_loop import Line, Schedule\n"
         "from pancreasseg.training.team import join\n"
         "team = join()\n"
         "loop = Line(Path(sys.argv[1]), Schedule(steps=20, learning_rate=0.1, every=10), team=team)\n"
@@ -217,12 +219,12 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path):
         "print(float(loop.network.weight))\n"
     )
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    root = str(Path(__file__).parents[2])
+    here = str(Path(__file__).parent)
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path), root],
+            [sys.executable, "-c", code, str(tmp_path), here],
             env={**environment, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE, text=True, cwd=root,
+            stdout=subprocess.PIPE, text=True, cwd=here,
         )
         for rank in range(2)
     ]  # fmt: skip
@@ -243,3 +245,26 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path):
     one = Both(tmp_path / "one", Schedule(steps=20, learning_rate=0.1, every=10))
     one.run()
     assert float(results[0]) == pytest.approx(float(one.network.weight.detach()), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_torchrun_trains_a_recipe_in_two_processes_to_one_package(tmp_path):
+    easy_cohort(tmp_path, count=4)
+    settings = {
+        "*.schedule.steps": "4", "*.schedule.every": "2", "*.arguments.channels": "[4, 8]",
+        "segmenter.sampling.size": "[32, 32, 32]", "segmenter.patch": "[32, 32, 32]",
+    }  # fmt: skip
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("-m", "pancreasseg", "train", "unet-single", "--data", "cohort", "--output", "run", "--device", "cpu"),
+        *(f"--set={path}={value}" for path, value in settings.items()),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Package: ") == 1
+    package = ModelPackage(tmp_path / "run" / "models" / "unet-single-fold1")
+    package.verify()
+    assert package.card.training["steps"] == {"segmenter": 4}
+    with (tmp_path / "run" / "segmenter.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["2", "4"]

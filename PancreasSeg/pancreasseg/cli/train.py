@@ -75,9 +75,10 @@ def run(options: argparse.Namespace) -> None:
 
     cohort = Cohort.open(options.data)
     cohort.fold(options.fold)
-    use_cores()
     output = options.output or Path("runs") / f"{recipe.name}-fold{options.fold}"
     team = join()
+    if team.size == 1:
+        use_cores()  # torchrun deals out the cores itself
     with console.progress_shown(quiet=options.json or not team.leads) as progress:
         package = train(
             recipe,
