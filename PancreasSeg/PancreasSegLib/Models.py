@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 
 from pancreasseg.errors import ModelError, PancreasSegError
-from PancreasSegLib import Dependencies
 
 STATES = ("installed", "bundled", "available", "damaged")
 TWO_STAGE = ("two-stage", "fast")
@@ -62,6 +61,8 @@ class Models:
     @property
     def readable(self) -> bool:
         """True when the packages that reading models needs are installed."""
+        from PancreasSegLib import Dependencies  # whose texts need the application; `marginOf` works without it
+
         return "safetensors" not in Dependencies.missing()
 
     def rows(self) -> list[ModelRow]:
@@ -116,16 +117,8 @@ class Models:
             return ""
 
     def marginOf(self, model: str, pipeline: str) -> float | None:
-        """The margin in mm that a run with these choices leaves around what was found; None where there is none."""
-        name = self.pipelineOf(model, pipeline)
-        if name not in MARGINS or not self.readable:
-            return MARGINS.get(name)
-        try:
-            card = self.chosen(model, pipeline).card
-        except ModelError:
-            return MARGINS[name]
-        own = card.options if card.pipeline == name else {}
-        return float(own.get("margin_mm", MARGINS[name]))
+        """`marginOf`, also while the packages are missing that reading models needs."""
+        return marginOf(model, pipeline) if self.readable else MARGINS.get(pipeline)
 
     def verify(self, name: str) -> str:
         """What is wrong with an installed model; empty when its files are whole and unchanged."""
@@ -147,3 +140,17 @@ class Models:
         from pancreasseg.models.store import Store
 
         return Store()
+
+
+def marginOf(model: str, pipeline: str) -> float | None:
+    """The margin in mm that a run with these choices leaves around what was found; None where it has no such thing."""
+    from pancreasseg.models.store import Store
+    from pancreasseg.pipelines import choose
+
+    try:
+        card = choose(pipeline or None, model or None, Store())[0].card
+    except ModelError:
+        return MARGINS.get(pipeline)  # the run will say why there can be none
+    name = pipeline or card.pipeline
+    own = card.options if card.pipeline == name else {}
+    return float(own.get("margin_mm", MARGINS[name])) if name in MARGINS else None

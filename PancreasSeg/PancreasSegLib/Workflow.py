@@ -16,7 +16,7 @@ from pancreasseg.progress import Update
 from pancreasseg.results import Localization, Segmentation
 from pancreasseg.volume import Box, Volume
 from PancreasSegLib import RoiNodes, Segments, Tables, VolumeNodes
-from PancreasSegLib.Models import Models
+from PancreasSegLib.Models import marginOf
 from PancreasSegLib.Parameters import Parameters
 from PancreasSegLib.Placement import placeBeside
 
@@ -246,7 +246,7 @@ class Workflow:
             "device": parameters.device or "auto",
             "precision": parameters.precision or "auto",
         }
-        if parameters.marginChosen and Models().marginOf(parameters.model, parameters.pipeline) is not None:
+        if parameters.marginChosen and marginOf(parameters.model, parameters.pipeline) is not None:
             settings["options"] = {"margin_mm": parameters.marginMm}
         if run.steps[0] == "load":
             self._loadedKey = None
