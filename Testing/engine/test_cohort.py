@@ -12,10 +12,11 @@ from pancreasseg.cohorts.axes import TURNS, Turn, fits
 from pancreasseg.cohorts.folds import nih_fold, spread
 from pancreasseg.cohorts.grid import resample
 from pancreasseg.cohorts.prepare import Settings, prepare
-from pancreasseg.errors import InputError
+from pancreasseg.errors import Cancelled, InputError, OutputError
 from pancreasseg.io.nifti import encode_nifti, read_nifti
 from pancreasseg.io.read import read_mask, read_volume
 from pancreasseg.phantom import make_phantom
+from pancreasseg.progress import Progress
 from pancreasseg.volume import Box
 
 NUMBERS = (2, 25, 30, 70)
@@ -167,11 +168,60 @@ def test_a_spoilt_case_is_named_and_refused_or_left_out_as_asked(code, copy, tmp
     assert [case.id for case in Cohort.open(cohort.folder).cases] == ["0002", "0025", "0070"]
 
 
-def test_a_damaged_slice_names_its_case(copy, tmp_path):
+def test_a_damaged_slice_names_its_case_which_can_be_left_out(copy, tmp_path):
     spoil_ct(copy)
     with pytest.raises(InputError, match="0030: ") as error:
         prepare("nih", copy, tmp_path / "out")
     assert error.value.code == "cases-unusable"
+    cohort = prepare("nih", copy, tmp_path / "out", Settings(on_error="skip"))
+    assert [entry["id"] for entry in cohort.left_out] == ["0030"]
+    assert len(cohort.cases) == 3
+
+
+def test_a_preparation_that_was_stopped_continues_where_it_was(copy, tmp_path, monkeypatch):
+    from pancreasseg.cohorts import prepare as module
+
+    read = []
+
+    def counting(pair, *rest):
+        read.append(pair.id)
+        return check(pair, *rest)
+
+    check = module.check
+    monkeypatch.setattr(module, "check", counting)
+    progress = Progress(cancelled=lambda: len(read) >= 2)
+    with pytest.raises(Cancelled):
+        prepare("nih", copy, tmp_path / "out", Settings(label_axes="stored"), progress)
+    assert not (tmp_path / "out" / "cohort.json").exists()
+    cohort = prepare("nih", copy, tmp_path / "out", Settings(label_axes="stored"))
+    assert sorted(read) == ["0002", "0025", "0030", "0070"]
+    assert [case.id for case in cohort.cases] == sorted(read)
+
+
+def test_a_case_that_was_damaged_after_it_was_checked_is_named(copy, tmp_path):
+    cohort = prepare("nih", copy, tmp_path / "out")
+    grid = Grid((9.0, 9.0, 9.0))
+    spoil_cut(copy)
+    with pytest.raises(InputError, match=r"Case 0030: .*cut short"):
+        cohort.fill([grid])
+    assert cohort.fill([grid], [case for case in cohort.cases if case.id != "0030"]) == 1  # two were made before
+
+
+def test_a_full_disk_while_samples_are_made_keeps_those_before(prepared, monkeypatch):
+    first, second = prepared.case("0002"), prepared.case("0030")
+    grid = Grid((7.0, 7.0, 7.0))
+    prepared.sample(first, grid)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        prepared.sample(second, grid)
+    monkeypatch.undo()
+    assert prepared.fill([grid], [first]) == 0
+    assert prepared.fill([grid], [second]) == 1
+    assert not list((prepared.folder / "grids" / grid.key).glob("*partial*"))
 
 
 def test_swapped_axes_are_suspected_where_sizes_differ(copy, tmp_path):

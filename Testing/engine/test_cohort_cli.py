@@ -2,6 +2,8 @@
 
 import json
 
+from easy_cohort import easy_cohort
+
 from pancreasseg.cli.main import main
 from pancreasseg.cohorts import Cohort
 
@@ -17,3 +19,15 @@ def test_command_line_makes_phantoms_and_prepares_them(tmp_path, capsys):
     assert len(Cohort.open(out).cases) == 2
     assert main(["data", "prepare", "nih", source, "--output", out, "--spacing", "thick"]) == 3
     assert "'thick' is no voxel size" in capsys.readouterr().err
+
+
+def test_a_fold_that_is_not_there_is_refused_by_every_command_that_takes_one(tmp_path, capsys):
+    cohort = str(easy_cohort(tmp_path).folder)
+    for command in (
+        ["train", "unet-single", "--fold", "3"],
+        ["reproduce", "unet-single", "--folds", "1", "3"],
+        ["evaluate", "phantom-two-stage", "--fold", "3"],
+    ):
+        assert main([*command, "--data", cohort, "--output", str(tmp_path / "out")]) == 3
+        assert "There is no fold 3; this cohort has the folds 1 to 2." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -237,17 +237,29 @@ class Cohort:
         return None if labels is None or labels.shape != kept.hu.shape else replace(kept, organs=labels)
 
     def _make(self, case: Case, grids: Sequence[Grid], organs: bool) -> None:
+        try:
+            volume, mask, labels = self._read(case, organs)
+        except InputError as error:
+            if error.code == "case-changed":
+                raise
+            raise InputError(error.code, f"Case {case.id}: {error.message}", error.hint) from error
+        for grid in grids:
+            keep(self._store(grid), case, resample(volume, mask, grid, labels))
+
+    def _read(self, case: Case, organs: bool) -> tuple[Volume, np.ndarray, np.ndarray | None]:
+        """CT, mask and organs of a case, which have to be what was checked."""
         volume = self.volume(case)
         if volume.geometry != case.geometry:
             raise _changed(case)
         mask = self.mask(case)
         if sha256_of(volume.array, mask) != case.fingerprint:
             raise _changed(case)
-        labels = self.organ_labels(case) if organs and case.organs is not None else None
-        if labels is not None and case.organs is not None and sha256_of(labels) != case.organs.fingerprint:
+        if not organs or case.organs is None:
+            return volume, mask, None
+        labels = self.organ_labels(case)
+        if sha256_of(labels) != case.organs.fingerprint:
             raise _changed(case)
-        for grid in grids:
-            keep(self._store(grid), case, resample(volume, mask, grid, labels))
+        return volume, mask, labels
 
 
 def keep(store: SampleStore, case: Case, sample: Sample) -> None:

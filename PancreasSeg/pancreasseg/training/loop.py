@@ -8,8 +8,9 @@ import math
 import pickle
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from pancreasseg.training.team import ALONE, Team
 OPTIMISERS = ("adam", "adamw", "sgd")
 DECAYS = ("constant", "cosine")
 COLUMNS = ("step", "seconds_per_step", "waiting", "learning_rate", "loss", "score")
+_LOOK_AHEAD = 3  # batches
 
 #: Inputs (n, channels, K, J, I) and truths (n, classes, K, J, I) of one step; several pairs where sizes differ.
 Batch = Sequence[tuple[Tensor, Tensor]]
@@ -194,14 +196,11 @@ class Loop(ABC):
         if self.finished or self.step >= end:
             return
         started, waited, first = time.monotonic(), 0.0, self.step
-        with progress.stage(self.name, end - self.step), ThreadPoolExecutor(1) as ahead:
-            future = ahead.submit(self.batch, self.step)
+        with progress.stage(self.name, end - self.step), _Ahead(self.batch, self.step, end) as ahead:
             while self.step < end and not self.finished:
                 asked = time.monotonic()
-                batch = future.result()
+                batch = ahead.next()
                 waited += time.monotonic() - asked
-                if self.step + 1 < end:
-                    future = ahead.submit(self.batch, self.step + 1)
                 self._recent.append(self._update(batch))
                 self.step += 1
                 if self.step % self.schedule.every == 0 or self.step == self.schedule.steps:
@@ -332,6 +331,41 @@ class Loop(ABC):
         self._recent = list(state["recent"])
         self.best, self._stale = float(state["best"]), int(state["stale"])
         self._best_weights = state["best_weights"]
+
+
+class _Ahead:
+    """Makes the batches of coming steps in another thread, a few more than are wanted now: some take longer.
+
+    Args:
+        make: the batch of a step.
+        step: the first.
+        end: the one after the last.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], step: int, end: int) -> None:
+        self._make = make
+        self._steps = iter(range(step, end))
+        self._thread = ThreadPoolExecutor(1)
+        self._coming: deque[Future[Batch]] = deque()
+        for _ in range(_LOOK_AHEAD):
+            self._submit()
+
+    def __enter__(self) -> _Ahead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def next(self) -> Batch:
+        """The batch of the next step."""
+        batch = self._coming.popleft().result()
+        self._submit()
+        return batch
+
+    def _submit(self) -> None:
+        step = next(self._steps, None)
+        if step is not None:
+            self._coming.append(self._thread.submit(self._make, step))
 
 
 def _optimiser(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:

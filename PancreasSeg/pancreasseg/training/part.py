@@ -84,10 +84,10 @@ class PartLoop(Loop):
         return pairs
 
     def example(self, case: Case, augmentation: Augmentation, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Network values (1, 1, K, J, I) and truth (1, classes, K, J, I) of one view of a case."""
+        """Network values (1, 1, K, J, I) and truth (1, classes, K, J, I) of one view of a case, on the run's device."""
         sample = self.cohort.sample(case, self.part.grid, organs=bool(self.part.organs))
         centre, size = self._place(case, sample, random)
-        hu, share, organs = view_with_organs(sample, centre, size, augmentation, random)
+        hu, share, organs = view_with_organs(sample, centre, size, augmentation, random, self.hardware.device)
         low, high = self.part.window_hu
         values = hu.clamp(low, high) * self.part.scale + self.part.shift
         truth = self._truth(case, share, organs)[None]
@@ -99,11 +99,11 @@ class PartLoop(Loop):
     def _truth(self, case: Case, share: Tensor, organs: Tensor | None) -> Tensor:
         """Share of every class, (classes, K, J, I); what is not pancreas belongs to the organ there."""
         part = self.part
-        truth = torch.zeros((len(part.classes), *share.shape))
+        truth = torch.zeros((len(part.classes), *share.shape), device=share.device)
         truth[0] = 1 - share
         if organs is not None and case.organs is not None:
             known = {name: index for index, name in enumerate(part.classes)}
-            own = torch.tensor([0, *(known.get(name, 0) for name in case.organs.names)])
+            own = torch.tensor([0, *(known.get(name, 0) for name in case.organs.names)], device=share.device)
             there = own[organs.long()]
             for index in there.unique():
                 truth[index] = (1 - share) * (there == index)
@@ -123,7 +123,8 @@ class PartLoop(Loop):
             x, truth = self.example(case, _STILL, np.random.default_rng([self.schedule.seed, 3]))
             logits = self.forward(self.average, x).float()
             organ = self.part.pancreas
-            mask, reference = logits.softmax(1)[0, organ].cpu() >= 0.5, _middle(truth, logits)[0, organ] >= 0.5
+            mask = logits.softmax(1)[0, organ].cpu() >= 0.5
+            reference = _middle(truth, logits)[0, organ].cpu() >= 0.5
             total = int(mask.sum()) + int(reference.sum())
             found.append(2 * int((mask & reference).sum()) / total if total else 1.0)
         return float(np.mean(found)) if found else math.nan
