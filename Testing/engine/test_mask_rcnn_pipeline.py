@@ -89,13 +89,17 @@ def found(rows: list[tuple[int, list[float]]]) -> Found:
 def test_boxes_must_persist_over_slices_in_a_row():
     here, there = [10.0, 10, 30, 30], [60.0, 60, 80, 80]
     rows = [(4, here), (5, [12, 10, 32, 30]), (6, [14, 10, 34, 30]), (7, there), (9, there), (11, there)]
-    assert persistent(found(rows), 3, 0.2).tolist() == [True] * 3 + [False] * 3
-    assert persistent(found(rows), 4, 0.2).sum() == 0
-    assert persistent(found(rows), 1, 0.2).all()
-    assert persistent(found(rows), 3, 0.95).sum() == 0  # they move too much to be the same
+    sure = np.ones(6, dtype=bool)
+    assert persistent(found(rows), sure, 3, 0.2).tolist() == [True] * 3 + [False] * 3
+    assert persistent(found(rows), sure, 4, 0.2).sum() == 0
+    assert persistent(found(rows), sure, 1, 0.2).all()
+    assert persistent(found(rows), sure, 3, 0.95).sum() == 0  # they move too much to be the same
+    sure[1] = False  # it continues the chain, but only two are sure
+    assert persistent(found(rows), sure, 2, 0.2).tolist() == [True] * 3 + [False] * 3
+    assert persistent(found(rows), sure, 3, 0.2).sum() == 0
     twice = found([(4, here), (4, here), (5, here)])
-    assert not persistent(twice, 3, 0.2).any()
-    assert persistent(twice.only(np.zeros(3, bool)), 3, 0.2).shape == (0,)
+    assert not persistent(twice, np.ones(3, bool), 3, 0.2).any()
+    assert persistent(twice.only(np.zeros(3, bool)), np.zeros(0, bool), 3, 0.2).shape == (0,)
 
 
 def test_single_stray_boxes_do_not_move_the_volume_box():

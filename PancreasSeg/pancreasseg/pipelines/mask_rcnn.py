@@ -28,9 +28,10 @@ class MaskRcnnOptions:
     """Settings of the pipeline. Published is the margin alone; the others are ours.
 
     Attributes:
-        score: detections count from this score.
-        faint_score: where nothing reaches ``score``, from this one before giving up.
-        persistence: slices in a row in which a detection has to be found.
+        score: detections are sure from this score.
+        faint_score: those that continue a chain of sure ones count from this score; where nothing is sure, they are
+            taken by themselves before giving up. As large as ``score``, it changes nothing.
+        persistence: slices in which a chain has to be sure.
         overlap: intersection over union of boxes in neighbouring slices that are the same thing.
         edge_percentile: the box starts at this percentile of the low edges of all detections and stops at 100 minus it
             of the high ones, so that single stray ones do not count.
@@ -135,17 +136,18 @@ class MaskRcnnPipeline(TwoStagePipeline):
         self, everything: Found, score: float, shape: Sequence[int], spacing: Sequence[float]
     ) -> tuple[Found, np.ndarray] | None:
         """Detections of the pancreas from a score on, and their masks pasted into the grid; None if there are none."""
-        sure = everything.only(everything.scores >= score)
-        sure = sure.only(persistent(sure, min(self.rules.persistence, shape[0]), self.rules.overlap))
-        coarse = pasted(sure, shape)
+        seen = everything.only(everything.scores >= min(score, self.rules.faint_score))
+        least = min(self.rules.persistence, shape[0])
+        chained = seen.only(persistent(seen, seen.scores >= score, least, self.rules.overlap))
+        coarse = pasted(chained, shape)
         organ = clean(coarse >= 0.5, spacing, self.rules.coarse_join_mm).mask
         # What persists elsewhere, in the bowel for example, must neither enlarge the box nor vote.
         held = np.array(
-            [_holds(organ[place], edges) for place, edges in zip(sure.slices, sure.boxes, strict=True)], bool
+            [_holds(organ[place], edges) for place, edges in zip(chained.slices, chained.boxes, strict=True)], bool
         )
         if not held.any():
             return None
-        kept = sure.only(held)
+        kept = chained.only(held)
         return kept, pasted(kept, shape)
 
     def _organ(self, mask: np.ndarray, spacing: Sequence[float]) -> Organ:
@@ -163,14 +165,21 @@ def gather(detections: Sequence[Sequence[Detections]]) -> Found:
     return Found(np.concatenate(slices), *columns)
 
 
-def persistent(found: Found, least: int, overlap: float) -> np.ndarray:
-    """Which detections belong to a chain of overlapping boxes through at least ``least`` slices in a row; bool (n,)."""
+def persistent(found: Found, sure: np.ndarray, least: int, overlap: float) -> np.ndarray:
+    """Which detections are in a chain of boxes that overlap from slice to slice, sure in ``least`` slices; bool (n,).
+
+    Args:
+        found: detections.
+        sure: which of them are, bool (n,).
+        least: slices.
+        overlap: intersection over union.
+    """
     if len(found.slices) == 0:
         return np.zeros(0, dtype=bool)
     boxes = torch.from_numpy(found.boxes)
     next_to = np.abs(found.slices[:, None] - found.slices[None]) == 1
     _, chains = connected_components(next_to & (iou(boxes, boxes).numpy() >= overlap), directed=False)
-    lengths = np.array([len(np.unique(found.slices[chains == chain])) for chain in range(chains.max() + 1)])
+    lengths = np.array([len(np.unique(found.slices[sure & (chains == chain)])) for chain in range(chains.max() + 1)])
     return np.asarray(lengths[chains] >= least)
 
 

@@ -63,6 +63,7 @@ DOGAN = Recipe(
     ),
     options={
         "score": 0.7,
+        "faint_score": 0.3,
         "persistence": 3,
         "overlap": 0.2,
         "edge_percentile": 5.0,
