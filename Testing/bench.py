@@ -1,8 +1,9 @@
 """How fast and how large: a table of medians, cold and warm, on a 512 x 512 x 119 CT.
 
-    python -m Testing.bench [--ct FILE_OR_FOLDER] [--model NAME] [--repeats N] [--json]
+    python -m Testing.bench [--ct FILE_OR_FOLDER] [--model NAME] [--repeats N] [--only run|training] [--json]
 
-The CT is the real one of PANCREASSEG_TEST_DATA (or ../shared) where it is there, else a phantom of the same size.
+The CT is the real one of PANCREASSEG_TEST_DATA (or ../shared) where it is there, else a phantom of the same size. How
+fast the recipes train is measured too, see `Testing.training_timings`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from Testing import panel_timings, scene_timings
+from Testing import panel_timings, scene_timings, training_timings
 
 from pancreasseg.cli import console
 from pancreasseg.io.read import read_volume
@@ -41,7 +42,7 @@ REAL = Path("data") / "ircadb17"
 PHANTOM_SIZE, PHANTOM_SPACING = (512, 512, 119), (0.743, 0.743, 1.6)
 #: The moved box: the localizer's, shifted by so many voxels.
 SHIFT = (6, -4, 2)
-SECONDS, MEGABYTES, SHARE = "s", "MB", ""
+SECONDS, MEGABYTES, SHARE, RATE, PERCENT = "s", "MB", "", "/ s", "%"
 
 
 @dataclass
@@ -77,9 +78,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ct", type=Path, help="a CT file or DICOM folder instead of the usual one")
     parser.add_argument("--model", default=MODEL, help=f"an installed model (default: {MODEL})")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each measurement (default: 5)")
+    parser.add_argument("--only", choices=("run", "training"), help="leave out the other part")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
     table = Table()
+    facts: dict[str, Any] = {"machine": _machine()}
+    remarks: list[str] = []
+    if options.only != "training":
+        size, remarks = _running(table, options)
+        facts |= {"ct": f"{size} voxels", "model": options.model}
+    if options.only != "run":
+        remarks += _training(table)
+    _print(table, facts, options, remarks)
+    return 0
+
+
+def _running(table: Table, options: argparse.Namespace) -> tuple[str, list[str]]:
+    """Reading, segmenting, the scene and the panel. Returns the CT's size and remarks for below the table."""
     with tempfile.TemporaryDirectory(prefix="pancreasseg-bench-") as name:
         inputs = _inputs(options.ct, Path(name))
         ct = next(iter(inputs.values()))
@@ -95,8 +110,17 @@ def main(arguments: list[str] | None = None) -> int:
     for row, seconds in panel_timings.timings(options.repeats, volume).items():
         for value in seconds:
             table.add(f"panel: {row}", value)
-    _print(table, volume, options, remarks)
-    return 0
+    return " x ".join(str(n) for n in volume.geometry.size), remarks
+
+
+def _training(table: Table) -> list[str]:
+    """Every recipe for a few steps. Returns remarks for below the table."""
+    measured, estimate = training_timings.timings()
+    for timing in measured:
+        name = f"training {timing.recipe}, {timing.role}, {timing.precision}"
+        table.add(f"{name}: samples", timing.samples_per_second, RATE)
+        table.add(f"{name}: waiting for data", 100 * timing.waiting, PERCENT)
+    return [training_timings.REMARK, estimate]
 
 
 def _inputs(chosen: Path | None, folder: Path) -> dict[str, Path]:
@@ -218,17 +242,16 @@ def _machine() -> str:
     return f"{name}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB, {platform.system()} {platform.release()}"
 
 
-def _print(table: Table, volume: Volume, options: argparse.Namespace, remarks: list[str]) -> None:
-    size = " x ".join(str(n) for n in volume.geometry.size)
-    about = {"machine": _machine(), "ct": f"{size} voxels", "model": options.model, "remarks": remarks}
+def _print(table: Table, facts: dict[str, Any], options: argparse.Namespace, remarks: list[str]) -> None:
     if options.json:
-        console.show_json({**about, "figures": table.rows()})
+        console.show_json({**facts, "remarks": remarks, "figures": table.rows()})
         return
     rows = [
         (r["row"], *(_text(r[key]) for key in ("median", "min", "max")), r["unit"], r["runs"]) for r in table.rows()
     ]
-    console.show_table(f"{size} voxels, {options.model}", ("", "median", "min", "max", "unit", "runs"), rows)
-    console.show(about["machine"])
+    title = ", ".join(facts[key] for key in ("ct", "model") if key in facts) or "training"
+    console.show_table(title, ("", "median", "min", "max", "unit", "runs"), rows)
+    console.show(facts["machine"])
     for remark in remarks:
         console.show(remark)
 
