@@ -7,8 +7,8 @@ import html
 import slicer
 from slicer.i18n import tr as _
 
-from PancreasSegLib import Agreement, Overlay
-from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
+from PancreasSegLib import Agreement, Attention, Overlay
+from PancreasSegLib.Panel.Widgets import Quiet, Reasons, fill, showText
 
 COLOURS = {"serious": "#c62828", "warning": "#b26a00", "info": "#1565c0"}
 
@@ -38,6 +38,7 @@ class SegmentSection:
         ui.segmentButton.connect("clicked(bool)", self.onButton)
         ui.fastRadioButton.connect("toggled(bool)", self.onFast)
         ui.agreementCheckBox.connect("toggled(bool)", self.onAgreement)
+        ui.attentionSelector.connect("currentIndexChanged(int)", self.onAttention)
         for label in (ui.segmentMessage, ui.progressLabel, ui.staleLabel, ui.findingsLabel):
             showText(label, label.text)
 
@@ -58,6 +59,27 @@ class SegmentSection:
         """Lay the agreement map over the CT, or take it away."""
         if self.session.parameters is not None:
             Agreement.showAgreement(self.session.parameters, shown)
+            self.session.changed()
+
+    def onAttention(self, index: int) -> None:
+        """Lay another map of where the network looked over the CT, or take it away; a new one comes from the worker."""
+        parameters = self.session.parameters
+        name = self.ui.attentionSelector.itemData(index) or ""
+        if parameters is None or index < 0:
+            return
+        if name and (name != parameters.attentionMap or parameters.attentionNode is None):
+            self.session.attentionMap = name
+            self.runner.start("attention")
+        else:
+            Attention.showAttention(parameters, bool(name))
+            self.session.changed()
+
+    def attended(self, attention) -> None:
+        """A map of where the network looked has come."""
+        ((name, _map),) = attention.maps.items()
+        low, high = Attention.colourRange(attention)
+        message = _("Attention, {name}: {low:.2f} (blue) to {high:.2f} (red) of 0 to 1.")
+        self.message(message.format(name=_mapTitle(name), low=low, high=high))
 
     def selected(self) -> None:
         """Another CT is selected, or a scene was loaded: its map lies over it as it was left."""
@@ -94,6 +116,10 @@ class SegmentSection:
             ui.fastRadioButton.checked = fast
             ui.accurateRadioButton.checked = not fast
             ui.agreementCheckBox.checked = parameters is not None and Agreement.isAgreementShown(parameters)
+        self._reasons.show(ui.attentionSelector, situation.whyNotAttention())
+        maps = [("", _("Hidden")), *((name, _mapTitle(name)) for name in situation.attentionMaps)]
+        shown = self.session.attentionMap if situation.busy == "attention" else ""
+        fill(ui.attentionSelector, maps, shown or (Attention.shownMap(parameters) if parameters is not None else ""))
         ui.progressBar.setVisible(situation.running)
         ui.progressLabel.setVisible(situation.running)
         if not situation.running:
@@ -132,6 +158,14 @@ class SegmentSection:
         if situation.insideRoi:
             return _("Segment only inside the ROI box as it was placed by hand.")
         return _("Find the pancreas, put the ROI box around it, and segment it.")
+
+
+def _mapTitle(name: str) -> str:
+    """The name of a map for people."""
+    _level, level, *rest = name.split("-")
+    if rest == ["mean"]:
+        return _("level {level}, mean of its heads").format(level=level)
+    return _("level {level}, head {head}").format(level=level, head=rest[1])
 
 
 def asHtml(findings) -> str:

@@ -18,7 +18,7 @@ class Situation:
         fastRefusal: why the fast variant is not offered; empty when it is.
         marginRefusal: why no margin can be chosen; empty when one can.
         missingPackages: Python packages that are not installed; a click on a button that needs them offers to install.
-        busy: what keeps the worker: "locate", "segment", or "".
+        busy: what keeps the worker: "locate", "segment", "attention", or "".
         cancelling: Cancel was clicked.
         roiRefusal: why the selected ROI cannot be used; empty when it can, or when there is none.
         roiPresent: an ROI is selected.
@@ -30,6 +30,8 @@ class Situation:
         draftPresent: the AI draft of it is kept.
         edited: it was changed by hand since.
         agreementPresent: there is a map of where the voters differed.
+        attentionMaps: what the network of the result can show of where it looked.
+        attentionRefusal: why it can show nothing; empty when it can.
         dicomRefusal: why DICOM export would fail; empty when it would not.
         folder: where files are exported to.
         modelSelected: a row of the model table: "", "installed", "bundled", "available" or "damaged".
@@ -54,6 +56,8 @@ class Situation:
     draftPresent: bool = False
     edited: bool = False
     agreementPresent: bool = False
+    attentionMaps: tuple[str, ...] = ()
+    attentionRefusal: str = ""
     dicomRefusal: str = ""
     folder: str = ""
     modelSelected: str = ""
@@ -136,6 +140,12 @@ class Situation:
     def whyNotAgreement(self) -> str:
         """Why the agreement map cannot be shown."""
         return "" if self.agreementPresent else _("There is no result with several opinions yet.")
+
+    def whyNotAttention(self) -> str:
+        """Why it cannot be shown where the network looked."""
+        if not self.segmentPresent:
+            return self.volumeRefusal or _("There is no result yet. Click Segment pancreas first.")
+        return self._runs() or self.attentionRefusal
 
     def whyNotSample(self) -> str:
         """Why no sample data can be loaded."""
