@@ -2,53 +2,35 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
-from Testing.engine.bright_model import THRESHOLD_HU
+from Testing.engine.bright_model import THRESHOLD_HU, a_patient
+from Testing.engine.model_cards import card_of, network_entry
 from torch import nn
 
 from pancreasseg import networks
 from pancreasseg.models.package import ModelPackage, write_package
+from pancreasseg.volume import Geometry, Volume
 
 ARGUMENTS = {"channels": [2, 3, 4, 4], "heads": 2}
 NAMES = tuple(f"level-{level}-{kind}" for level in (1, 2) for kind in ("mean", "head-1", "head-2"))
 
 
+def a_small_patient(spacing: tuple[float, float, float] = (2.0, 2.0, 4.0)) -> Volume:
+    """The middle of `bright_model.a_patient`: the network sees it in one patch."""
+    volume, _ = a_patient(spacing)
+    return Volume(np.ascontiguousarray(volume.array[9:29, 8:52, 18:66]), Geometry((48, 44, 20), spacing))
+
+
 def write_attentive_model(home: Path, name: str = "attentive") -> ModelPackage:
     """The package in a store's folder ``home``: a sliding window at 2 mm; random gates, the same ones every time."""
-    card = {
-        "name": name,
-        "version": "1.0.0",
-        "title": "Bright voxels, with attention gates",
-        "description": "Calls every bright voxel pancreas, whatever its gates look at.",
-        "pipeline": "single-stage",
-        "networks": [
-            {
-                "role": "segmenter",
-                "network": "attention-unet",
-                "arguments": ARGUMENTS,
-                "members": ["segmenter"],
-                "classes": ["background", "pancreas"],
-                "pancreas": 1,
-                "preprocessing": {
-                    "orientation": "LPS",
-                    "array_axes": "kji",
-                    "spacing_mm": [2.0, 2.0, 2.0],
-                    "size": None,
-                    "window_hu": [0, 200],
-                    "scale": 1 / 200,
-                    "shift": 0,
-                    "patch": [48, 48, 48],
-                },
-            }
-        ],
-        "contrast_phase": "any",
-        "intended_use": "tests",
-        "not_for": ["patients"],
-        "training": {"data": "none", "licence": "none", "cases": 0},
-        "figures": [],
-        "licence": "Apache-2.0",
-        "citation": "",
-    }
+    card = card_of(
+        network_entry("segmenter", network="attention-unet", arguments=ARGUMENTS),
+        name=name,
+        title="Bright voxels, with attention gates",
+        description="Calls every bright voxel pancreas, whatever its gates look at.",
+        pipeline="single-stage",
+    )
     tensors = {f"segmenter.{key}": value for key, value in _network().state_dict().items()}
     return write_package(home / "models" / name, card, tensors)
 

@@ -1,9 +1,9 @@
 """A model package whose networks can be reasoned about: every voxel above 120 HU is pancreas. Written without torch."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from Testing.engine.model_cards import card_of, network_entry, preprocessing
 
 from pancreasseg.models.package import ModelPackage, write_package
 from pancreasseg.volume import Geometry, Volume
@@ -14,21 +14,11 @@ _ARGUMENTS = {"channels": [1], "kernels": [1], "norm": "batch", "convs": 1}
 
 def write_bright_model(home: Path, name: str = "bright") -> ModelPackage:
     """The package in a store's folder ``home``: a localizer at 6 mm and a segmenter at 2 mm."""
-    card = {
-        "name": name,
-        "version": "1.0.0",
-        "title": "Bright voxels",
-        "description": "Calls every bright voxel pancreas.",
-        "pipeline": "two-stage",
-        "networks": [_network("localizer", 6.0), _network("segmenter", 2.0)],
-        "contrast_phase": "any",
-        "intended_use": "tests",
-        "not_for": ["patients"],
-        "training": {"data": "none", "licence": "none", "cases": 0},
-        "figures": [],
-        "licence": "Apache-2.0",
-        "citation": "",
-    }
+    networks = [
+        network_entry(role, arguments=_ARGUMENTS, preprocessing=preprocessing(spacing_mm))
+        for role, spacing_mm in (("localizer", 6.0), ("segmenter", 2.0))
+    ]
+    card = card_of(*networks, name=name, title="Bright voxels", description="Calls every bright voxel pancreas.")
     tensors = {f"{role}.{key}": value for role in ("localizer", "segmenter") for key, value in _weights().items()}
     return write_package(home / "models" / name, card, tensors)
 
@@ -42,27 +32,6 @@ def a_patient(spacing: tuple[float, float, float] = (2.0, 2.0, 4.0)) -> tuple[Vo
     hu = np.where(body & (k >= 0), 40, -1000) + np.where(organ, 140, 0)
     noise = np.random.default_rng(0).normal(0, 6, geometry.shape)
     return Volume((hu + noise).astype(np.int16), geometry), np.broadcast_to(organ, geometry.shape).astype(np.uint8)
-
-
-def _network(role: str, spacing_mm: float) -> dict[str, Any]:
-    return {
-        "role": role,
-        "network": "unet3d",
-        "arguments": _ARGUMENTS,
-        "members": [role],
-        "classes": ["background", "pancreas"],
-        "pancreas": 1,
-        "preprocessing": {
-            "orientation": "LPS",
-            "array_axes": "kji",
-            "spacing_mm": [spacing_mm] * 3,
-            "size": None,
-            "window_hu": [0, 200],
-            "scale": 1 / 200,
-            "shift": 0,
-            "patch": [48, 48, 48],
-        },
-    }
 
 
 def _weights() -> dict[str, np.ndarray]:

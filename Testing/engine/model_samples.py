@@ -5,46 +5,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from model_cards import card_of, network_entry, preprocessing
 
 from pancreasseg import networks
 from pancreasseg.models.package import ModelPackage, write_package
 
 ARGUMENTS = {"channels": [2, 3], "norm": "batch"}
 
-CARD: dict[str, Any] = {
-    "name": "tiny-model",
-    "version": "1.0.0",
-    "title": "Tiny",
-    "description": "",
-    "pipeline": "single-stage",
-    "networks": [
-        {
-            "role": "segmenter",
-            "network": "unet3d",
-            "arguments": ARGUMENTS,
-            "members": ["one", "two"],
-            "classes": ["background", "pancreas"],
-            "pancreas": 1,
-            "preprocessing": {
-                "orientation": "LPS",
-                "array_axes": "kji",
-                "spacing_mm": [2, 2, 2],
-                "size": None,
-                "window_hu": [-100, 240],
-                "scale": 0.01,
-                "shift": -0.5,
-                "patch": [32, 32, 16],
-            },
-        }
-    ],
-    "contrast_phase": "portal-venous",
-    "intended_use": "tests",
-    "not_for": ["patients"],
-    "training": {"data": "none", "licence": "none", "cases": 0},
-    "figures": [{"metric": "DSC", "value": 0.5, "sd": None, "data": "none", "cases": None}],
-    "licence": "Apache-2.0",
-    "citation": "",
-}
+CARD = card_of(
+    network_entry(
+        "segmenter",
+        arguments=ARGUMENTS,
+        members=["one", "two"],
+        preprocessing=preprocessing(window_hu=[-100, 240], scale=0.01, shift=-0.5, patch=[32, 32, 16]),
+    ),
+    name="tiny-model",
+    title="Tiny",
+    pipeline="single-stage",
+    contrast_phase="portal-venous",
+    figures=[{"metric": "DSC", "value": 0.5, "sd": None, "data": "none", "cases": None}],
+)
 
 
 def card(**changes: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from model_cards import card_of, network_entry
 
 from pancreasseg.errors import ModelError
 from pancreasseg.models.package import write_package
@@ -25,42 +26,8 @@ def install(home: Path, name: str, *roles: str, pipeline: str = "two-stage", **o
         prefix = role.replace("-", "_")
         state = build("unet3d", **ARGUMENTS).state_dict()
         tensors |= {f"{prefix}.{key}": value for key, value in state.items()}
-        networks.append(
-            {
-                "role": role,
-                "network": "unet3d",
-                "arguments": ARGUMENTS,
-                "members": [prefix],
-                "classes": ["background", "pancreas"],
-                "pancreas": 1,
-                "preprocessing": {
-                    "orientation": "LPS",
-                    "array_axes": "kji",
-                    "spacing_mm": [4, 4, 4],
-                    "size": None,
-                    "window_hu": [-100, 240],
-                    "scale": 1 / 340,
-                    "shift": 100 / 340,
-                    "patch": [32, 32, 32],
-                },
-            }
-        )
-    card = {
-        "name": name,
-        "version": "1.0.0",
-        "title": name,
-        "description": "",
-        "pipeline": pipeline,
-        "options": options,
-        "networks": networks,
-        "contrast_phase": "portal-venous",
-        "intended_use": "tests",
-        "not_for": [],
-        "training": {},
-        "figures": [],
-        "licence": "Apache-2.0",
-        "citation": "",
-    }
+        networks.append(network_entry(role, arguments=ARGUMENTS, members=[prefix]))
+    card = card_of(*networks, name=name, pipeline=pipeline, options=options)
     write_package(home / "models" / name, card, tensors)
 
 

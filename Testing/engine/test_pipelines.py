@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from model_cards import card_of, checked, network_entry, preprocessing
 from torch import nn
 
 from pancreasseg.errors import Cancelled
 from pancreasseg.findings.finding import Severity
 from pancreasseg.inference.hardware import Hardware
-from pancreasseg.models.card import Card, NetworkCard
+from pancreasseg.models.card import NetworkCard
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.pipelines import base
 from pancreasseg.pipelines.base import Stage
@@ -42,42 +43,8 @@ class Bright(nn.Module):
 
 
 def card(role: str, spacing_mm: float) -> NetworkCard:
-    data = {
-        "format": 1,
-        "name": f"bright-{role}",
-        "version": "1",
-        "title": "Bright voxels",
-        "description": "",
-        "pipeline": "two-stage",
-        "networks": [
-            {
-                "role": role,
-                "network": "unet3d",
-                "arguments": {},
-                "members": [role],
-                "classes": ["background", "pancreas"],
-                "pancreas": 1,
-                "preprocessing": {
-                    "orientation": "LPS",
-                    "array_axes": "kji",
-                    "spacing_mm": [spacing_mm] * 3,
-                    "size": None,
-                    "window_hu": [0, 200],
-                    "scale": 1 / 200,
-                    "shift": 0,
-                    "patch": [24, 24, 24],
-                },
-            }
-        ],
-        "contrast_phase": "any",
-        "intended_use": "tests",
-        "not_for": [],
-        "figures": [],
-        "licence": "Apache-2.0",
-        "citation": "",
-        "weights": {"file": "weights.safetensors", "sha256": "0" * 64, "size": 1},
-    }
-    return Card.from_dict(data).networks[0]
+    entry = network_entry(role, preprocessing=preprocessing(spacing_mm, patch=[24, 24, 24]))
+    return checked(card_of(entry)).networks[0]
 
 
 class Package:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from model_cards import card_of, checked, network_entry, preprocessing
 from torch import nn
 
 from pancreasseg import pipelines
 from pancreasseg.errors import Cancelled
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.read import read_volume
-from pancreasseg.models.card import Card
 from pancreasseg.models.store import Store
 from pancreasseg.pipelines import base
 from pancreasseg.pipelines.abdomen import find_abdomen
@@ -35,43 +35,15 @@ class ByBrightness(nn.Module):
 
 
 def stage(monkeypatch: pytest.MonkeyPatch, members: int = 2) -> Stage:
-    data = {
-        "format": 1,
-        "name": "by-brightness",
-        "version": "1",
-        "title": "By brightness",
-        "description": "",
-        "pipeline": "whole-volume",
-        "networks": [
-            {
-                "role": "whole-volume",
-                "network": "unet3d",
-                "arguments": {},
-                "members": [f"m{n}" for n in range(members)],
-                "classes": ["background", "liver", "pancreas"],
-                "pancreas": 2,
-                "preprocessing": {
-                    "orientation": "LAI",
-                    "array_axes": "ijk",
-                    "spacing_mm": None,
-                    "size": [64, 48, 40],
-                    "window_hu": None,
-                    "scale": 0.001,
-                    "shift": 0,
-                    "antialias": False,
-                    "patch": None,
-                },
-            }
-        ],
-        "contrast_phase": "any",
-        "intended_use": "tests",
-        "not_for": [],
-        "figures": [],
-        "licence": "Apache-2.0",
-        "citation": "",
-        "weights": {"file": "weights.safetensors", "sha256": "0" * 64, "size": 1},
-    }
-    card = Card.from_dict(data)
+    shape = {"orientation": "LAI", "array_axes": "ijk", "spacing_mm": None, "size": [64, 48, 40], "patch": None}
+    entry = network_entry(
+        "whole-volume",
+        members=[f"m{n}" for n in range(members)],
+        classes=["background", "liver", "pancreas"],
+        pancreas=2,
+        preprocessing=preprocessing(**shape, window_hu=None, scale=0.001, antialias=False),
+    )
+    card = checked(card_of(entry, pipeline="whole-volume"))
     package = type("Package", (), {"card": card})()
     monkeypatch.setattr(base, "load_networks", lambda package, card: [ByBrightness() for _ in card.members])
     return Stage(package, card.networks[0], Hardware("cpu", "f32"))
