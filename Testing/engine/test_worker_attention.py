@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from Testing.engine.attentive_model import NAMES, write_attentive_model
-from Testing.engine.bright_model import a_patient, write_bright_model
+from Testing.engine.attentive_model import NAMES, a_small_patient, write_attentive_model
+from Testing.engine.bright_model import write_bright_model
 
 from pancreasseg.errors import Cancelled, InputError, ModelError, RunError
 from pancreasseg.models.store import Store
@@ -19,7 +19,7 @@ from pancreasseg.worker.codec import READERS, attention_fields, files_in
 from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.protocol import Message
 
-BOX = Box((26, 20, 14), (58, 44, 26))
+BOX = Box((8, 8, 4), (40, 36, 16))
 SETTINGS = {"model": "attentive", "device": "cpu", "precision": "f32"}
 
 
@@ -34,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(home: Path) -> Iterator[WorkerClient]:
     with WorkerClient(environment={"PANCREASSEG_HOME": str(home), "OMP_NUM_THREADS": "1"}) as started:
-        volume, _ = a_patient()
+        volume = a_small_patient()
         started.wait(started.load(volume.array, volume.geometry))
         yield started
 
@@ -43,7 +43,7 @@ def test_the_worker_returns_the_maps_that_were_asked_for(home: Path, client: Wor
     stages = []
     request = client.attention(BOX, ["level-1-mean", "level-2-head-1"], **SETTINGS)
     found = client.wait(request, lambda event: stages.append(event.value.stage))
-    volume, _ = a_patient()
+    volume = a_small_patient()
     pipeline = create(model="attentive", store=Store(home), device="cpu", precision="f32")
     expected = attention_maps(pipeline.stages[0], volume, BOX)
     assert found.box == BOX
@@ -80,7 +80,7 @@ def test_maps_cross_the_pipe_unchanged_and_a_lost_one_is_told() -> None:
         sent = Attention(BOX, {name: random.random(BOX.shape, dtype=np.float32) for name in NAMES})
         fields = Message.parse(Message(4, "result", attention_fields(sent, folder, 4)).line()).fields
         assert len(list(files_in(fields))) == len(NAMES)
-        volume, _ = a_patient()
+        volume = a_small_patient()
         reader = READERS["attention"](fields, volume.geometry, folder)
         assert not reader.advance(0.0), "one map at a time"
         assert reader.advance()
