@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import slicer
 import slicer.util
@@ -56,33 +58,36 @@ def setAlgorithmType(segment, algorithmType: str) -> None:
         segment.SetTag("DICOM.SegmentAlgorithmType", algorithmType)
 
 
-def writeMask(mask: np.ndarray, segmentationNode, segmentId: str, volumeNode) -> None:
+def writeMask(mask: np.ndarray, segmentationNode, segmentId: str, volumeNode, box: Box | None = None) -> None:
     """Replace a segment's voxels by a mask; other segments stay as they are.
 
     Only the region that holds the mask is written, which is what makes large volumes quick.
 
     Args:
-        mask: bool or uint8, shape (K, J, I) of the volume.
+        mask: bool or uint8, shape (K, J, I) of the volume, or of ``box``.
         segmentationNode: under the same parent transform as the volume.
         segmentId: an existing segment.
         volumeNode: gives the grid.
+        box: the part of the volume that the mask lies on; beyond it the segment gets nothing.
 
     Raises:
         ValueError: the mask's shape is not the volume's, or there is no such segment.
     """
     geometry = geometryOfNode(volumeNode)
+    box = box or Box.whole(geometry)
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    if mask.shape != geometry.shape:
-        raise ValueError(f"mask {mask.shape} does not fit the volume {geometry.shape}")
+    if mask.shape != box.shape:
+        raise ValueError(f"mask {mask.shape} does not fit the volume {box.shape}")
     if segment is None:
         raise ValueError(f"no segment {segmentId!r}")
     # An empty mask is written as one background voxel: an image without voxels would not survive saving.
-    region = Box.of_mask(mask) or Box((0, 0, 0), (1, 1, 1))
+    held = Box.of_mask(mask) or Box((0, 0, 0), (1, 1, 1))
+    region = held.out_of(box)
     labelmap = slicer.vtkOrientedImageData()
     extent = _extent(region)
     labelmap.SetExtent(extent)
     labelmap.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijkToRas(geometry)))
-    values = np.ascontiguousarray(mask[region.slices] != 0, dtype=np.uint8)
+    values = np.ascontiguousarray(mask[held.slices] != 0, dtype=np.uint8)
     labelmap.GetPointData().SetScalars(numpy_to_vtk(values.ravel(), deep=True))
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if not logic.SetBinaryLabelmapToSegment(labelmap, segmentationNode, segmentId, logic.MODE_REPLACE, extent):
@@ -127,6 +132,38 @@ def regionOf(segmentationNode, segmentId: str, volumeNode) -> Box | None:
     return inside if inside.voxels else None
 
 
+@dataclass(frozen=True, eq=False)
+class Content:
+    """The voxels of a segment at some moment.
+
+    Attributes:
+        box: the smallest around them on the volume's grid; None when there are none.
+        mask: uint8 on the box.
+    """
+
+    box: Box | None
+    mask: np.ndarray | None
+
+    def __eq__(self, other) -> bool:
+        if not isinstance(other, Content) or self.box != other.box:
+            return False
+        return self.box is None or np.array_equal(self.mask, other.mask)
+
+
+def contentOf(segmentationNode, segmentId: str, volumeNode) -> Content:
+    """What a segment holds now on the volume's grid; equal contents are the same voxels.
+
+    Raises:
+        InputError: as for `readMask`.
+    """
+    region = regionOf(segmentationNode, segmentId, volumeNode)
+    if region is None:
+        return Content(None, None)
+    mask = readMask(segmentationNode, segmentId, volumeNode, region)
+    held = Box.of_mask(mask)
+    return Content(None, None) if held is None else Content(held.out_of(region), mask[held.slices])
+
+
 def _held(segmentationNode, segmentId: str, volumeNode):
     """The labelmap that holds a segment, and where it lies on the volume's grid; None when there is none."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
@@ -161,17 +198,23 @@ def takeFromOthers(segmentationNode, segmentId: str, volumeNode, *, visibleOnly:
         The names of the segments that lost voxels.
     """
     segmentation = segmentationNode.GetSegmentation()
-    mask = readMask(segmentationNode, segmentId, volumeNode) != 0
+    taken = contentOf(segmentationNode, segmentId, volumeNode)
     losers = []
     for number in range(segmentation.GetNumberOfSegments()):
         other = segmentation.GetNthSegmentID(number)
         display = segmentationNode.GetDisplayNode()
         if other == segmentId or (visibleOnly and not display.GetSegmentVisibility(other)):
             continue
-        present = readMask(segmentationNode, other, volumeNode)
-        if (present[mask] != 0).any():
-            present[mask] = 0
-            writeMask(present, segmentationNode, other, volumeNode)
+        region = regionOf(segmentationNode, other, volumeNode)
+        shared = None if taken.box is None or region is None else region.intersect(taken.box)
+        if shared is None or not shared.voxels:
+            continue
+        lost = taken.mask[shared.relative_to(taken.box).slices] != 0
+        present = readMask(segmentationNode, other, volumeNode, region)
+        there = present[shared.relative_to(region).slices]
+        if (there[lost] != 0).any():
+            there[lost] = 0
+            writeMask(present, segmentationNode, other, volumeNode, region)
             losers.append(segmentation.GetSegment(other).GetName())
     return losers
 
@@ -209,16 +252,11 @@ def draftOf(segmentationNode):
 
 def isEdited(segmentationNode, segmentId: str, volumeNode) -> bool:
     """True when a person has changed the segment since the AI wrote it, or drew it without AI."""
-    region = regionOf(segmentationNode, segmentId, volumeNode)
+    present = contentOf(segmentationNode, segmentId, volumeNode)
     draftNode = draftOf(segmentationNode)
     if draftNode is None or draftNode.GetSegmentation().GetSegment(segmentId) is None:
-        return region is not None and bool(readMask(segmentationNode, segmentId, volumeNode, region).any())
-    regions = [box for box in (region, regionOf(draftNode, segmentId, volumeNode)) if box is not None]
-    if not regions:
-        return False
-    both = regions[0].union(regions[-1])
-    present = readMask(segmentationNode, segmentId, volumeNode, both)
-    return not np.array_equal(present, readMask(draftNode, segmentId, volumeNode, both))
+        return present.box is not None
+    return present != contentOf(draftNode, segmentId, volumeNode)
 
 
 def _extent(box: Box) -> tuple[int, int, int, int, int, int]:

@@ -10,7 +10,7 @@ import slicer.util
 import vtk
 
 from pancreasseg.errors import InputError
-from pancreasseg.volume import Box, Volume
+from pancreasseg.volume import Box, Geometry, Volume
 from PancreasSegLib import Segments, VolumeNodes
 from PancreasSegLib.Coordinates import geometryOfNode
 from PancreasSegLib.Parameters import Parameters
@@ -45,32 +45,82 @@ class Statistics:
         return (*self.own, *self.against)
 
 
+@dataclass(frozen=True)
+class Question:
+    """What is to be measured: the segment as it was in the scene at one moment.
+
+    Attributes:
+        mask: the segment, uint8 (K, J, I), on the part of the CT that holds it and what it is compared with.
+        hu: the CT there.
+        geometry: the grid of both.
+        reference: what to compare with there, or None.
+        words: what that is called.
+        edited: the segment was changed by hand since the AI wrote it.
+    """
+
+    mask: np.ndarray
+    hu: np.ndarray
+    geometry: Geometry
+    reference: np.ndarray | None
+    words: str
+    edited: bool
+
+    def answered(self, own, against) -> Statistics:
+        """The statistics that the measurements make."""
+        return Statistics(tuple(own), tuple(against), self.words, self.edited)
+
+
 def statisticsOf(parameters: Parameters) -> Statistics:
-    """Measure the CT's pancreas segment as it is in the scene.
+    """Measure the CT's pancreas segment as it is in the scene, here and now.
 
     Raises:
         InputError: the CT, the segment or the reference cannot be read.
     """
-    from pancreasseg.measure.compare import compare
+    from pancreasseg.measure.measurements import compare, measure
+
+    question = questionOf(parameters)
+    own = measure(question.mask, Volume(question.hu, question.geometry))
+    if question.reference is None:
+        return question.answered(own, ())
+    return question.answered(own, compare(question.mask, question.reference, question.geometry))
+
+
+def measureSegment(parameters: Parameters) -> tuple:
+    """The measurements of the CT's pancreas segment by itself, here and now.
+
+    Raises:
+        InputError: the CT or the segment cannot be read.
+    """
     from pancreasseg.measure.measurements import measure
 
     node, segmentId, volumeNode = parameters.segmentationNode, parameters.segmentId, parameters.volumeNode
-    image = VolumeNodes.readVolumeNode(volumeNode)
+    geometry = VolumeNodes.checkedGeometry(volumeNode)
+    region = _union([Segments.regionOf(node, segmentId, volumeNode)], geometry)
+    mask = Segments.readMask(node, segmentId, volumeNode, region)
+    return tuple(measure(mask, Volume(VolumeNodes.readVoxels(volumeNode, region), geometry.crop(region))))
+
+
+def questionOf(parameters: Parameters) -> Question:
+    """What has to be known to measure the CT's pancreas segment, read from the scene.
+
+    Raises:
+        InputError: the CT, the segment or the reference cannot be read.
+    """
+    node, segmentId, volumeNode = parameters.segmentationNode, parameters.segmentId, parameters.volumeNode
+    whole = VolumeNodes.checkedGeometry(volumeNode)
     draftNode = _draftNode(parameters)
     other, words = (None, "AI draft") if parameters.referenceNode is None else referenceMask(parameters)
     # Only the part of the CT around the masks is looked at, which is what keeps large CTs quick.
     boxes = [Segments.regionOf(node, segmentId, volumeNode), None if other is None else Box.of_mask(other)]
     if draftNode is not None:
         boxes.append(Segments.regionOf(draftNode, segmentId, volumeNode))
-    region = _union(boxes, image.geometry)
+    region = _union(boxes, whole)
     mask = Segments.readMask(node, segmentId, volumeNode, region)
     draft = None if draftNode is None else Segments.readMask(draftNode, segmentId, volumeNode, region)
     reference = draft if parameters.referenceNode is None else other[region.slices]
-    geometry = image.geometry.crop(region)
-    own = measure(mask, Volume(image.array[region.slices], geometry))
-    against = compare(mask, reference, geometry) if reference is not None else ()
     edited = bool(mask.any()) if draft is None else not np.array_equal(mask, draft)
-    return Statistics(tuple(own), tuple(against), words if reference is not None else "", edited)
+    hu = VolumeNodes.readVoxels(volumeNode, region)
+    return Question(mask, hu, whole.crop(region), reference, words if reference is not None else "", edited)
 
 
 def draftMask(parameters: Parameters) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import slicer.util
 
 from pancreasseg.errors import InputError
 from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.volume import Geometry, Volume
+from pancreasseg.volume import Box, Geometry, Volume
 from PancreasSegLib.Coordinates import geometryOfNode, setGeometryOfNode, transformToWorld
 
 # Parent transforms may stretch the CT by this share before a remark is made: rounding, not a scaling.
@@ -38,6 +38,16 @@ def readVolumeNode(volumeNode) -> CtImage:
     Raises:
         InputError: no node, not a scalar CT, no voxels, 4D, MR, skewed axes, NaN, or a non-linear parent transform.
     """
+    geometry = checkedGeometry(volumeNode)
+    return CtImage(readVoxels(volumeNode, Box.whole(geometry)), geometry, contentKey(volumeNode))
+
+
+def checkedGeometry(volumeNode) -> Geometry:
+    """The grid of a CT that was checked in all that does not need a look at its voxels.
+
+    Raises:
+        InputError: as for `readVolumeNode`, but for NaN.
+    """
     checkVolumeNode(volumeNode)
     geometry = geometryOfNode(volumeNode)
     if not np.allclose(geometry.axes.T @ geometry.axes, np.eye(3), atol=1e-3):
@@ -46,8 +56,33 @@ def readVolumeNode(volumeNode) -> CtImage:
             f"The axes of the volume '{volumeNode.GetName()}' are not at right angles.",
             "Resample it onto straight axes first (module Resample Scalar Volume), or load it again from DICOM.",
         )
-    array = _ctArray(slicer.util.arrayFromVolume(volumeNode), volumeNode.GetName())
-    return CtImage(array, geometry, contentKey(volumeNode))
+    return geometry
+
+
+def voxelType(volumeNode) -> np.dtype:
+    """What `readVoxels` returns: int16 where all values of the CT fit, else float32."""
+    scalars = volumeNode.GetImageData().GetPointData().GetScalars()
+    present = slicer.util.arrayFromVolume(volumeNode).dtype
+    if present == np.float32 or not np.issubdtype(present, np.integer):
+        return np.dtype(np.float32)
+    low, high = (-32768, 32767) if present == np.int16 else scalars.GetRange()
+    return np.dtype(np.int16 if low >= -32768 and high <= 32767 else np.float32)
+
+
+def readVoxels(volumeNode, box: Box) -> np.ndarray:
+    """HU of a part of the CT: shape (K, J, I) of the box, of `voxelType`; a view wherever the node's type allows.
+
+    Raises:
+        InputError: voxels that are not numbers.
+    """
+    voxels = slicer.util.arrayFromVolume(volumeNode)[box.slices].astype(voxelType(volumeNode), copy=False)
+    if voxels.dtype == np.float32 and not np.isfinite(voxels).all():
+        raise InputError(
+            "not-finite",
+            f"The volume '{volumeNode.GetName()}' contains voxels that are not numbers.",
+            "Load it again from its source, or replace those voxels by -1024 HU.",
+        )
+    return voxels
 
 
 def contentKey(volumeNode) -> tuple:
@@ -150,20 +185,3 @@ def _checkModality(volumeNode) -> None:
             f"'{volumeNode.GetName()}' is a {modality} series, not a CT.",
             "Select a contrast-enhanced abdominal CT.",
         )
-
-
-def _ctArray(array: np.ndarray, name: str) -> np.ndarray:
-    """int16 where the values fit, else float32; no copy where the type already is one of them."""
-    if array.dtype in (np.int16, np.float32):
-        converted = array
-    elif np.issubdtype(array.dtype, np.integer) and array.min() >= -32768 and array.max() <= 32767:
-        converted = array.astype(np.int16)
-    else:
-        converted = array.astype(np.float32)
-    if converted.dtype == np.float32 and not np.isfinite(converted).all():
-        raise InputError(
-            "not-finite",
-            f"The volume '{name}' contains voxels that are not numbers.",
-            "Load it again from its source, or replace those voxels by -1024 HU.",
-        )
-    return np.ascontiguousarray(converted)

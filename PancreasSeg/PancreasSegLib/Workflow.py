@@ -4,75 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
-import numpy as np
-import slicer
 import vtk
 
-from pancreasseg.errors import InputError, PancreasSegError, RunError
-from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.errors import Cancelled, InputError, PancreasSegError, RunError
+from pancreasseg.findings.finding import Finding
 from pancreasseg.progress import Update
-from pancreasseg.results import Localization, Segmentation
-from pancreasseg.volume import Box, Volume
-from PancreasSegLib import RoiNodes, Segments, Tables, VolumeNodes
+from pancreasseg.volume import Box
+from PancreasSegLib import Attention, Results, RoiNodes, Segments, Tables, VolumeNodes
 from PancreasSegLib.Models import marginOf
 from PancreasSegLib.Parameters import Parameters
-from PancreasSegLib.Placement import placeBeside
+from PancreasSegLib.Run import Outcome, Run, once
+from PancreasSegLib.Statistics import Question, measureSegment
 
 POLL_SECONDS = 0.01
 
-# Share of a run's time that each step takes, roughly.
-STEP_COSTS = {"load": 1.0, "localize": 3.0, "segment": 6.0}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run brought into the scene.
-
-    Attributes:
-        parameters: the CT's parameters; they lead to the ROI, segmentation and table nodes.
-        localization: where the pancreas was found, or None when a person placed the box.
-        segmentation: the engine's result, or None when only the box was asked for.
-        measurements: of the segment as it is in the scene.
-        findings: all remarks, from loading to the result.
-    """
-
-    parameters: Parameters
-    localization: Localization | None
-    segmentation: Segmentation | None
-    measurements: tuple = ()
-    findings: tuple[Finding, ...] = ()
-
-
-@dataclass
-class _Run:
-    """One run in progress. Holds the CT by its parameters, never by a pointer that could outlive it."""
-
-    parameters: Parameters
-    key: tuple
-    geometry: object
-    array: np.ndarray | None
-    steps: list[str]
-    box: Box | None
-    before: np.ndarray | None
-    replaceEdited: bool
-    request: int = 0
-    localization: Localization | None = None
-    findings: list[Finding] = field(default_factory=list)
-    planned: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        self.planned = tuple(self.steps)
-
-    def overall(self, update: Update) -> Update:
-        """A step's progress as progress of the whole run."""
-        costs = [STEP_COSTS[step] for step in self.planned]
-        behind = len(self.planned) - len(self.steps)
-        fraction = (sum(costs[:behind]) + costs[behind] * update.fraction) / sum(costs)
-        # Only the last step knows how long the run will take; before it, its length would be a guess.
-        left = update.seconds_left if len(self.steps) == 1 else None
-        return replace(update, fraction=fraction, seconds_left=left)
+# The CT goes to the worker in blocks of this size; even a slow disk takes one in a moment.
+BLOCK_BYTES = 8_000_000
 
 
 class Workflow:
@@ -82,12 +31,18 @@ class Workflow:
     into the scene, and returns the `Outcome` once the run is over. It raises what went wrong, after which the workflow
     is ready for the next run. Deleting the CT or closing the scene ends the run.
 
+    Each `poll` does one piece of work that is over within a few hundredths of a second: a block of the CT on its way
+    to the worker, arrays of the result on their way back, the result into the scene. In between Slicer lives on, so
+    every piece looks anew whether its nodes are there. What belongs together is one piece: the state for undo, the
+    mask, the draft and the tags are all in the scene or none of them.
+
     Args:
         client: a `pancreasseg.worker.client.WorkerClient`, for this workflow alone.
         onProgress: called with every progress update.
         onNotice: called with what a person must know while the run goes on.
         beforeWrite: called with a segmentation node before one of its segments is overwritten; saves for undo, and
             answers False where it cannot: then a segment with voxels is left as it is and a new one is written.
+        afterWrite: called with the parameters when the segment is written, before anything else can happen.
         onDescribed: called with the answer to `describe`, a dict, or with the error.
 
     Attributes:
@@ -102,16 +57,19 @@ class Workflow:
         onProgress: Callable[[Update], None] | None = None,
         onNotice: Callable[[Finding], None] | None = None,
         beforeWrite: Callable[[object], bool] | None = None,
+        afterWrite: Callable[[Parameters], None] | None = None,
         onDescribed: Callable[[object], None] | None = None,
     ) -> None:
         self.client = client
         self.onProgress = onProgress
         self.onNotice = onNotice
         self.beforeWrite = beforeWrite
+        self.afterWrite = afterWrite
         self.onDescribed = onDescribed
         self.measureResults = True
         self._description: int | None = None
-        self._run: _Run | None = None
+        self._measuring: dict[int, Callable[[object], None]] = {}
+        self._run: Run | None = None
         self._loadedKey: tuple | None = None
         self._failure: PancreasSegError | None = None
         self._observed: tuple[object, list[int]] | None = None
@@ -125,6 +83,16 @@ class Workflow:
     def describing(self) -> bool:
         """True from `describe` until `poll` has handed on the answer."""
         return self._description is not None
+
+    @property
+    def measuring(self) -> bool:
+        """True from `measure` until `poll` has handed on the answer."""
+        return bool(self._measuring)
+
+    @property
+    def eager(self) -> bool:
+        """True when the next `poll` has work to do that does not wait for the worker."""
+        return self._run is not None and (self._run.turn is not None or self.client.reading)
 
     def describe(self) -> None:
         """Ask for device, memory and installed models, which also starts and warms the worker."""
@@ -163,10 +131,44 @@ class Workflow:
         self.startSegment(volumeNode, inRoi=inRoi, replaceEdited=replaceEdited)
         return self._wait()
 
+    def measure(self, question: Question, onMeasured: Callable[[object], None]) -> None:
+        """Have a segment measured in the worker, whatever else it does.
+
+        Args:
+            question: what to measure, as it was in the scene a moment ago.
+            onMeasured: called from `poll` with a `pancreasseg.worker.codec.Measured`, or with the error.
+
+        Raises:
+            OutputError: the temporary folder cannot be written.
+        """
+        request = self.client.measure(question.mask, question.hu, question.geometry, question.reference)
+        self._measuring[request] = onMeasured
+
+    def startAttention(self, volumeNode, name: str) -> None:
+        """Begin to look where the network of the present result looked.
+
+        Args:
+            volumeNode: the CT.
+            name: one of `Attention.mapsOf`.
+
+        Raises:
+            InputError: the CT cannot be used, or it has no result.
+            RunError: a run is going on.
+        """
+        self._start(volumeNode, ["attention"], False, replaceEdited=True, attention=name)
+
+    def attend(self, volumeNode, name: str) -> Outcome:
+        """`startAttention`, and wait for the end."""
+        self.startAttention(volumeNode, name)
+        return self._wait()
+
     def cancel(self) -> None:
-        """Stop the run; `poll` raises `Cancelled` within half a second."""
-        if self._run is not None:
-            self.client.cancel(self._run.request)
+        """Stop the run; `poll` raises `Cancelled` within half a second. Too late once the result is in the scene."""
+        run = self._run
+        if run is not None and not run.written:
+            run.cancelled = True
+            if run.request:
+                self.client.cancel(run.request)
 
     def shutdown(self) -> None:
         """Give up the run, if there is one, and end the worker process; the next run starts a new one."""
@@ -174,9 +176,12 @@ class Workflow:
         self._loadedKey = None
         self._description = None
         self.client.shutdown()
+        lost, self._measuring = self._measuring, {}
+        for onMeasured in lost.values():
+            onMeasured(RunError("worker-ended", "Measuring was interrupted.", "Change the segment to measure again."))
 
     def poll(self) -> Outcome | None:
-        """Hand on what has happened since the last call; never waits for the engine.
+        """Do the next piece of work, or hand on what has happened since the last call; never waits for the engine.
 
         Returns:
             The outcome when the run has just ended, else None.
@@ -184,37 +189,70 @@ class Workflow:
         Raises:
             PancreasSegError: why the run has ended without one.
         """
-        for event in self.client.poll():
-            if event.request == self._description:
-                if event.final:
-                    self._description = None
-                    _tell(self.onDescribed, event.value)
-                continue
-            if self._run is None or self._failure is not None or event.request != self._run.request:
-                continue  # from a run that was given up
-            if event.name == "progress":
-                _tell(self.onProgress, self._run.overall(event.value))
-            elif event.name == "notice":
-                self._run.findings.append(event.value)
-                _tell(self.onNotice, event.value)
-            elif event.name == "error":
-                self._failure = event.value
-            else:
-                outcome = self._proceed(event.value)
-                if outcome is not None:
-                    return outcome
+        run = self._run
+        if run is None or run.turn is None:
+            self._listen()
+        elif self._failure is None and not run.cancelled:
+            outcome = self._work(run)
+            if outcome is not None:
+                return outcome
+        elif self._failure is None:
+            self._failure = Cancelled()
         if self._failure is not None:
             failure = self._failure
             self._end()
             raise failure
         return None
 
-    def _start(self, volumeNode, steps: list[str], inRoi: bool | None, *, replaceEdited: bool) -> None:
+    def _listen(self) -> None:
+        """Hand on what the worker says."""
+        for event in self.client.poll():
+            run = self._run
+            if event.request == self._description:
+                if event.final:
+                    self._description = None
+                    _tell(self.onDescribed, event.value)
+            elif event.request in self._measuring:
+                if event.final:
+                    self._measuring.pop(event.request)(event.value)
+            elif run is None or self._failure is not None or event.request != run.request:
+                continue  # from a run that was given up
+            elif event.name == "progress":
+                _tell(self.onProgress, run.overall(event.value))
+            elif event.name == "notice":
+                run.findings.append(event.value)
+                _tell(self.onNotice, event.value)
+            elif event.name == "error":
+                self._failure = event.value
+            else:
+                run.request = 0
+                run.turn = partial(self._proceed, event.value)
+
+    def _work(self, run: Run) -> Outcome | None:
+        """Do the run's next piece; the outcome with the last one."""
+        turn, run.turn = run.turn, None
+        try:
+            outcome = turn()
+        except Exception:
+            self._end()
+            raise
+        if outcome is not None:
+            self._end()
+        return outcome
+
+    def _start(
+        self, volumeNode, steps: list[str], inRoi: bool | None, *, replaceEdited: bool, attention: str = ""
+    ) -> None:
         if self._run is not None:
             raise RunError("busy", "A run is going on already.", "Wait until it has ended, or cancel it.")
-        image = VolumeNodes.readVolumeNode(volumeNode)
+        geometry = VolumeNodes.checkedGeometry(volumeNode)
+        key = VolumeNodes.contentKey(volumeNode)
         parameters = Parameters.forVolume(volumeNode)
         box = RoiNodes.boxOfRoi(parameters.roiNode, volumeNode) if inRoi else None
+        if attention:
+            box = parameters.segmentedBox
+            if box is None:
+                raise InputError("no-result", "This CT has no result yet.", "Segment the pancreas first.")
         before = None
         if "segment" in steps and parameters.hasSegment():
             node, segmentId = parameters.segmentationNode, parameters.segmentId
@@ -224,10 +262,10 @@ class Workflow:
                     f"The segment in '{node.GetName()}' was edited by hand; a new run would replace it.",
                     "Agree to replace it, or rename or copy it first.",
                 )
-            before = Segments.readMask(node, segmentId, volumeNode)
-        if image.key != self._loadedKey:
+            before = Segments.contentOf(node, segmentId, volumeNode)
+        if key != self._loadedKey:
             steps = ["load", *steps]
-        self._run = _Run(parameters, image.key, image.geometry, image.array, steps, box, before, replaceEdited)
+        self._run = Run(parameters, key, geometry, steps, box, before, attention=attention)
         self._run.findings += VolumeNodes.transformFindings(volumeNode)
         self._observe(volumeNode)
         try:
@@ -237,7 +275,7 @@ class Workflow:
             raise
 
     def _request(self) -> None:
-        """Send the next step's request."""
+        """Begin the next step."""
         run = self._run
         parameters = run.parameters
         settings = {
@@ -250,115 +288,78 @@ class Workflow:
             settings["options"] = {"margin_mm": parameters.marginMm}
         if run.steps[0] == "load":
             self._loadedKey = None
-            run.request = self.client.load(run.array, run.geometry)
-            run.array = None  # the view must not outlive the node's voxels
+            run.upload = self.client.upload(run.geometry.shape, VolumeNodes.voxelType(parameters.volumeNode))
+            run.turn = self._sendBlock
         elif run.steps[0] == "localize":
             run.request = self.client.localize(**settings)
+        elif run.steps[0] == "attention":
+            run.request = self.client.attention(run.box, [run.attention], **Attention.settingsOf(parameters))
         else:
             run.request = self.client.segment(run.box, **settings)
 
+    def _sendBlock(self) -> None:
+        """Hand some slices of the CT to the worker."""
+        run = self._run
+        i, j, k = run.geometry.size
+        rows = max(1, BLOCK_BYTES // (i * j * run.upload.dtype.itemsize))
+        block = Box((0, 0, run.sent), (i, j, min(run.sent + rows, k)))
+        run.upload.add(VolumeNodes.readVoxels(run.checkedVolumeNode(), block))
+        run.sent = block.stop[2]
+        if run.sent < k:
+            run.turn = self._sendBlock
+        else:
+            upload, run.upload = run.upload, None
+            run.request = self.client.load(upload, run.geometry)
+
     def _proceed(self, value) -> Outcome | None:
-        """Take a step's result; the outcome after the last step."""
+        """Take a step's result; the outcome when only the box was asked for."""
         run = self._run
         step = run.steps.pop(0)
-        try:
-            if step == "load":
-                self._loadedKey = run.key
-                run.findings += value
-            elif step == "localize":
-                run.localization = value
-                self._showBox(value.box)
-            outcome = None
-            if not run.steps:
-                outcome = self._finish(value if step == "segment" else None)
-            else:
-                self._request()
-        except Exception:
-            self._end()
-            raise
-        if outcome is not None:
-            self._end()
-        return outcome
+        if step == "segment":
+            run.segmentation = value
+            self._write()
+            run.turn = self._conclude
+            return None
+        if step == "attention":
+            run.checkedVolumeNode()
+            Attention.keepAttention(run.parameters, value)
+            return Outcome(run.parameters, None, None, (), tuple(run.findings), value)
+        if step == "load":
+            self._loadedKey = run.key
+            run.findings += value
+        else:
+            run.localization = value
+            Results.showBox(run.parameters, run.checkedVolumeNode(), value.box)
+        if run.steps:
+            self._request()
+            return None
+        return Outcome(run.parameters, run.localization, None, (), once(run.findings, run.localization.findings))
 
-    def _showBox(self, box: Box) -> None:
-        """Put the CT's ROI around a box; a new one where there is none."""
-        parameters = self._run.parameters
-        volumeNode = self._checkedVolumeNode()
-        if parameters.roiNode is None:
-            parameters.roiNode = RoiNodes.addRoiNode(volumeNode.GetScene(), f"{volumeNode.GetName()} pancreas ROI")
-        RoiNodes.setBox(parameters.roiNode, box, volumeNode)
-        placeBeside(parameters.roiNode, volumeNode)
-
-    def _finish(self, segmentation: Segmentation | None) -> Outcome:
+    def _write(self) -> None:
         """Put the result into the scene."""
         run = self._run
-        parameters = run.parameters
-        volumeNode = self._checkedVolumeNode()
-        if segmentation is None:
-            return Outcome(parameters, run.localization, None, (), _once(run.findings, run.localization.findings))
-        findings = _once(run.findings, segmentation.findings)
-        segmentationNode, segmentId = self._target(volumeNode)
-        Segments.writeMask(segmentation.mask, segmentationNode, segmentId, volumeNode)
-        Segments.keepDraft(segmentationNode, segmentId)
-        segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-        Segments.setAlgorithm(segment, "AUTOMATIC", f"{Segments.ALGORITHM_NAME} {segmentation.provenance.pipeline}")
-        serious = any(finding.severity is Severity.SERIOUS for finding in findings)
-        logic = slicer.vtkSlicerSegmentationsModuleLogic
-        logic.SetSegmentStatus(segment, logic.Flagged if serious else logic.InProgress)
-        parameters.segmentationNode, parameters.segmentId = segmentationNode, segmentId
-        if self._roiIsWhereItWasPut(volumeNode):
-            self._showBox(segmentation.box)
-        parameters.segmentedBox = segmentation.box
-        parameters.result = {
-            "findings": [finding.as_dict() for finding in findings],
-            "timings": segmentation.timings,
-            "provenance": asdict(segmentation.provenance),
-        }
+        run.findings = list(once(run.findings, run.segmentation.findings))
+        Results.writeSegmentation(
+            run.parameters,
+            run.checkedVolumeNode(),
+            run.segmentation,
+            run.findings,
+            before=run.before,
+            placed=run.box if run.localization is None else run.localization.box,
+            beforeWrite=self.beforeWrite,
+        )
+        _tell(self.afterWrite, run.parameters)
+        run.written = True
+        self._stopObserving()  # what happens to the scene from now on does not concern the run
+
+    def _conclude(self) -> Outcome:
+        """The outcome, with measurements where they are wanted."""
+        run = self._run
         measurements = ()
         if self.measureResults:
-            measurements = measureSegment(parameters)
-            Tables.showMeasurements(parameters, measurements)
-        return Outcome(parameters, run.localization, segmentation, measurements, findings)
-
-    def _checkedVolumeNode(self):
-        """The CT, if it still is what the run began with."""
-        volumeNode = self._run.parameters.volumeNode
-        VolumeNodes.checkVolumeNode(volumeNode)
-        if VolumeNodes.contentKey(volumeNode) != self._run.key:
-            raise InputError(
-                "volume-changed",
-                f"The volume '{volumeNode.GetName()}' was changed while it was being segmented.",
-                "Run again; nothing else was changed.",
-            )
-        return volumeNode
-
-    def _target(self, volumeNode) -> tuple[object, str]:
-        """The segment to write: the one of the last run where nothing of a person's would be lost, else a new one."""
-        run = self._run
-        parameters = run.parameters
-        node = parameters.segmentationNode
-        if node is None or node.GetTransformNodeID() != volumeNode.GetTransformNodeID():
-            node = Segments.addSegmentationNode(volumeNode, f"{volumeNode.GetName()} pancreas")
-            return node, Segments.addPancreasSegment(node)
-        undoable = self.beforeWrite is None or self.beforeWrite(node)
-        if not parameters.hasSegment():
-            return node, Segments.addPancreasSegment(node)
-        present = Segments.readMask(node, parameters.segmentId, volumeNode)
-        touched = run.before is None or not np.array_equal(present, run.before)  # edited while the run was going on
-        if (touched or not undoable) and present.any():
-            return node, Segments.addPancreasSegment(node, name=f"{Segments.SEGMENT_NAME} (new run)")
-        return node, parameters.segmentId
-
-    def _roiIsWhereItWasPut(self, volumeNode) -> bool:
-        """False when the ROI was dragged while the run was going on: then the person's box stays."""
-        run = self._run
-        expected = run.localization.box if run.localization is not None else run.box
-        if run.parameters.roiNode is None:
-            return True
-        try:
-            return RoiNodes.boxOfRoi(run.parameters.roiNode, volumeNode) == expected
-        except InputError:
-            return False
+            measurements = measureSegment(run.parameters)
+            Tables.showMeasurements(run.parameters, measurements)
+        return Outcome(run.parameters, run.localization, run.segmentation, measurements, tuple(run.findings))
 
     def _wait(self) -> Outcome:
         while True:
@@ -386,9 +387,9 @@ class Workflow:
 
     def _giveUp(self, code: str, message: str) -> None:
         """End the run from an observer; `poll` says so."""
-        self.client.cancel(self._run.request)
+        if self._run.request:
+            self.client.cancel(self._run.request)
         self._failure = RunError(code, message, "The run was stopped; nothing else was changed.")
-        self._run.array = None
         self._stopObserving()
 
     def _stopObserving(self) -> None:
@@ -400,24 +401,12 @@ class Workflow:
 
     def _end(self) -> None:
         self._stopObserving()
+        if self._run is not None and self._run.upload is not None:
+            self._run.upload.discard()
         self._run = None
         self._failure = None
-
-
-def measureSegment(parameters: Parameters) -> tuple:
-    """The measurements of the CT's pancreas segment as it is in the scene now."""
-    from pancreasseg.run import measurements_of
-
-    image = VolumeNodes.readVolumeNode(parameters.volumeNode)
-    mask = Segments.readMask(parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
-    return measurements_of(mask, Volume(image.array, image.geometry))
 
 
 def _tell(listener, value) -> None:
     if listener is not None:
         listener(value)
-
-
-def _once(*groups) -> tuple[Finding, ...]:
-    """All findings in order, the same remark once."""
-    return tuple(dict.fromkeys(finding for group in groups for finding in group))

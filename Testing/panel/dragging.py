@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import slicer
 from PySide6 import QtCore
+from Testing.panel.actions import run
 from Testing.panel.conftest import FakeDialogs, aWidget, wait
-from Testing.panel.test_panel_run import run
 from Testing.scene.builders import aCt, aGeometry
 from Testing.scene.fakes import FakeClient
 from Testing.slicer_boot import boot

@@ -14,7 +14,7 @@ import slicer
 import vtk
 from rt_utils import RTStructBuilder
 from Testing.engine.ct_files import a_series, write_slices
-from Testing.panel.test_panel_run import edit, mask, run
+from Testing.panel.actions import edit, mask, run
 from Testing.scene.builders import aCt, aGeometry
 
 from pancreasseg.io.read import read_volume
@@ -224,6 +224,16 @@ def test_a_folder_that_cannot_be_written_is_a_sentence_and_leaves_nothing(
     panel, ui, selected, folder, monkeypatch, name
 ) -> None:
     run(panel)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    getattr(ui, name).click()
+    assert ui.exportMessage.text == "The export folder cannot be written. Choose another one."
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["dicomSegButton", "rtStructButton"])
+def test_dicom_in_a_folder_that_cannot_be_written_is_the_same_sentence(
+    fromDicom, ui, folder, monkeypatch, name
+) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     getattr(ui, name).click()
     assert ui.exportMessage.text == "The export folder cannot be written. Choose another one."

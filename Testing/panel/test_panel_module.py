@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 import slicer
+from Testing.panel.actions import edit, run
 from Testing.panel.conftest import MODULE, ROOT
-from Testing.panel.test_panel_run import edit, run
 from Testing.scene.builders import aCt, aGeometry
 
 from PancreasSegLib import SampleCts, Segments, SegmentStatistics, VolumeNodes

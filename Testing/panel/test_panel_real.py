@@ -47,7 +47,7 @@ def ct(real, scene, phantom):
 
 def run(panel) -> None:
     panel.ui.segmentButton.click()
-    wait(lambda: not panel.session.busy, 90)
+    wait(lambda: panel.settled, 90)
     assert panel.ui.segmentMessage.text == ""
 
 

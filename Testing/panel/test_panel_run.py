@@ -1,4 +1,4 @@
-"""The large button: run, progress, cancel, and everything that can come in between."""
+"""The large button: run, progress, cancel, hand work, options."""
 
 import ast
 import importlib
@@ -8,27 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import slicer
 from Testing.engine.model_samples import CARD, write_tiny
+from Testing.panel.actions import edit, mask, run
 from Testing.panel.conftest import MODULE, wait
-from Testing.scene.builders import aBendingTransform, aCt, aGeometry, aTransform, rotation
 
-from pancreasseg.errors import InputError, RunError
+from pancreasseg.errors import InputError
 from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.progress import Update
-from PancreasSegLib import RoiNodes, Segments, VolumeNodes
+from PancreasSegLib import RoiNodes, Segments
 from PancreasSegLib.Models import MARGINS, Models
-from PancreasSegLib.Parameters import Parameters
-
-
-def run(panel) -> None:
-    """Click, and wait for the result and its numbers."""
-    panel.ui.segmentButton.click()
-    wait(lambda: not panel.session.busy and not panel.statistics.pending)
-
-
-def mask(parameters: Parameters) -> np.ndarray:
-    return Segments.readMask(parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
 
 
 def test_one_click_runs_both_stages_and_brings_box_segment_and_numbers(panel, ui, client, selected) -> None:
@@ -204,15 +192,6 @@ def test_undo_brings_back_the_state_before_the_run(panel, ui, client, selected) 
     np.testing.assert_array_equal(mask(parameters), first)
 
 
-def edit(parameters: Parameters) -> np.ndarray:
-    """Erase half of the segment by hand."""
-    drawn = mask(parameters)
-    drawn[:, :, drawn.shape[2] // 3 :] = 0
-    assert drawn.any()
-    Segments.writeMask(drawn, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
-    return drawn
-
-
 def test_hand_work_is_replaced_only_after_asking(panel, ui, client, dialogs, selected) -> None:
     run(panel)
     parameters = panel.session.parameters
@@ -268,233 +247,6 @@ def test_a_hidden_segment_is_spared_when_only_visible_ones_are_overwritten(panel
     editor.SetOverwriteMode(editor.OverwriteVisibleSegments)
     run(panel)
     np.testing.assert_array_equal(Segments.readMask(node, other, selected), drawn)
-
-
-def test_the_worker_dies_in_the_middle_and_the_next_click_works(panel, ui, client, selected) -> None:
-    client.held = True
-    ui.segmentButton.click()
-    client.die()
-    wait(lambda: not panel.session.busy)
-    assert ui.segmentMessage.text == "The process ended. Run again."
-    assert panel.session.parameters.segmentationNode is None
-    run(panel)
-    assert mask(panel.session.parameters).any()
-
-
-def test_a_mistake_of_the_program_is_a_sentence_too_and_the_next_click_works(
-    panel, ui, client, selected, monkeypatch, caplog
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Segments, "keepDraft", lambda *_: 1 / 0)
-        run(panel)
-    assert "should not have (ZeroDivisionError)" in ui.segmentMessage.text
-    assert "ZeroDivisionError" in caplog.text
-    run(panel)
-    assert mask(panel.session.parameters).any()
-
-
-@pytest.mark.parametrize("step", ["load", "localize", "segment"])
-def test_a_step_that_fails_leaves_a_sentence(panel, ui, client, selected, step) -> None:
-    client.fail[step] = RunError("out-of-memory", "There is not enough memory.", "Close other programs.")
-    run(panel)
-    assert ui.segmentMessage.text == "There is not enough memory. Close other programs."
-    assert ui.segmentButton.enabled
-
-
-def test_the_volume_is_removed_while_running(panel, ui, client, scene, selected) -> None:
-    client.held = True
-    ui.segmentButton.click()
-    scene.RemoveNode(selected)
-    client.held = False
-    wait(lambda: not panel.session.busy)
-    assert ui.segmentMessage.text.startswith("The CT was removed")
-    wait(lambda: not ui.segmentButton.enabled)
-    assert "No CT volume is selected" in ui.segmentButton.toolTip
-
-
-def test_the_scene_is_closed_while_running(panel, ui, client, scene, selected) -> None:
-    client.held = True
-    ui.segmentButton.click()
-    scene.Clear(False)
-    client.held = False
-    wait(lambda: not panel.session.busy)
-    assert "scene was closed" in ui.segmentMessage.text
-    assert not ui.segmentButton.enabled
-    again = VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "Another CT")
-    ui.volumeSelector.setCurrentNode(again)
-    run(panel)
-    assert mask(panel.session.parameters).any()
-
-
-def test_the_roi_is_removed_while_running(panel, client, scene, selected) -> None:
-    run(panel)
-    parameters = panel.session.parameters
-    client.held = True
-    panel.ui.segmentButton.click()
-    scene.RemoveNode(parameters.roiNode)
-    client.held = False
-    wait(lambda: not panel.session.busy)
-    assert mask(parameters).any()
-
-
-def test_the_segmentation_is_removed_while_running(panel, client, scene, selected) -> None:
-    run(panel)
-    parameters = panel.session.parameters
-    client.held = True
-    panel.ui.segmentButton.click()
-    scene.RemoveNode(parameters.segmentationNode)
-    client.held = False
-    wait(lambda: not panel.session.busy)
-    assert mask(parameters).any()
-
-
-def test_the_segment_is_removed_while_running(panel, client, selected) -> None:
-    run(panel)
-    parameters = panel.session.parameters
-    client.held = True
-    panel.ui.segmentButton.click()
-    parameters.segmentationNode.GetSegmentation().RemoveSegment(parameters.segmentId)
-    client.held = False
-    wait(lambda: not panel.session.busy)
-    assert mask(parameters).any()
-
-
-def test_the_segment_is_renamed_while_running(panel, client, selected) -> None:
-    run(panel)
-    parameters = panel.session.parameters
-    client.held = True
-    panel.ui.segmentButton.click()
-    parameters.segmentationNode.GetSegmentation().GetSegment(parameters.segmentId).SetName("Bauchspeicheldrüse")
-    client.held = False
-    wait(lambda: not panel.session.busy)
-    segment = parameters.segmentationNode.GetSegmentation().GetSegment(parameters.segmentId)
-    assert segment.GetName() == "Bauchspeicheldrüse"
-
-
-def test_a_segment_drawn_while_running_is_not_overwritten(panel, client, selected) -> None:
-    run(panel)
-    parameters = panel.session.parameters
-    node, first = parameters.segmentationNode, parameters.segmentId
-    client.held = True
-    panel.ui.segmentButton.click()
-    drawn = edit(parameters)
-    client.held = False
-    wait(lambda: not panel.session.busy)
-    assert parameters.segmentId != first
-    np.testing.assert_array_equal(Segments.readMask(node, first, selected), drawn)
-
-
-def labelmap(scene):
-    return scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
-
-
-def without_voxels(scene):
-    return scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
-
-
-def colour(scene):
-    node = scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Photo")
-    slicer.util.updateVolumeFromArray(node, np.zeros((3, 3, 3, 3), np.uint8))
-    return node
-
-
-def magnetic_resonance(scene):
-    node = VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "T1")
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
-    hierarchy.SetItemAttribute(item, "DICOM.Modality", "MR")
-    return node
-
-
-def moment_of_a_sequence(scene):
-    node = VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "Perfusion")
-    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "Sequence")
-    sequence.SetDataNodeAtValue(node, "0")
-    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
-    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    browser.AddProxyNode(node, sequence, False)
-    return node
-
-
-def bent(scene):
-    node = VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "Warped")
-    node.SetAndObserveTransformNodeID(aBendingTransform(scene).GetID())
-    return node
-
-
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (labelmap, "is a labelmap"),
-        (colour, "3 values in each voxel"),
-        (magnetic_resonance, "is a MR series"),
-        (without_voxels, "has no voxels"),
-        (moment_of_a_sequence, "one moment of the 4D sequence"),
-        (bent, "Harden the transform"),
-    ],
-)
-def test_what_is_no_ct_is_a_sentence_and_the_button_says_why(panel, ui, scene, make, said) -> None:
-    ui.volumeSelector.setCurrentNode(make(scene))
-    assert said in ui.inputMessage.text
-    assert not ui.segmentButton.enabled
-    assert ui.segmentButton.toolTip == ui.locateButton.toolTip == ui.inputMessage.text
-
-
-def test_without_a_volume_the_button_says_so(panel, ui) -> None:
-    assert not ui.segmentButton.enabled
-    assert ui.segmentButton.toolTip.startswith("No CT volume is selected.")
-    assert ui.inputMessage.isHidden(), "an empty panel needs no reproach"
-
-
-def test_a_ct_that_is_bent_later_is_refused_from_then_on(panel, ui, scene, selected) -> None:
-    assert ui.segmentButton.enabled
-    selected.SetAndObserveTransformNodeID(aBendingTransform(scene).GetID())
-    wait(lambda: not ui.segmentButton.enabled)
-    assert "non-linear" in ui.segmentButton.toolTip
-
-
-def test_voxels_that_only_reading_finds_wrong_are_a_sentence_after_the_click(panel, ui, selected) -> None:
-    selected.GetImageData().AllocateScalars(10, 1)
-    slicer.util.arrayFromVolume(selected)[:] = np.nan
-    run(panel)
-    assert "not numbers" in ui.segmentMessage.text
-
-
-def rotate(roiNode, scene) -> None:
-    """About its own middle."""
-    matrix, centre = np.eye(4), np.array(roiNode.GetCenterWorld())
-    matrix[:3, :3] = rotation(0, 0, 20)
-    matrix[:3, 3] = centre - matrix[:3, :3] @ centre
-    roiNode.SetAndObserveTransformNodeID(aTransform(scene, "Turn", matrix).GetID())
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (lambda roi, scene: roi.SetCenter(5000, 0, 0), "lies outside the volume"),
-        (lambda roi, scene: roi.SetSize(0, 10, 10), "thinner than one voxel"),
-        (lambda roi, scene: roi.SetSize(-10, 10, 10), "turned inside out"),
-        (lambda roi, scene: roi.RemoveAllControlPoints(), "has no size yet"),
-        (rotate, "is rotated against the slices"),
-    ],
-)
-def test_an_roi_that_cannot_be_used_says_why(panel, ui, scene, selected, spoil, said) -> None:
-    run(panel)
-    spoil(panel.session.parameters.roiNode, scene)
-    wait(lambda: not ui.segmentButton.enabled)
-    assert said in ui.segmentButton.toolTip
-    assert said in ui.roiFactsLabel.text
-
-
-def test_a_rotated_roi_is_aligned_by_one_click(panel, ui, scene, selected) -> None:
-    run(panel)
-    assert not ui.alignRoiButton.enabled
-    rotate(panel.session.parameters.roiNode, scene)
-    wait(lambda: ui.alignRoiButton.enabled)
-    ui.alignRoiButton.click()
-    assert ui.segmentButton.enabled
-    run(panel)
-    assert ui.segmentMessage.text == ""
 
 
 def test_fast_and_accurate_are_two_pipelines(panel, ui, client, selected) -> None:
@@ -554,39 +306,3 @@ def test_nothing_is_lost_when_replacing_is_impossible_to_ask(panel, ui, client, 
     run(panel)
     assert dialogs.asked == []
     assert ui.segmentMessage.text == "The box lies outside."
-
-
-BUTTONS = (
-    "segmentButton", "locateButton", "marginSlider", "alignRoiButton", "roiVisibleCheckBox", "fastRadioButton",
-    "agreementCheckBox", "draftCheckBox", "restoreDraftButton", "copyButton", "csvButton", "tableButton", "chartButton",
-    "dicomSegButton", "rtStructButton", "niftiButton", "nrrdButton", "stlButton", "addMarginButton",
-    "installModelButton", "installFileButton", "installFolderButton", "verifyModelButton", "removeModelButton",
-    "dependenciesButton", "referenceSegmentSelector",
-)  # fmt: skip
-
-
-def test_every_disabled_widget_says_why_in_every_situation(panel, ui, client, scene, aVolumeNode) -> None:
-    tips = {name: getattr(ui, name).toolTip for name in BUTTONS if getattr(ui, name).enabled}
-
-    def check(situation: str) -> None:
-        for name in BUTTONS:
-            widget = getattr(ui, name)
-            tips.update({name: widget.toolTip} if widget.enabled else {})
-            if not widget.enabled:
-                assert widget.toolTip.endswith("."), f"{name}, {situation}"
-                assert widget.toolTip != tips.get(name), f"{name} gives no reason, {situation}"
-
-    check("nothing selected")
-    ui.volumeSelector.setCurrentNode(labelmap(scene))
-    check("a labelmap")
-    ui.volumeSelector.setCurrentNode(aVolumeNode)
-    check("a CT")
-    client.held = True
-    ui.segmentButton.click()
-    check("running")
-    client.held = False
-    wait(lambda: not panel.session.busy and not panel.statistics.pending)
-    check("a result")
-    panel.session.parameters.segmentationNode.GetSegmentation().RemoveAllSegments()
-    wait(lambda: not ui.copyButton.enabled)
-    check("the segment is gone")

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import slicer
+from Testing.panel.actions import edit, mask, run
 from Testing.panel.conftest import wait
-from Testing.panel.test_panel_run import edit, mask, run
 from Testing.scene.builders import OBLIQUE, OBLIQUE_MIRRORED, aCt, aGeometry, aTransform
 
 from PancreasSegLib import SceneFiles, Segments, VolumeNodes

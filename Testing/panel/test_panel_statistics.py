@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import slicer
 from PySide6 import QtGui
+from Testing.panel.actions import edit, mask, run
 from Testing.panel.conftest import wait
-from Testing.panel.test_panel_run import edit, mask, run
 from Testing.scene.builders import OBLIQUE, aCt, aGeometry
+from Testing.scene.fakes import LOST
 
+from pancreasseg.errors import RunError
 from PancreasSegLib import Segments, VolumeNodes
 from PancreasSegLib.Coordinates import setGeometryOfNode
 
@@ -44,17 +46,90 @@ def test_numbers_follow_an_edit_once_it_pauses(done, ui) -> None:
     assert 0 < float(rows(ui)["Dice similarity coefficient"]) < 1
 
 
-def test_many_edits_are_measured_once(done, ui, monkeypatch) -> None:
-    wait(lambda: not done.statistics.pending)
-    measured = []
-    monkeypatch.setattr(
-        "PancreasSegLib.Statistics.statisticsOf", lambda p: measured.append(p) or done.statistics.statistics
-    )
+def test_many_edits_are_measured_once(done, client) -> None:
+    before = len(client.measures)
     for _ in range(5):
         edit(done.session.parameters)
-    wait(lambda: measured)
-    wait(lambda: not done.statistics.pending)
-    assert len(measured) == 1
+    wait(lambda: done.settled)
+    assert len(client.measures) == before + 1
+
+
+def test_until_new_numbers_come_the_old_ones_are_grey_and_cannot_be_copied(done, ui, client) -> None:
+    old = rows(ui)
+    client.held = True
+    edit(done.session.parameters)
+    wait(lambda: client.measuring)
+    assert rows(ui) == old
+    assert not ui.statisticsTable.enabled
+    assert ui.statisticsMessage.text == "Measuring the segment as it is now ..."
+    for name in ("copyButton", "csvButton", "tableButton", "chartButton"):
+        assert not getattr(ui, name).enabled
+        assert getattr(ui, name).toolTip == "The segment is being measured."
+    client.held = False
+    wait(lambda: done.settled)
+    assert rows(ui) != old
+    assert ui.statisticsTable.enabled
+    assert ui.copyButton.enabled
+    assert ui.statisticsMessage.isHidden()
+
+
+def test_an_edit_greys_the_numbers_at_once_not_only_when_it_pauses(done, ui) -> None:
+    edit(done.session.parameters)
+    assert not ui.statisticsTable.enabled
+    wait(lambda: done.settled)
+    assert ui.statisticsTable.enabled
+
+
+def test_numbers_of_an_earlier_state_that_come_late_are_not_shown(done, ui, client) -> None:
+    client.held = True
+    edit(done.session.parameters)
+    wait(lambda: client.measuring)
+    parameters = done.session.parameters
+    emptied = np.zeros_like(mask(parameters))
+    Segments.writeMask(emptied, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
+    asked = len(client.measures)
+    wait(lambda: len(client.measures) > asked)
+    client.held = False
+    wait(lambda: done.settled)
+    assert rows(ui)["Volume"] == "0.0 ml"
+
+
+def test_another_ct_never_shows_the_numbers_of_the_one_before(done, ui, scene) -> None:
+    other = VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "Other")
+    ui.volumeSelector.setCurrentNode(other)
+    assert ui.statisticsTable.rowCount == 0
+    assert done.settled
+
+
+def test_a_worker_that_is_lost_while_measuring_is_asked_once_more(done, ui, client) -> None:
+    client.fail["measure"] = LOST
+    drawn = edit(done.session.parameters)
+    wait(lambda: done.settled)
+    assert rows(ui)["Volume"] == f"{drawn.sum() * aGeometry().voxel_ml:.1f} ml"
+
+
+def test_a_worker_that_is_lost_twice_while_measuring_is_a_sentence(done, ui, client, monkeypatch) -> None:
+    measured = client.measure
+
+    def lost(*arguments) -> int:
+        client.fail["measure"] = LOST
+        return measured(*arguments)
+
+    monkeypatch.setattr(client, "measure", lost)
+    edit(done.session.parameters)
+    wait(lambda: done.settled)
+    assert ui.statisticsMessage.text == "The process ended. Run again."
+    assert ui.statisticsTable.rowCount == 0
+
+
+def test_the_scene_is_closed_while_the_segment_is_measured(done, ui, client, scene) -> None:
+    client.held = True
+    edit(done.session.parameters)
+    wait(lambda: client.measuring)
+    scene.Clear(False)
+    client.held = False
+    wait(lambda: done.settled)
+    assert ui.statisticsTable.rowCount == 0
 
 
 def test_an_edit_changes_the_segments_dicom_tag_and_back_again(done, ui) -> None:
@@ -104,14 +179,17 @@ def test_a_reference_segment_replaces_the_draft(done, ui, scene, selected) -> No
     drawn[:, :, 11:] = 0
     Segments.writeMask(drawn, reference, identifier, selected)
     ui.referenceSelector.setCurrentNode(reference)
+    wait(lambda: done.settled)
     assert "Compared with Radiologist: Pancreas by hand" in rows(ui)
     ours = mask(done.session.parameters)
     dice = 2 * (ours & drawn).sum() / (ours.sum() + drawn.sum())
     assert rows(ui)["Dice similarity coefficient"] == f"{dice:.3f}"
     ui.referenceSegmentSelector.setCurrentIndex(0)
+    wait(lambda: done.settled)
     assert rows(ui)["Dice similarity coefficient"] == "0.000"
     assert rows(ui)["Hausdorff distance"].startswith("∞"), "an empty reference has a defined result"
     ui.referenceSelector.setCurrentNode(None)
+    wait(lambda: done.settled)
     assert "Compared with AI draft" in rows(ui)
 
 
@@ -123,6 +201,7 @@ def test_a_labelmap_on_another_grid_is_compared_in_its_place(done, ui, scene, se
     fine = aGeometry(spacing=(0.4, 0.75, 5.0), origin=(-31.7 - 0.2, 12.3, -104.9))
     setGeometryOfNode(label, fine)
     ui.referenceSelector.setCurrentNode(label)
+    wait(lambda: done.settled)
     assert ui.referenceSegmentSelector.currentText.startswith("7")
     assert rows(ui)["Dice similarity coefficient"] == "1.000"
 
@@ -133,12 +212,14 @@ def test_a_reference_elsewhere_in_the_world_does_not_overlap(done, ui, scene) ->
     identifier = Segments.addPancreasSegment(reference)
     Segments.writeMask(np.ones(aGeometry().shape, np.uint8), reference, identifier, other)
     ui.referenceSelector.setCurrentNode(reference)
+    wait(lambda: done.settled)
     assert rows(ui)["Dice similarity coefficient"] == "0.000"
 
 
 def test_an_empty_reference_node_is_a_sentence(done, ui, scene) -> None:
     empty = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
     ui.referenceSelector.setCurrentNode(empty)
+    wait(lambda: done.settled)
     assert "Nothing in 'Empty' is chosen" in ui.statisticsMessage.text
     assert ui.statisticsTable.rowCount == 0
     assert not ui.copyButton.enabled
@@ -148,6 +229,7 @@ def test_a_reference_that_is_deleted_gives_way_to_the_draft(done, ui, scene, sel
     reference = Segments.addSegmentationNode(selected, "Radiologist")
     Segments.addPancreasSegment(reference)
     ui.referenceSelector.setCurrentNode(reference)
+    wait(lambda: done.settled)
     scene.RemoveNode(reference)
     wait(lambda: "Compared with AI draft" in rows(ui))
 
@@ -248,11 +330,8 @@ def test_before_a_result_every_button_says_what_is_needed_first(panel, ui, selec
     assert "AI draft" in ui.restoreDraftButton.toolTip
 
 
-def test_missing_packages_leave_a_sentence_in_place_of_numbers(done, ui, monkeypatch) -> None:
-    def absent(parameters):
-        raise ModuleNotFoundError("No module named 'skimage'", name="skimage")
-
-    monkeypatch.setattr("PancreasSegLib.Statistics.statisticsOf", absent)
+def test_missing_packages_leave_a_sentence_in_place_of_numbers(done, ui, client) -> None:
+    client.fail["measure"] = RunError("package-missing", "The Python package skimage is not installed.", "Install it.")
     edit(done.session.parameters)
     wait(lambda: "skimage is not installed" in ui.statisticsMessage.text)
     assert ui.statisticsTable.rowCount == 0

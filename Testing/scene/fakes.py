@@ -5,10 +5,28 @@ import numpy as np
 from pancreasseg.errors import Cancelled, RunError
 from pancreasseg.progress import Update
 from pancreasseg.results import Localization, Provenance, Segmentation
-from pancreasseg.volume import Box, Geometry
+from pancreasseg.volume import Box, Geometry, Volume
 from pancreasseg.worker.answers import Event
+from pancreasseg.worker.codec import Measured
 
 THRESHOLD_HU = 150
+LOST = RunError("worker-lost", "The process ended.", "Run again.")
+
+
+class FakeUpload:
+    """A CT on its way to the worker."""
+
+    def __init__(self, client, shape, dtype) -> None:
+        self.client, self.shape, self.dtype = client, shape, dtype
+        self.blocks: list[np.ndarray] = []
+        self.discarded = False
+
+    def add(self, block) -> None:
+        self.blocks.append(np.array(block))
+
+    def discard(self) -> None:
+        self.discarded = True
+        self.client.held = False
 
 
 class FakeClient:
@@ -16,10 +34,13 @@ class FakeClient:
 
     Attributes:
         requests: what was asked for, in order, as (name, value).
-        held: while true, requests stay unanswered.
+        held: while true, requests stay unanswered; ends with the run that is given up.
         fail: a step's name -> the error it ends with.
         grow: voxels by which a localizer's box grows while segmenting.
+        uploads: the CTs that were sent, block by block.
     """
+
+    reading = False
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, object]] = []
@@ -27,8 +48,12 @@ class FakeClient:
         self.fail: dict[str, Exception] = {}
         self.findings: tuple = ()
         self.grow = 0
+        self.uploads: list[FakeUpload] = []
+        self.measures: list[tuple] = []
         self.array: np.ndarray | None = None
         self.geometry: Geometry | None = None
+        self._number = 0
+        self._dead = False
         self._open: dict[int, str] = {}
         self._answers: list[Event] = []
 
@@ -36,8 +61,12 @@ class FakeClient:
         description = {"device": {"name": "Fake device", "precision": "f32", "memory": "1.0 of 2.0 GB free"}}
         return self._take("hello", None, description, final="ready")
 
-    def load(self, array, geometry, *, source=None, allow=()) -> int:
-        self.array, self.geometry = np.array(array), geometry
+    def upload(self, shape, dtype) -> FakeUpload:
+        self.uploads.append(FakeUpload(self, shape, dtype))
+        return self.uploads[-1]
+
+    def load(self, upload, geometry, *, source=None, allow=()) -> int:
+        self.array, self.geometry = np.concatenate(upload.blocks), geometry
         return self._take("load", geometry, ())
 
     def localize(self, **settings) -> int:
@@ -51,6 +80,21 @@ class FakeClient:
         provenance = Provenance("fake", (), "cpu", "float32", region.bounds(), "0")
         result = Segmentation(mask, region, probability, np.ones_like(probability), self.findings, {}, provenance)
         return self._take("segment", box, result)
+
+    def measure(self, mask, hu, geometry, reference=None) -> int:
+        from pancreasseg.measure.measurements import compare, measure
+
+        self.measures.append((mask, reference))
+        own = measure(mask, Volume(hu, geometry))
+        against = () if reference is None else compare(mask, reference, geometry)
+        number = self._take("measure", None, Measured(tuple(own), tuple(against)))
+        self.requests.pop()  # tests look at the runs
+        return number
+
+    @property
+    def measuring(self) -> bool:
+        """A measurement is asked for and not answered."""
+        return "measure" in self._open.values()
 
     def box(self) -> Box:
         """Where this client finds the pancreas: the middle of the CT, off centre."""
@@ -71,8 +115,9 @@ class FakeClient:
     def die(self) -> None:
         """The process is gone in the middle of whatever it did."""
         self.held = False
+        self._dead = not self._open
         for number in list(self._open):
-            self._end(number, Event(number, "error", RunError("worker-lost", "The process ended.", "Run again.")))
+            self._end(number, Event(number, "error", LOST))
 
     def shutdown(self) -> None:
         self._open.clear()
@@ -80,11 +125,15 @@ class FakeClient:
 
     def _take(self, name, asked, value, final="result") -> int:
         self.requests.append((name, asked))
-        number = len(self.requests)
+        self._number += 1
+        number = self._number
         self._open[number] = name
-        self._answers.append(Event(number, "progress", Update(name, 1, 2, 0.5, 1.0)))
-        answer = Event(number, "error", self.fail.pop(name)) if name in self.fail else Event(number, final, value)
-        self._answers.append(answer)
+        error = self.fail.pop(name, None)
+        if self._dead and name != "measure":
+            error, self._dead = LOST, False
+        if name != "measure":
+            self._answers.append(Event(number, "progress", Update(name, 1, 2, 0.5, 1.0)))
+        self._answers.append(Event(number, final, value) if error is None else Event(number, "error", error))
         return number
 
     def _end(self, number, event) -> None:

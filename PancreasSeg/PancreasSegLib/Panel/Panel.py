@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import threading
-
 import qt
 import slicer
 import slicer.util
@@ -12,7 +9,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from PancreasSegLib import Agreement, Dependencies
+from PancreasSegLib import Agreement, Attention
 from PancreasSegLib.Panel.AdvancedSection import AdvancedSection
 from PancreasSegLib.Panel.CorrectSection import CorrectSection
 from PancreasSegLib.Panel.DependencySection import DependencySection
@@ -25,6 +22,7 @@ from PancreasSegLib.Panel.Runner import Runner
 from PancreasSegLib.Panel.SegmentSection import SegmentSection
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.StatisticsSection import StatisticsSection
+from PancreasSegLib.Panel.Turns import Turns
 
 # Dragging an ROI is a burst of changes; the panel follows when it pauses.
 ROI_MILLISECONDS = 100
@@ -35,11 +33,6 @@ SEGMENTATION_EVENTS = (
     "SegmentRemoved",
     "SegmentModified",
 )
-
-
-def _preload() -> None:
-    if not Dependencies.missing():
-        importlib.import_module("pancreasseg.measure.measurements")
 
 
 class Panel(VTKObservationMixin):
@@ -64,6 +57,7 @@ class Panel(VTKObservationMixin):
         self._roiTimer.setSingleShot(True)
         self._roiTimer.setInterval(ROI_MILLISECONDS)
         self._roiTimer.connect("timeout()", self.refresh)
+        self._turns = Turns()
 
         self.input = InputSection(ui, self.session, self.onSelected)
         self.locate = LocateSection(ui, self.session, self.runner)
@@ -90,6 +84,8 @@ class Panel(VTKObservationMixin):
         self.runner.onDescribed = self.input.showDescription
         self.runner.onMessage = self.showMessage
         self.runner.onOutcome = self.onOutcome
+        workflow.afterWrite = self.onWritten
+        self._lost: list[str] = []
         self.runner.offerPackages = self.dependencies.offer
 
         scene = slicer.mrmlScene
@@ -107,8 +103,6 @@ class Panel(VTKObservationMixin):
         self.correct.enter()
         self.refresh()
         self.runner.describe()
-        # Measuring imports packages that take a second to load; touching neither Qt nor MRML, they load meanwhile.
-        threading.Thread(target=_preload, daemon=True).start()
         self.models.list()
 
     def exit(self) -> None:
@@ -119,11 +113,17 @@ class Panel(VTKObservationMixin):
         """The panel goes away for good."""
         self._closing = True
         self._roiTimer.stop()
+        self._turns.clear()
         self.removeObservers()
         self.runner.close()
         for section in (self.input, self.statistics, self.models):
             section.close()
         self.correct.disconnectEditor()
+
+    @property
+    def settled(self) -> bool:
+        """No run is going on, and everything that follows from the last one is done and measured."""
+        return not (self.session.busy or self._turns.pending or self.statistics.pending)
 
     def refresh(self) -> None:
         """Bring every widget in line with the scene and the run."""
@@ -151,30 +151,58 @@ class Panel(VTKObservationMixin):
         self.locate.message(text if kind == "locate" else "")
         self.segment.message(text if kind != "locate" else "")
 
+    def onWritten(self, parameters) -> None:
+        """A result was written a moment ago; what belongs to the same step of Undo follows at once."""
+        self._lost = self.correct.overwriteOthers(parameters)
+
     def onOutcome(self, outcome) -> None:
-        """A run has put its result into the scene."""
+        """A run has put its result into the scene; the rest follows piece by piece."""
         parameters = outcome.parameters
+        if parameters.volumeNode is None:
+            return  # the scene was closed a moment ago
+        if outcome.attention is not None:
+            self.segment.attended(outcome.attention)
+            return
         if outcome.localization is not None:
             found = outcome.segmentation or outcome.localization
             parameters.automaticBox = found.box
         if outcome.segmentation is None:
             self.showMessage("locate", " ".join(finding.sentence for finding in outcome.findings))
-            self.segment.jumpToResult(outcome)
+            self._later(outcome, lambda: self.segment.jumpToResult(outcome))
             return
-        lost = self.correct.overwriteOthers(parameters)
-        Agreement.keepAgreement(parameters, outcome.segmentation)
         message = ""
-        if lost:
+        if self._lost:
             message = _(
                 "Overwritten where it overlaps, as the Segment Editor's setting says: {names}. Undo is possible."
             )
-            message = message.format(names=", ".join(lost))
+            message = message.format(names=", ".join(self._lost))
         self.showMessage("segment", message)
         self.ui.correctSection.collapsed = False
-        self.segment.jumpToResult(outcome)
         self.session.edited = self.session.segmentEmpty = False
-        self.session.scheduleStatistics()
-        self.export.segmentChanged()
+        self.statistics.outdate()
+        for piece in (
+            self.statistics.update,  # first: the worker measures while the rest is done here
+            lambda: self._keepMaps(outcome),
+            lambda: self.segment.jumpToResult(outcome),
+            self.export.segmentChanged,
+        ):
+            self._later(outcome, piece)
+
+    def _keepMaps(self, outcome) -> None:
+        """Where the voters differed; where the network looked was about an earlier result."""
+        Agreement.keepAgreement(outcome.parameters, outcome.segmentation)
+        Attention.forgetAttention(outcome.parameters)
+        self.refresh()
+
+    def _later(self, outcome, piece) -> None:
+        """Do a piece of work in a turn of its own, if the CT and its segment are still there then."""
+
+        def guarded() -> None:
+            parameters = outcome.parameters
+            if parameters.volumeNode is not None and (outcome.segmentation is None or parameters.hasSegment()):
+                piece()
+
+        self._turns.add(guarded)
 
     def onRoiChanged(self, *_arguments) -> None:
         """The ROI is being dragged."""
@@ -199,6 +227,7 @@ class Panel(VTKObservationMixin):
 
     def onStartClose(self, *_arguments) -> None:
         """The scene is about to be closed."""
+        self._turns.clear()
         self._forget()
         self.correct.disconnectEditor()
         self.session.volumeNode = None

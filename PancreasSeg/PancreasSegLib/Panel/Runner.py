@@ -13,6 +13,9 @@ from PancreasSegLib import Dependencies
 
 POLL_MILLISECONDS = 50
 
+# Between two polls that both have something to do by themselves; Slicer's own events come first.
+EAGER_MILLISECONDS = 1
+
 # A click on Cancel so soon after the start is the second half of a double click.
 DOUBLE_CLICK_SECONDS = 0.4
 
@@ -41,6 +44,7 @@ class Runner:
         workflow.onProgress = lambda update: self.onProgress(update)
         workflow.onNotice = lambda finding: self.onNotice(finding)
         workflow.onDescribed = lambda answer: self.onDescribed(answer)
+        session.measure = self.measure
         self._started = 0.0
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
@@ -52,8 +56,13 @@ class Runner:
             self.session.workflow.describe()
             self._timer.start()
 
+    def measure(self, question, onMeasured) -> None:
+        """Have the worker measure a segment; see `Workflow.measure`."""
+        self.session.workflow.measure(question, onMeasured)
+        self._timer.start()
+
     def start(self, kind: str) -> None:
-        """Begin a run: "locate" or "segment". Ignored while one is going on."""
+        """Begin a run: "locate", "segment" or "attention". Ignored while one is going on."""
         session = self.session
         if session.busy:
             return
@@ -70,6 +79,7 @@ class Runner:
         session.busy = kind
         session.cancelling = False
         self._started = time.monotonic()
+        self._pace()
         self._timer.start()
         session.changed()
 
@@ -94,8 +104,10 @@ class Runner:
             self._ended()
             self.onOutcome(outcome)
             session.changed()
-        elif not session.workflow.running and not session.workflow.describing:
+        elif self._idle:
             self._timer.stop()
+        else:
+            self._pace()
 
     def close(self) -> None:
         """The panel goes away."""
@@ -109,6 +121,9 @@ class Runner:
         workflow = session.workflow
         if kind == "locate":
             workflow.startLocate(session.volumeNode)
+            return True
+        if kind == "attention":
+            workflow.startAttention(session.volumeNode, session.attentionMap)
             return True
         inside = session.situation().insideRoi
         try:
@@ -126,8 +141,21 @@ class Runner:
     def _ended(self) -> None:
         self.session.busy = ""
         self.session.cancelling = False
-        if not self.session.workflow.describing:
+        self._pace()
+        if self._idle:
             self._timer.stop()
+
+    @property
+    def _idle(self) -> bool:
+        """Nothing is asked of the worker."""
+        workflow = self.session.workflow
+        return not (workflow.running or workflow.describing or workflow.measuring)
+
+    def _pace(self) -> None:
+        """Poll sooner when there is something to do already."""
+        interval = EAGER_MILLISECONDS if self.session.workflow.eager else POLL_MILLISECONDS
+        if self._timer.interval != interval:
+            self._timer.setInterval(interval)
 
     def _failed(self, kind: str, error: Exception) -> None:
         if not isinstance(error, PancreasSegError):

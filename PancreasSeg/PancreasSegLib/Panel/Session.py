@@ -5,8 +5,8 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
-from pancreasseg.errors import InputError, explain
-from PancreasSegLib import Dependencies, RoiNodes, Segments, VolumeNodes
+from pancreasseg.errors import InputError, PancreasSegError, explain
+from PancreasSegLib import Attention, Dependencies, RoiNodes, Segments, VolumeNodes
 from PancreasSegLib.Models import MARGINS, TWO_STAGE, Models
 from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Parameters import Parameters
@@ -24,8 +24,10 @@ class Session:
         models: installed and available models.
         changed: called without arguments whenever buttons may have to change.
         scheduleStatistics: called when the segment may have changed.
+        measure: called with what to have measured and with whom to tell; see `Workflow.measure`.
         saveForUndo: called with a segmentation node before it is changed; true when Undo can bring it back.
-        busy: "locate" or "segment" while a run is going on, else empty.
+        busy: "locate", "segment" or "attention" while a run is going on, else empty.
+        attentionMap: which map a run "attention" fetches.
         cancelling: Cancel was clicked.
         folder: where files are exported to.
         modelSelected: state of the selected row of the model table.
@@ -42,8 +44,10 @@ class Session:
         self.models = Models()
         self.changed = lambda: None
         self.scheduleStatistics = lambda: None
+        self.measure = lambda _question, _onMeasured: None
         self.saveForUndo = lambda _segmentationNode: False
         self.busy = ""
+        self.attentionMap = ""
         self.cancelling = False
         self.folder = ""
         self.modelSelected = ""
@@ -129,8 +133,17 @@ class Session:
             "draftPresent": hasDraft,
             "edited": self.edited,
             "agreementPresent": parameters.agreementNode is not None,
+            **self._ofAttention(parameters),
             "dicomRefusal": self.dicomRefusal,
         }
+
+    def _ofAttention(self, parameters: Parameters) -> dict:
+        if not self.models.readable:
+            return {"attentionRefusal": _("Python packages are missing; install them to see where the network looked.")}
+        try:
+            return {"attentionMaps": Attention.mapsOf(parameters)}
+        except PancreasSegError as error:
+            return {"attentionRefusal": str(error)}
 
     @staticmethod
     def sentence(error: Exception) -> str:

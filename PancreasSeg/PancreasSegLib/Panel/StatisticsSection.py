@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import qt
 from slicer.i18n import tr as _
 
@@ -14,17 +16,29 @@ DEBOUNCE_MILLISECONDS = 300
 
 ROW_PIXELS = 22
 
+# How measuring fails when it was not the segment's fault.
+LOST = ("worker-lost", "worker-ended")
+
 # What is read first stands first; the comparison comes next, everything else after it.
 FIRST = ("volume", "hu_mean", "hu_sd", "length", "diameter_long", "diameter_short")
 
 
 class StatisticsSection:
-    """Args: the widgets of the .ui file and the session."""
+    """Shows the numbers; the worker finds them. Until they come, the old ones stay in grey.
+
+    Args:
+        ui: the widgets of the .ui file.
+        session: shared by the sections.
+    """
 
     def __init__(self, ui, session) -> None:
         self.ui = ui
         self.session = session
         self.statistics = None
+        self._of: tuple[str, str] | None = None  # parameter node and segment that the numbers are of
+        self._asked = 0  # counts what was sent to be measured, so that a late answer is known as one
+        self._waiting = False
+        self._again = True  # a worker that was lost while measuring is asked once more
         self._reasons = Reasons()
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
@@ -49,11 +63,20 @@ class StatisticsSection:
     def schedule(self) -> None:
         """Measure soon; again from now when something else changes meanwhile."""
         self._timer.start()
+        self.outdate()
 
     @property
     def pending(self) -> bool:
         """Something has changed that is not measured yet."""
-        return self._timer.active
+        return self._timer.active or self._waiting
+
+    def outdate(self) -> None:
+        """The numbers are no longer those of the segment: grey them."""
+        if self.statistics is None or not self.ui.statisticsTable.enabled:
+            return
+        self.ui.statisticsTable.enabled = False
+        showText(self.ui.statisticsMessage, _("Measuring the segment as it is now ..."))
+        self._enable(_("The segment is being measured."))
 
     def onReference(self, node) -> None:
         """Another reference was selected."""
@@ -73,24 +96,54 @@ class StatisticsSection:
             self.update()
 
     def update(self) -> None:
-        """Measure now, and bring everything in line that depends on it."""
+        """Have the segment measured as it is now, and bring in line what is known at once."""
         self._timer.stop()
         session = self.session
         parameters = session.parameters
-        self.statistics = None
-        message = ""
-        if parameters is not None and parameters.hasSegment():
+        self._asked += 1
+        self._waiting = False
+        measurable = parameters is not None and parameters.hasSegment()
+        of = (parameters.node.GetID(), parameters.segmentId) if measurable else None
+        if of != self._of or of is None:
+            self._of = of
+            self._show(None)  # what is in the table is of something else
+        if measurable:
             try:
-                self.statistics = Statistics.statisticsOf(parameters)
-            except (PancreasSegError, ModuleNotFoundError) as error:
-                message = session.sentence(error)
-        if self.statistics is not None:
-            session.edited = self.statistics.edited
-            session.segmentEmpty = not any(m.name == "volume" and m.value for m in self.statistics.own)
-            self._tag(parameters)
+                question = Statistics.questionOf(parameters)
+                session.measure(question, partial(self._onMeasured, self._asked, question))
+            except PancreasSegError as error:
+                self._show(None, session.sentence(error))
+            else:
+                self._waiting = True
+                self.outdate()
+                session.edited = question.edited
+                session.segmentEmpty = not question.mask.any()
+                self._tag(parameters, question.edited)
+            self._timer.stop()  # reading and tagging change nodes for a moment; that is nobody's edit
+        session.changed()
+
+    def _onMeasured(self, asked: int, question, answer) -> None:
+        """The worker has measured, or says why it could not."""
+        if asked != self._asked:
+            return  # the segment was changed, and is being measured anew
+        self._waiting = False
+        if not isinstance(answer, PancreasSegError):
+            self._again = True
+            self._show(question.answered(answer.own, answer.against))
+        elif self._again and answer.code in LOST:
+            self._again = False
+            self.schedule()
+        else:
+            self._again = True
+            self._show(None, self.session.sentence(answer))
+        self.session.changed()
+
+    def _show(self, statistics, message: str = "") -> None:
+        """Numbers that are true now, or a sentence in their place."""
+        self.statistics = statistics
+        self.ui.statisticsTable.enabled = True
         self._fillTable()
         showText(self.ui.statisticsMessage, message)
-        session.changed()
 
     def onCopy(self) -> None:
         """Copy the table, tab separated."""
@@ -131,14 +184,11 @@ class StatisticsSection:
         """Bring the widgets in line with the situation."""
         ui = self.ui
         why = situation.whyNotMeasure()
+        if not why and self.pending:
+            why = _("The segment is being measured.")
         if not why and self.statistics is None:
             why = _("There are no numbers yet.")
-        for button in (ui.copyButton, ui.csvButton, ui.tableButton):
-            self._reasons.show(button, why)
-        nothing = (
-            "" if self.statistics is not None and self.statistics.against else _("There is nothing to compare with.")
-        )
-        self._reasons.show(ui.chartButton, why or nothing)
+        self._enable(why)
         self._reasons.show(ui.referenceSelector, situation.whyNotMeasure())
         parameters = self.session.parameters
         reference = parameters.referenceNode if parameters is not None else None
@@ -153,12 +203,24 @@ class StatisticsSection:
     def close(self) -> None:
         """The panel goes away."""
         self._timer.stop()
+        self._asked += 1  # an answer that comes now finds nobody
+        self._waiting = False
 
-    def _tag(self, parameters) -> None:
+    def _enable(self, why: str) -> None:
+        """Enable what uses the numbers, or say why not."""
+        ui = self.ui
+        for button in (ui.copyButton, ui.csvButton, ui.tableButton):
+            self._reasons.show(button, why)
+        nothing = (
+            "" if self.statistics is not None and self.statistics.against else _("There is nothing to compare with.")
+        )
+        self._reasons.show(ui.chartButton, why or nothing)
+
+    def _tag(self, parameters, edited: bool) -> None:
         """Say on the segment itself, for DICOM and Slicer, whether a person has had a hand in it."""
         segment = parameters.segmentationNode.GetSegmentation().GetSegment(parameters.segmentId)
         if Segments.draftOf(parameters.segmentationNode) is not None:
-            Segments.setAlgorithmType(segment, "SEMIAUTOMATIC" if self.statistics.edited else "AUTOMATIC")
+            Segments.setAlgorithmType(segment, "SEMIAUTOMATIC" if edited else "AUTOMATIC")
 
     def _fillTable(self) -> None:
         rows = []

@@ -1,0 +1,26 @@
+"""What a person does in the panel, for the tests of all sections."""
+
+import numpy as np
+from Testing.panel.conftest import wait
+
+from PancreasSegLib import Segments
+from PancreasSegLib.Parameters import Parameters
+
+
+def run(panel) -> None:
+    """Click, and wait for the result and its numbers."""
+    panel.ui.segmentButton.click()
+    wait(lambda: panel.settled)
+
+
+def mask(parameters: Parameters) -> np.ndarray:
+    return Segments.readMask(parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
+
+
+def edit(parameters: Parameters) -> np.ndarray:
+    """Erase half of the segment by hand."""
+    drawn = mask(parameters)
+    drawn[:, :, drawn.shape[2] // 3 :] = 0
+    assert drawn.any()
+    Segments.writeMask(drawn, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
+    return drawn

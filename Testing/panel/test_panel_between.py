@@ -1,0 +1,124 @@
+"""What can happen to scene and worker in the middle of a run, and between the pieces in which its result comes."""
+
+import numpy as np
+import pytest
+from Testing.panel.actions import edit, mask, run
+from Testing.panel.conftest import wait
+from Testing.scene.builders import aCt, aGeometry
+
+from pancreasseg.errors import RunError
+from PancreasSegLib import Segments, VolumeNodes
+
+
+def test_the_worker_dies_in_the_middle_and_the_next_click_works(panel, ui, client, selected) -> None:
+    client.held = True
+    ui.segmentButton.click()
+    client.die()
+    wait(lambda: not panel.session.busy)
+    assert ui.segmentMessage.text == "The process ended. Run again."
+    assert panel.session.parameters.segmentationNode is None
+    run(panel)
+    assert mask(panel.session.parameters).any()
+
+
+def test_a_mistake_of_the_program_is_a_sentence_too_and_the_next_click_works(
+    panel, ui, client, selected, monkeypatch, caplog
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Segments, "keepDraft", lambda *_: 1 / 0)
+        run(panel)
+    assert "should not have (ZeroDivisionError)" in ui.segmentMessage.text
+    assert "ZeroDivisionError" in caplog.text
+    run(panel)
+    assert mask(panel.session.parameters).any()
+
+
+@pytest.mark.parametrize("step", ["load", "localize", "segment"])
+def test_a_step_that_fails_leaves_a_sentence(panel, ui, client, selected, step) -> None:
+    client.fail[step] = RunError("out-of-memory", "There is not enough memory.", "Close other programs.")
+    run(panel)
+    assert ui.segmentMessage.text == "There is not enough memory. Close other programs."
+    assert ui.segmentButton.enabled
+
+
+def test_the_volume_is_removed_while_running(panel, ui, client, scene, selected) -> None:
+    client.held = True
+    ui.segmentButton.click()
+    scene.RemoveNode(selected)
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert ui.segmentMessage.text.startswith("The CT was removed")
+    wait(lambda: not ui.segmentButton.enabled)
+    assert "No CT volume is selected" in ui.segmentButton.toolTip
+
+
+def test_the_scene_is_closed_while_running(panel, ui, client, scene, selected) -> None:
+    client.held = True
+    ui.segmentButton.click()
+    scene.Clear(False)
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert "scene was closed" in ui.segmentMessage.text
+    assert not ui.segmentButton.enabled
+    again = VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "Another CT")
+    ui.volumeSelector.setCurrentNode(again)
+    run(panel)
+    assert mask(panel.session.parameters).any()
+
+
+def test_the_roi_is_removed_while_running(panel, client, scene, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    client.held = True
+    panel.ui.segmentButton.click()
+    scene.RemoveNode(parameters.roiNode)
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert mask(parameters).any()
+
+
+def test_the_segmentation_is_removed_while_running(panel, client, scene, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    client.held = True
+    panel.ui.segmentButton.click()
+    scene.RemoveNode(parameters.segmentationNode)
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert mask(parameters).any()
+
+
+def test_the_segment_is_removed_while_running(panel, client, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    client.held = True
+    panel.ui.segmentButton.click()
+    parameters.segmentationNode.GetSegmentation().RemoveSegment(parameters.segmentId)
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert mask(parameters).any()
+
+
+def test_the_segment_is_renamed_while_running(panel, client, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    client.held = True
+    panel.ui.segmentButton.click()
+    parameters.segmentationNode.GetSegmentation().GetSegment(parameters.segmentId).SetName("Bauchspeicheldrüse")
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    segment = parameters.segmentationNode.GetSegmentation().GetSegment(parameters.segmentId)
+    assert segment.GetName() == "Bauchspeicheldrüse"
+
+
+def test_a_segment_drawn_while_running_is_not_overwritten(panel, client, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    node, first = parameters.segmentationNode, parameters.segmentId
+    client.held = True
+    panel.ui.segmentButton.click()
+    drawn = edit(parameters)
+    client.held = False
+    wait(lambda: not panel.session.busy)
+    assert parameters.segmentId != first
+    np.testing.assert_array_equal(Segments.readMask(node, first, selected), drawn)
