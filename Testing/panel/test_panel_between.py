@@ -7,7 +7,7 @@ from Testing.panel.conftest import wait
 from Testing.scene.builders import aCt, aGeometry
 
 from pancreasseg.errors import RunError
-from PancreasSegLib import Segments, VolumeNodes
+from PancreasSegLib import RoiNodes, Segments, VolumeNodes
 
 
 def test_the_worker_dies_in_the_middle_and_the_next_click_works(panel, ui, client, selected) -> None:
@@ -75,6 +75,21 @@ def test_the_roi_is_removed_while_running(panel, client, scene, selected) -> Non
     client.held = False
     wait(lambda: not panel.session.busy)
     assert mask(parameters).any()
+
+
+def test_the_roi_is_removed_while_it_is_segmented_inside(panel, ui, client, scene, selected) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    box = client.box().grow(2, client.geometry)
+    RoiNodes.setBox(parameters.roiNode, box, selected)
+    client.held = True
+    ui.segmentButton.click()
+    scene.RemoveNode(parameters.roiNode)
+    client.held = False
+    wait(lambda: panel.settled)
+    assert client.requests[-1] == ("segment", box)
+    assert mask(parameters).any()
+    assert ui.segmentMessage.text == ""
 
 
 def test_the_segmentation_is_removed_while_running(panel, client, scene, selected) -> None:
