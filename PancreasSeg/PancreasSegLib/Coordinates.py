@@ -7,45 +7,31 @@ import slicer.util
 import vtk
 
 from pancreasseg.volume import Geometry
-
-
-def lpsRas(values):
-    """Turn LPS into RAS or RAS into LPS: the one place in the project where this happens.
-
-    Args:
-        values: array whose first axis holds x, y, z (and w): a point (3,), points (3, N), or a matrix (3, 3) or
-            (4, 4) whose rows lead to world coordinates.
-
-    Returns:
-        The same with the first two rows negated; exact to the bit.
-    """
-    turned = np.array(values, dtype=float)
-    turned[:2] *= -1.0
-    return turned
+from pancreasseg.volume.geometry import lps_ras
 
 
 def geometryOfNode(volumeNode) -> Geometry:
     """The grid of a volume node in its own frame (without parent transforms), exact to the bit."""
     directions = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASDirectionMatrix(directions)
-    axes = lpsRas(slicer.util.arrayFromVTKMatrix(directions)[:3, :3])
+    axes = lps_ras(slicer.util.arrayFromVTKMatrix(directions)[:3, :3])
     i, j, k = volumeNode.GetImageData().GetDimensions()
-    x, y, z = (float(value) for value in lpsRas(volumeNode.GetOrigin()))
+    x, y, z = (float(value) for value in lps_ras(volumeNode.GetOrigin()))
     return Geometry((i, j, k), tuple(volumeNode.GetSpacing()), (x, y, z), tuple(float(value) for value in axes.ravel()))
 
 
 def setGeometryOfNode(volumeNode, geometry: Geometry) -> None:
     """Put a volume node's voxels where ``geometry`` says; the inverse of `geometryOfNode`."""
     directions = np.eye(4)
-    directions[:3, :3] = lpsRas(geometry.axes)
+    directions[:3, :3] = lps_ras(geometry.axes)
     volumeNode.SetSpacing(geometry.spacing)
-    volumeNode.SetOrigin(lpsRas(geometry.origin))
+    volumeNode.SetOrigin(lps_ras(geometry.origin))
     volumeNode.SetIJKToRASDirectionMatrix(slicer.util.vtkMatrixFromArray(directions))
 
 
 def ijkToRas(geometry: Geometry):
     """4x4 array from voxel indices (i, j, k, 1) to RAS mm."""
-    return lpsRas(geometry.index_to_world)
+    return lps_ras(geometry.index_to_world)
 
 
 def transformToWorld(node):

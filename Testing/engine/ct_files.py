@@ -1,5 +1,8 @@
 """Small CTs and the files that they come in, for the tests of reading and writing."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +98,17 @@ def write_slices(folder: Path, slices: list[Dataset], prefix: str = "image") -> 
     for n, data in enumerate(slices):
         pydicom.dcmwrite(folder / f"{prefix}_{(n * 7) % 101}_{n}", data, enforce_file_format=True)
     return folder
+
+
+def read_apart(path: Path) -> subprocess.CompletedProcess[str]:
+    """Read a CT in a process of its own, which prints the error's code and sentence.
+
+    Libraries write to the process's stderr behind Python's back; only so can a test see that they are kept quiet.
+    """
+    code = (
+        "import sys\nfrom pancreasseg.errors import InputError\nfrom pancreasseg.io.read import read_volume\n"
+        "try:\n    read_volume(sys.argv[1])\nexcept InputError as error:\n    print(error.code, error)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-c", code, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=True)

@@ -1,16 +1,13 @@
 """Reading CTs from files: exact values and places, and one plain sentence for whatever cannot be used."""
 
 import gzip
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from Testing.engine.ct_files import DIRECTIONS, SHAPE, SPACING, a_ct, a_grid, turned, write_image
+from Testing.engine.ct_files import DIRECTIONS, SHAPE, SPACING, a_ct, a_grid, read_apart, turned, write_image
 
 from pancreasseg.errors import InputError
 from pancreasseg.io.read import read_volume
@@ -287,20 +284,12 @@ def test_a_missing_file_is_refused(tmp_path) -> None:
 
 
 def test_nothing_but_the_sentence_comes_out_of_a_damaged_file(tmp_path) -> None:
-    """C++ libraries write to the process's stderr behind Python's back, so only a process of its own can tell."""
     path = write_image(tmp_path / "ct.nrrd", a_ct(), a_grid())
     path.write_bytes(path.read_bytes()[:600])
-    code = (
-        "import sys\nfrom pancreasseg.errors import InputError\nfrom pancreasseg.io.read import read_volume\n"
-        "try:\n    read_volume(sys.argv[1])\nexcept InputError as error:\n    print(error)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, env=environment, check=True
-    )
+    done = read_apart(path)
     assert done.stderr == ""
     assert done.stdout.count("\n") == 1
-    assert done.stdout.startswith("The file")
+    assert " The file" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["ct.nii", "ct.nrrd", "ct.mha", "ct.nii.gz"])

@@ -9,6 +9,7 @@ from Testing.engine.ct_files import DIRECTIONS, a_ct, a_grid, turned
 from pancreasseg.errors import InputError
 from pancreasseg.io.grids import make_geometry
 from pancreasseg.volume import Box, Geometry, Volume
+from pancreasseg.volume.geometry import lps_ras
 
 quick = settings(max_examples=50, deadline=None, derandomize=True, database=None)
 
@@ -292,3 +293,11 @@ def test_axes_are_the_columns_of_the_direction(direction) -> None:
     grid = a_grid(direction)
     step = grid.to_world((0, 1, 0)) - grid.to_world((0, 0, 0))
     np.testing.assert_allclose(step, direction[:, 1] * grid.spacing[1], atol=1e-12)
+
+
+def test_between_lps_and_ras_two_signs_change_and_no_zero_gets_one() -> None:
+    point = np.array([1.5, -2.25, 3.125])
+    np.testing.assert_array_equal(lps_ras(point), [-1.5, 2.25, 3.125])
+    matrix = np.arange(16.0).reshape(4, 4)
+    np.testing.assert_array_equal(lps_ras(lps_ras(matrix)), matrix)
+    assert not np.signbit(lps_ras((0.0, 0.0, 0.0))).any()

@@ -19,8 +19,8 @@ from Testing.scene.builders import aCt, aGeometry
 
 from pancreasseg.io.read import read_volume
 from pancreasseg.volume import Box
+from pancreasseg.volume.geometry import lps_ras
 from PancreasSegLib import Export, Segments, VolumeNodes
-from PancreasSegLib.Coordinates import lpsRas
 
 BUTTONS = ("dicomSegButton", "rtStructButton", "niftiButton", "nrrdButton", "stlButton")
 
@@ -95,7 +95,7 @@ def test_stl_is_where_the_pancreas_is(panel, ui, headless, selected, folder) -> 
     parameters = panel.session.parameters
     box = Box.of_mask(mask(parameters))
     index = [(a + b - 1) / 2 for a, b in zip(box.start, box.stop, strict=True)]
-    np.testing.assert_allclose(middle, lpsRas(aGeometry().to_world(index)), atol=1e-3)
+    np.testing.assert_allclose(middle, lps_ras(aGeometry().to_world(index)), atol=1e-3)
 
 
 def test_a_second_export_keeps_the_first(panel, ui, selected, folder) -> None:

@@ -19,6 +19,7 @@ from pancreasseg.errors import InputError
 from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.io.grids import make_geometry
 from pancreasseg.volume import Geometry
+from pancreasseg.volume.geometry import lps_ras
 
 _FIELDS = [
     # name, format and offset in NIfTI-1, format and offset in NIfTI-2
@@ -46,7 +47,6 @@ _NIFTI2 = np.dtype(
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _COLOUR = {128, 2304}
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; everything else is mm
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 _GZIP_LIMIT = 1100  # no deflate stream expands further than 1032:1
 
 
@@ -112,9 +112,9 @@ def encode_nifti(
     if mask.shape != geometry.shape:
         raise ValueError(f"mask {mask.shape} does not fit the grid {geometry.shape}")
     header: Any = np.zeros((), dtype=_NIFTI1.newbyteorder("<"))
-    linear = _RAS_TO_LPS @ geometry.axes * np.asarray(geometry.spacing)
-    offset = _RAS_TO_LPS @ np.asarray(geometry.origin)
-    handed, quaternion = _quaternion(_RAS_TO_LPS @ geometry.axes)
+    linear = lps_ras(geometry.axes) * np.asarray(geometry.spacing)
+    offset = lps_ras(geometry.origin)
+    handed, quaternion = _quaternion(lps_ras(geometry.axes))
     header["dim"] = [3, *geometry.size, 1, 1, 1, 1]
     header["datatype"], header["bits"] = 2, 8
     header["pixdim"] = [handed, *geometry.spacing, 0, 0, 0, 0]
@@ -283,7 +283,7 @@ def _from_affine(
         )
     # The header's own spacing, unless the matrix says something else: the matrix gives it with rounding only.
     spacing = np.where(np.isclose(lengths, pixdim, rtol=1e-5), pixdim, lengths)
-    return make_geometry(size, spacing * scale, _RAS_TO_LPS @ offset * scale, _RAS_TO_LPS @ (linear / spacing))
+    return make_geometry(size, spacing * scale, lps_ras(offset) * scale, lps_ras(linear / spacing))
 
 
 def _quaternion(axes: np.ndarray) -> tuple[float, np.ndarray]:

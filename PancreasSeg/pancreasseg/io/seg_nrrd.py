@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pancreasseg.volume import Box, Geometry
+from pancreasseg.volume.geometry import lps_ras
 
 SEGMENT_NAME = "Pancreas"
 COLOUR = (249, 180, 111)  # of the pancreas in Slicer's General Anatomy list
@@ -18,7 +19,6 @@ TERMINOLOGY = (
     "Segmentation category and type - 3D Slicer General Anatomy list"
     "~SCT^123037004^Anatomical Structure~SCT^15776009^Pancreas~^^~Anatomic codes - DICOM master list~^^~^^"
 )
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def encode_seg_nrrd(
@@ -112,6 +112,6 @@ def _plain(text: str) -> str:
 
 def _serialized(geometry: Geometry) -> str:
     """Slicer's text form of a grid: the 16 numbers of IJK to RAS, then the extent, separated by semicolons."""
-    matrix = _LPS_TO_RAS @ geometry.index_to_world
+    matrix = lps_ras(geometry.index_to_world)
     extent = [v for n in geometry.size for v in (0, n - 1)]
     return "".join(f"{float(v)!r};" for v in matrix.ravel()) + "".join(f"{v};" for v in extent)

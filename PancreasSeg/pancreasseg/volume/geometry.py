@@ -14,6 +14,21 @@ if TYPE_CHECKING:
 Vector = tuple[float, float, float]
 
 
+def lps_ras(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Turn LPS into RAS or RAS into LPS: the one place in the project where this happens.
+
+    Args:
+        values: array whose first axis holds x, y, z (and w): a point (3,), points (3, N), or a matrix (3, 3) or
+            (4, 4) whose rows lead to world coordinates.
+
+    Returns:
+        float64, the same with the first two rows negated; exact to the bit, and never a negative zero.
+    """
+    turned = np.array(values, dtype=float)
+    turned[:2] = 0.0 - turned[:2]
+    return turned
+
+
 @dataclass(frozen=True)
 class Geometry:
     """The grid of a volume.
