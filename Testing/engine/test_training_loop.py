@@ -68,10 +68,16 @@ def test_every_optimiser_learns(optimiser, tmp_path):
     assert float(loop.weights()["bias"]) == pytest.approx(-1, abs=0.05)
 
 
-def test_a_run_killed_at_any_time_ends_with_the_weights_of_an_unbroken_one(tmp_path):
-    whole = Line(tmp_path / "whole", SCHEDULE)
-    whole.output.mkdir()
-    whole.run()
+@pytest.fixture
+def whole(tmp_path):
+    """A training that nothing has stopped."""
+    loop = Line(tmp_path / "whole", SCHEDULE)
+    loop.output.mkdir()
+    loop.run()
+    return loop
+
+
+def test_a_run_killed_at_any_time_ends_with_the_weights_of_an_unbroken_one(whole, tmp_path):
     folder = tmp_path / "broken"
     folder.mkdir()
     for stop in (7, 30, 77, None):
@@ -87,10 +93,7 @@ def test_a_run_killed_at_any_time_ends_with_the_weights_of_an_unbroken_one(tmp_p
     assert [row[0] for row in logs[0]] == ["30", "60", "90", "120"]
 
 
-def test_a_cancelled_run_continues_from_its_last_checkpoint(tmp_path):
-    whole = Line(tmp_path / "whole", SCHEDULE)
-    whole.output.mkdir()
-    whole.run()
+def test_a_cancelled_run_continues_from_its_last_checkpoint(whole, tmp_path):
     folder = tmp_path / "cancelled"
     folder.mkdir()
     seen = []

@@ -20,6 +20,7 @@ import SimpleITK as sitk
 import torch
 
 from pancreasseg.inference.hardware import choose
+from pancreasseg.measure import dice
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.phantom import Phantom, make_phantom
 from pancreasseg.pipelines.base import Stage
@@ -70,8 +71,8 @@ def evaluate(pipeline: TwoStagePipeline, patients: int) -> Iterator[Score]:
         yield Score(
             seed=FIRST_SEED + n,
             scan=scan,
-            dsc=_dsc(mask, truth),
-            fine_dsc=_dsc(fine, truth),
+            dsc=dice(mask, truth),
+            fine_dsc=dice(fine, truth),
             recall=_recall(region.box, truth),
             true_ml=float(truth.sum() * voxel_ml),
             found_ml=float(mask.sum() * voxel_ml),
@@ -86,10 +87,6 @@ def scanned(seed: int, scan: str) -> Phantom:
         turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), float(np.deg2rad(12)), 0.0, float(np.deg2rad(8)))
         direction = turn.GetMatrix()
     return make_phantom(seed, spacing=SCANS[scan], direction=direction)
-
-
-def _dsc(a: np.ndarray, b: np.ndarray) -> float:
-    return 2 * float(np.logical_and(a, b).sum()) / max(1.0, float(a.sum() + b.sum()))
 
 
 def _recall(box: Box, truth: np.ndarray) -> float:
