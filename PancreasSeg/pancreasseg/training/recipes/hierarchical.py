@@ -50,4 +50,5 @@ ROTH = Recipe(
         figures={"cases": "150, own CTs", "DSC %": "82.2 ± 10.2", "min": "1.8", "max": "92.2"},
     ),
     notes=("Body mask; a network of valid convolutions at half resolution; a second one inside what the first found.",),
+    options={"overlap": True},
 )
