@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import slicer
 from Testing.panel.actions import edit, run
-from Testing.panel.conftest import MODULE, ROOT
+from Testing.panel.conftest import MODULE, ROOT, wait
 from Testing.scene.builders import aCt, aGeometry
 
 from PancreasSegLib import SampleCts, Segments, SegmentStatistics, VolumeNodes
@@ -88,6 +88,7 @@ def plugin(panel, selected, core, scene):
 def test_segment_statistics_shows_the_same_numbers_as_the_panel(panel, plugin) -> None:
     edit(panel.session.parameters)
     panel.statistics.update()
+    wait(lambda: panel.settled)
     shown = {m.name: m.value for m in panel.statistics.statistics.all}
     measured = plugin.computeStatistics(panel.session.parameters.segmentId)
     assert set(measured) == set(SegmentStatistics.KEYS)

@@ -45,6 +45,7 @@ def test_every_ct_has_its_own_roi_segment_and_choices(panel, ui, two) -> None:
     assert ui.segmentEditor.segmentationNode() is mine.segmentationNode
     assert ui.marginSlider.value == 22
     assert ui.fastRadioButton.checked
+    wait(lambda: panel.settled)
     assert ui.statisticsTable.rowCount > 20
 
 
@@ -87,6 +88,7 @@ def test_a_saved_scene_comes_back_as_it_was(panel, ui, client, scene, headless, 
     assert ui.marginSlider.value == 17
     assert not ui.staleLabel.isHidden(), "the moved box is still moved"
     assert ui.segmentButton.text == "Segment again inside the ROI"
+    wait(lambda: panel.settled)
     assert ui.statisticsTable.rowCount > 20
     run(panel)
     assert mask(panel.session.parameters).sum() > before.sum()
