@@ -51,7 +51,7 @@ class MaskRcnnOptions:
     margin_mm: float = 16.0
     threshold: float = 0.5
     growth_mm: float = 20.0
-    coarse_join_mm: float = 30.0
+    coarse_join_mm: float = 60.0
     join_mm: float = JOIN_MM
     smoothing_mm: float = 1.0
 
