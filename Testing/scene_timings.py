@@ -17,7 +17,7 @@ from Testing.slicer_boot import boot
 from pancreasseg.volume import Box, Geometry, Volume
 from PancreasSegLib import RoiNodes, Segments, Tables, VolumeNodes
 from PancreasSegLib.Parameters import Parameters
-from PancreasSegLib.Workflow import measureSegment
+from PancreasSegLib.Statistics import measureSegment
 
 GEOMETRY = Geometry((512, 512, 240), (0.75, 0.75, 1.25))
 ROOT = Path(__file__).resolve().parents[1]

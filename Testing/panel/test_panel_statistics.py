@@ -145,7 +145,7 @@ def test_an_edit_changes_the_segments_dicom_tag_and_back_again(done, ui) -> None
 
     assert tag() == "AUTOMATIC"
     edit(parameters)
-    wait(lambda: tag() == "SEMIAUTOMATIC")
+    wait(lambda: tag() == "SEMIAUTOMATIC" and ui.restoreDraftButton.enabled)
     ui.restoreDraftButton.click()
     wait(lambda: tag() == "AUTOMATIC")
 

@@ -96,6 +96,7 @@ class Panel(VTKObservationMixin):
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.session.volumeNode = ui.volumeSelector.currentNode()
         self.session.changed = self.refresh
+        self.session.changedSoon = self._roiTimer.start
         self.onSelected()
 
     def enter(self) -> None:
@@ -185,6 +186,7 @@ class Panel(VTKObservationMixin):
             lambda: self._keepMaps(outcome),
             lambda: self.segment.jumpToResult(outcome),
             self.export.segmentChanged,
+            self.refresh,
         ):
             self._later(outcome, piece)
 
@@ -192,7 +194,6 @@ class Panel(VTKObservationMixin):
         """Where the voters differed; where the network looked was about an earlier result."""
         Agreement.keepAgreement(outcome.parameters, outcome.segmentation)
         Attention.forgetAttention(outcome.parameters)
-        self.refresh()
 
     def _later(self, outcome, piece) -> None:
         """Do a piece of work in a turn of its own, if the CT and its segment are still there then."""

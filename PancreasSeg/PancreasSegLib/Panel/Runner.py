@@ -13,8 +13,8 @@ from PancreasSegLib import Dependencies
 
 POLL_MILLISECONDS = 50
 
-# Between two polls that both have something to do by themselves; Slicer's own events come first.
-EAGER_MILLISECONDS = 1
+# Between two polls that both have something to do by themselves, for Slicer's own events.
+EAGER_MILLISECONDS = 5
 
 # A click on Cancel so soon after the start is the second half of a double click.
 DOUBLE_CLICK_SECONDS = 0.4
@@ -154,8 +154,7 @@ class Runner:
     def _pace(self) -> None:
         """Poll sooner when there is something to do already."""
         interval = EAGER_MILLISECONDS if self.session.workflow.eager else POLL_MILLISECONDS
-        if self._timer.interval != interval:
-            self._timer.setInterval(interval)
+        self._timer.setInterval(interval)  # counts from now, not from when this poll was due
 
     def _failed(self, kind: str, error: Exception) -> None:
         if not isinstance(error, PancreasSegError):

@@ -23,6 +23,7 @@ class Session:
     Attributes:
         models: installed and available models.
         changed: called without arguments whenever buttons may have to change.
+        changedSoon: the same, when it may wait for a moment and for other changes.
         scheduleStatistics: called when the segment may have changed.
         measure: called with what to have measured and with whom to tell; see `Workflow.measure`.
         saveForUndo: called with a segmentation node before it is changed; true when Undo can bring it back.
@@ -43,6 +44,7 @@ class Session:
         self.python = python
         self.models = Models()
         self.changed = lambda: None
+        self.changedSoon = lambda: None
         self.scheduleStatistics = lambda: None
         self.measure = lambda _question, _onMeasured: None
         self.saveForUndo = lambda _segmentationNode: False

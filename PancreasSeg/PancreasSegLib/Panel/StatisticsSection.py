@@ -120,7 +120,7 @@ class StatisticsSection:
                 session.segmentEmpty = not question.mask.any()
                 self._tag(parameters, question.edited)
             self._timer.stop()  # reading and tagging change nodes for a moment; that is nobody's edit
-        session.changed()
+        session.changedSoon()
 
     def _onMeasured(self, asked: int, question, answer) -> None:
         """The worker has measured, or says why it could not."""

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import qt
 
+# For Slicer's own events, from the end of one piece to the next.
+BREATH_MILLISECONDS = 5
+
 
 class Turns:
     """Does pieces of work one after the other, each in a turn of the event loop of its own.
@@ -17,7 +20,8 @@ class Turns:
     def __init__(self) -> None:
         self._pieces: deque[Callable[[], None]] = deque()
         self._timer = qt.QTimer()
-        self._timer.setInterval(0)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(BREATH_MILLISECONDS)
         self._timer.connect("timeout()", self._next)
 
     @property
@@ -28,7 +32,8 @@ class Turns:
     def add(self, piece: Callable[[], None]) -> None:
         """Do a piece of work after those that are waiting."""
         self._pieces.append(piece)
-        self._timer.start()
+        if not self._timer.active:
+            self._timer.start()
 
     def clear(self) -> None:
         """Forget what is waiting."""
@@ -37,6 +42,8 @@ class Turns:
 
     def _next(self) -> None:
         piece = self._pieces.popleft()
-        if not self._pieces:
-            self._timer.stop()
-        piece()
+        try:
+            piece()
+        finally:
+            if self._pieces:
+                self._timer.start()

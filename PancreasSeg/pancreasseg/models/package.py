@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 #: A card is a page of text; anything larger is not one.
 CARD_LIMIT = 1 << 20
+
+
+@lru_cache(maxsize=32)
+def _card(text: bytes) -> Card:
+    """A card, checked once for each text: the panel asks for its models whenever anything changes."""
+    return Card.from_json(text)
 
 
 class ModelPackage:
@@ -46,7 +53,7 @@ class ModelPackage:
                 f"{folder} holds no model package: {CARD_FILE} cannot be read.",
                 "Choose the folder that holds model.json and weights.safetensors.",
             ) from error
-        self.card = Card.from_json(text)
+        self.card = _card(text)
 
     @property
     def weights(self) -> Path:

@@ -11,7 +11,6 @@ from pancreasseg.models.card import NetworkCard
 from pancreasseg.progress import Progress
 from pancreasseg.results import Attention
 from pancreasseg.volume import Box, Volume
-from pancreasseg.volume.resample import from_grid, nearest_axes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -87,6 +86,8 @@ def attention_maps(
         RunError: out of memory on every rung of the ladder.
         Cancelled: the person cancelled.
     """
+    from pancreasseg.volume.resample import from_grid
+
     known = map_names(stage.card)
     if not known:
         raise no_attention([stage.package.card.name])
@@ -125,6 +126,8 @@ def _read(network: nn.Module, image: Tensor) -> Tensor:
 
 def _view(stage: Stage, volume: Volume, box: Box) -> Box:
     """The box with as much around it as the network's patch holds; itself where the network has none."""
+    from pancreasseg.volume.resample import nearest_axes
+
     preprocessing = stage.card.preprocessing
     if preprocessing.patch is None:
         return box
