@@ -1,5 +1,8 @@
 """Training cases from phantoms, and the way from trained weights to a package."""
 
+import subprocess
+import sys
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -99,6 +102,39 @@ def test_cases_hold_the_whole_pancreas_and_are_the_same_in_the_background(tmp_pa
     assert coarse.truth.max() == 255
     assert coarse.truth.sum() / 255 * 64 / 1000 <= 1.1 * ml
     np.testing.assert_array_equal(coarse.hu, cases.localizer_case(seed).hu)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks Linux whether a process lives")
+def test_the_process_in_the_background_ends_when_the_training_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom multiprocessing import active_children\n"
+        "from pancreasseg.training.cases import Cases\n"
+        "if __name__ == '__main__':\n"
+        "    with Cases(Path(sys.argv[1])).made_ahead(range(20)):\n"
+        "        while not list(Path(sys.argv[1]).glob('*/0.json')):\n            time.sleep(0.2)\n"
+        "        print(active_children()[0].pid, flush=True)\n        time.sleep(300)\n"
+    )
+    script = tmp_path / "training.py"
+    script.write_text(code)
+    training = subprocess.Popen([sys.executable, script, tmp_path / "cases"], stdout=subprocess.PIPE, text=True)
+    assert training.stdout is not None
+    child = int(training.stdout.readline())
+    assert alive(child)
+    training.kill()
+    training.communicate()
+    until = time.monotonic() + 60
+    while alive(child) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not alive(child)
+
+
+def alive(pid: int) -> bool:
+    """A process that nobody has buried yet is dead."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_the_exported_package_computes_what_was_trained(balls: Cases, tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ very functions that the pipeline uses, so that the networks learn on what they w
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -114,9 +115,17 @@ def make(folder: Path, grid: Grid, seed: int) -> None:
 
 
 def _stand_back() -> None:
-    """In the process that makes cases: the training comes first."""
+    """In the process that makes cases: the training comes first, and when it is killed this process ends too."""
     os.nice(5)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_the_training, daemon=True).start()
+
+
+def _end_with_the_training() -> None:
+    training = parent_process()
+    assert training is not None  # noqa: S101 - this runs in the process that it has started
+    training.join()
+    os._exit(1)
 
 
 def localizer_case(seed: int) -> Sample:
