@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from pancreasseg.report import style
-from pancreasseg.report.planes import WINDOW_HU, Upright, annotate, centre, outline
+from pancreasseg.report.planes import WINDOW_HU, Upright, annotate, outline
 from pancreasseg.results import Attention, Segmentation
 from pancreasseg.volume import Volume
 
@@ -23,7 +23,7 @@ _DPI = 110
 
 
 def write_attention_sheet(path: str | Path, volume: Volume, segmentation: Segmentation, attention: Attention) -> None:
-    """Draw the axial slice through the middle of the pancreas: the CT alone, and each map over it, a row a level.
+    """Draw the axial slice with most of the pancreas in it: the CT alone, and each map over it, a row a level.
 
     All maps share one scale, from the lowest to the highest coefficient in the slice, so that they can be compared;
     each panel says its own range. Nothing that identifies the patient is shown.
@@ -41,7 +41,7 @@ def write_attention_sheet(path: str | Path, volume: Volume, segmentation: Segmen
     start, stop = upright.box(attention.box)
     inside = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     ct, mask = upright.array(volume.array)[inside], upright.array(segmentation.mask)[inside]
-    at = centre(mask, upright.spacing, np.array([[0, 0, 0], stop - start]))[0]
+    at = int((mask > 0).sum(axis=(1, 2)).argmax()) if mask.any() else len(mask) // 2
     slices = {name: upright.array(array)[at] for name, array in attention.maps.items()}
     levels = list(dict.fromkeys(name.rsplit("-", 1)[0].removesuffix("-head") for name in slices))
     rows = [[name for name in slices if name.startswith(f"{level}-")] for level in levels]
