@@ -6,7 +6,7 @@ import numpy as np
 from Testing.engine.model_cards import card_of, network_entry, preprocessing
 
 from pancreasseg.models.package import ModelPackage, write_package
-from pancreasseg.volume import Geometry, Volume
+from pancreasseg.volume import Box, Geometry, Volume
 
 THRESHOLD_HU = 120.0
 _ARGUMENTS = {"channels": [1], "kernels": [1], "norm": "batch", "convs": 1}
@@ -32,6 +32,13 @@ def a_patient(spacing: tuple[float, float, float] = (2.0, 2.0, 4.0)) -> tuple[Vo
     hu = np.where(body & (k >= 0), 40, -1000) + np.where(organ, 140, 0)
     noise = np.random.default_rng(0).normal(0, 6, geometry.shape)
     return Volume((hu + noise).astype(np.int16), geometry), np.broadcast_to(organ, geometry.shape).astype(np.uint8)
+
+
+def outside(mask: np.ndarray, box: Box) -> np.ndarray:
+    """A mask without what lies in a box."""
+    rest = mask.copy()
+    rest[box.slices] = 0
+    return rest
 
 
 def _weights() -> dict[str, np.ndarray]:
