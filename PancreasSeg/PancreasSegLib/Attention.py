@@ -9,7 +9,7 @@ from pancreasseg.results import Attention
 from PancreasSegLib import Overlay
 from PancreasSegLib.Parameters import Parameters
 
-COLORS = "vtkMRMLColorTableNodeFileColdToHotRainbow.txt"
+COLORS = "vtkMRMLColorTableNodeIron"
 
 
 def mapsOf(parameters: Parameters) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -152,6 +154,17 @@ def test_the_names_follow_the_network():
     with torch.inference_mode():
         levels = network.attention(torch.zeros(1, 1, 32, 32, 32))
     assert len(NAMES) == sum(1 + level.shape[1] for level in levels)
+
+
+def test_what_a_model_can_show_is_known_without_torch_and_simpleitk(home):
+    code = (
+        "import sys; from pathlib import Path; from pancreasseg.models.store import Store;"
+        "from pancreasseg.pipelines.attention import gated, map_names;"
+        "card = gated([Store(Path(sys.argv[1])).get('attentive')], ('segmenter',)); print(*map_names(card));"
+        "assert not {'torch', 'SimpleITK'} & set(sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(home)], capture_output=True, text=True, check=False)
+    assert told.stdout.split() == list(NAMES), told.stderr
 
 
 # Files ---------------------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_a_map_is_fetched_shown_changed_and_hidden(panel, ui, client, selected, 
     assert composite.GetForegroundVolumeID() == node.GetID()
     assert slicer.util.arrayFromVolume(node).shape == box.shape
     assert ui.attentionSelector.currentIndex == 1
-    assert "0.10 (blue) to 0.90 (red)" in ui.segmentMessage.text
+    assert "0.10 (dark) to 0.90 (bright)" in ui.segmentMessage.text
     choose(panel, 6)
     assert slicer.util.arrayFromVolume(node).min() == pytest.approx(0.6)
     choose(panel, 0)

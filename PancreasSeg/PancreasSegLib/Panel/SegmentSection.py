@@ -78,7 +78,7 @@ class SegmentSection:
         """A map of where the network looked has come."""
         ((name, _map),) = attention.maps.items()
         low, high = Attention.colourRange(attention)
-        message = _("Attention, {name}: {low:.2f} (blue) to {high:.2f} (red) of 0 to 1.")
+        message = _("Attention, {name}: {low:.2f} (dark) to {high:.2f} (bright) of 0 to 1.")
         self.message(message.format(name=_mapTitle(name), low=low, high=high))
 
     def selected(self) -> None:

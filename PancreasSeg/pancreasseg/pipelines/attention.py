@@ -1,4 +1,4 @@
-"""Where a network with attention gates looks, as maps on the CT's own grid. Imports torch only to look."""
+"""Where a network with attention gates looks, as maps on the CT's own grid. Imports no torch before it looks."""
 
 from __future__ import annotations
 
