@@ -137,3 +137,52 @@ def test_a_segment_drawn_while_running_is_not_overwritten(panel, client, selecte
     wait(lambda: not panel.session.busy)
     assert parameters.segmentId != first
     np.testing.assert_array_equal(Segments.readMask(node, first, selected), drawn)
+
+
+@pytest.fixture
+def slowly(panel, selected, monkeypatch):
+    """The result is there, and the pieces that follow from it are still waiting."""
+    monkeypatch.setattr("PancreasSegLib.Panel.Turns.BREATH_MILLISECONDS", 200)
+    panel._turns = type(panel._turns)()
+    panel.ui.segmentButton.click()
+    wait(lambda: panel._turns.pending)
+    return panel
+
+
+def test_a_result_is_followed_by_its_numbers_in_pieces(slowly, ui, selected) -> None:
+    assert not slowly.session.busy
+    assert mask(slowly.session.parameters).any()
+    assert ui.statisticsTable.rowCount == 0
+    wait(lambda: slowly.settled)
+    assert ui.statisticsTable.rowCount > 20
+
+
+@pytest.mark.parametrize("what", ["scene", "CT", "segmentation", "segment"])
+def test_what_goes_away_while_pieces_are_waiting_harms_nothing(slowly, ui, client, scene, selected, what) -> None:
+    parameters = slowly.session.parameters
+    if what == "scene":
+        scene.Clear(False)
+    elif what == "CT":
+        scene.RemoveNode(selected)
+    elif what == "segmentation":
+        scene.RemoveNode(parameters.segmentationNode)
+    else:
+        parameters.segmentationNode.GetSegmentation().RemoveAllSegments()
+    wait(lambda: slowly.settled)
+    assert ui.statisticsTable.rowCount == 0
+    ui.volumeSelector.setCurrentNode(VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "Another CT"))
+    run(slowly)
+    assert mask(slowly.session.parameters).any()
+    assert ui.statisticsTable.rowCount > 20
+
+
+def test_the_next_click_while_pieces_are_waiting_is_a_run_like_any_other(slowly, client, dialogs, selected) -> None:
+    run(slowly)
+    assert [name for name, _ in client.requests] == ["load", "localize", "segment", "localize", "segment"]
+    assert dialogs.asked == []
+    assert mask(slowly.session.parameters).any()
+
+
+def test_closing_the_panel_while_pieces_are_waiting_does_none_of_them(slowly, selected) -> None:
+    slowly.close()
+    assert not slowly._turns.pending
