@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,74 @@ def test_a_small_box_only_limits_the_result(monkeypatch, length):
     assert not outside.any()
     truth = volume.array[box.slices] == PANCREAS
     assert 2 * (truth & (result.mask[box.slices] == 1)).sum() / (truth.sum() + result.mask.sum()) > 0.9
+
+
+def counted(pipeline: WholeVolumePipeline) -> list[Box]:
+    """Every view that the members are run on from now on."""
+    views: list[Box] = []
+    run = pipeline._members
+
+    def members(volume, box, progress):
+        views.append(box)
+        return run(volume, box, progress)
+
+    pipeline._members = members
+    return views
+
+
+SMALL = Box((60, 30, 14), (75, 50, 24))
+
+
+def test_a_moved_small_box_costs_no_run_and_gives_what_a_new_run_would(monkeypatch):
+    volume = patient(200, 190)
+    network = stage(monkeypatch)
+    warm = WholeVolumePipeline(network)
+    views = counted(warm)
+    warm.segment(volume, warm.localize(volume))
+    for box in (SMALL, Box((50, 25, 10), (70, 45, 30)), Box((64, 34, 16), (90, 60, 22))):
+        again, anew = warm.segment(volume, box), WholeVolumePipeline(network).segment(volume, box)
+        for name in ("mask", "labels", "probability", "agreement"):
+            np.testing.assert_array_equal(getattr(again, name), getattr(anew, name))
+        assert (again.box, again.findings, again.provenance) == (anew.box, anew.findings, anew.provenance)
+    assert len(views) == 1
+
+
+def test_another_view_volume_or_precision_is_run_anew(monkeypatch):
+    volume, other = patient(200, 190), patient(200, 185)
+    pipeline = WholeVolumePipeline(stage(monkeypatch))
+    views = counted(pipeline)
+    pipeline.segment(volume, SMALL)
+    pipeline.segment(volume, Box((20, 15, 2), (100, 65, 38)))  # large enough to be the view itself
+    pipeline.segment(volume, SMALL)
+    pipeline.segment(other, SMALL)
+    assert len(views) == 4
+    with monkeypatch.context() as patch:
+        patch.setattr(WholeVolumePipeline, "precision", "bf16")
+        pipeline.segment(other, SMALL)
+    assert len(views) == 5
+
+
+def test_in_a_long_scan_the_view_follows_the_box_up_and_down_only(monkeypatch):
+    volume = patient(600, 580)
+    pipeline = WholeVolumePipeline(stage(monkeypatch))
+    views = counted(pipeline)
+    low = Box((60, 30, 92), (75, 50, 102))
+    pipeline.segment(volume, low)
+    pipeline.segment(volume, Box((50, 25, 92), (70, 45, 102)))
+    assert len(views) == 1
+    pipeline.segment(volume, Box((60, 30, 86), (75, 50, 96)))
+    assert len(views) == 2
+    assert views[1].start[2] < views[0].start[2]
+
+
+def test_the_maps_go_with_their_volume(monkeypatch):
+    volume = patient(200, 190)
+    pipeline = WholeVolumePipeline(stage(monkeypatch))
+    pipeline.segment(volume, SMALL)
+    maps = weakref.ref(pipeline._kept.maps)
+    assert maps() is not None
+    del volume
+    assert maps() is None
 
 
 def test_cancel_takes_effect_between_members(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -48,8 +49,40 @@ class WholeVolumeOptions:
     organs: bool = True
 
 
+@dataclass(frozen=True)
+class Maps:
+    """What the members made of one view of a volume.
+
+    Attributes:
+        mean: mean class probabilities, (classes, K, J, I) on ``grid``.
+        votes: each member's pancreas map, (K, J, I).
+        grid: the network's.
+    """
+
+    mean: np.ndarray
+    votes: tuple[np.ndarray, ...]
+    grid: Geometry
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The last maps, and everything that they depend on."""
+
+    volume: weakref.ref[Volume]
+    view: Box
+    hardware: tuple[str, str]
+    maps: Maps
+
+
 class WholeVolumePipeline(Pipeline):
     """Body box, window search in z, mean softmax of the members, argmax on the native grid.
+
+    The network's answer depends on all that it sees, so another view needs another run. What a person's smaller box
+    only cuts out of the same view does not: the maps of the last view stay in memory (about 150 MB for the four folds
+    of OBELISK-Net) until another view or precision is asked for or the volume is gone, and moving such a box costs
+    fusion and cleaning alone. The result is the one that a new run would give, to the bit. In scans that are taken
+    whole this holds for all smaller boxes; in longer ones the view follows the box up and down the body, so it holds
+    while the box moves within a slice.
 
     Args:
         network: the one network, with its members.
@@ -62,6 +95,7 @@ class WholeVolumePipeline(Pipeline):
         super().__init__(network)
         self.network = network
         self.options = options or WholeVolumeOptions()
+        self._kept: _Kept | None = None
 
     @property
     def localizing(self) -> Costs:
@@ -109,9 +143,9 @@ class WholeVolumePipeline(Pipeline):
             seen, findings = self._context(volume, limit, progress)
             timings = {}
         with progress.stage("organs", members):
-            mean, votes, grid = self._members(volume, seen, progress)
+            maps = self._maps(volume, seen, progress)
         with progress.stage("fusion"):
-            result = self._resolve(volume, mean, votes, grid, seen, limit)
+            result = self._resolve(volume, maps, seen, limit)
         return replace(result, findings=(*findings, *progress.notices), timings={**timings, **progress.timings})
 
     def _search(self, volume: Volume, abdomen: Abdomen, progress: Progress) -> tuple[int, int, float]:
@@ -192,28 +226,43 @@ class WholeVolumePipeline(Pipeline):
         bottom = min(max(centre - round(CENTRE * length), abdomen.first), abdomen.last - length)
         return abdomen.box(geometry, bottom, bottom + length)
 
-    def _members(self, volume: Volume, box: Box, progress: Progress) -> tuple[np.ndarray, list[np.ndarray], Geometry]:
-        """Mean class probabilities (classes, K, J, I) of all members, each member's pancreas map, and their grid."""
+    def _maps(self, volume: Volume, view: Box, progress: Progress) -> Maps:
+        """What the members make of a view; from memory when they saw it last."""
+        kept = self._kept
+        hardware = (self.device, self.precision)
+        if kept is not None and kept.volume() is volume and (kept.view, kept.hardware) == (view, hardware):
+            return kept.maps
+        self._kept = None  # before there are new ones: both at once could be too much
+        maps = self._members(volume, view, progress)
+        self._kept = _Kept(weakref.ref(volume, self._forget), view, (self.device, self.precision), maps)
+        return maps
+
+    def _forget(self, gone: weakref.ref[Volume]) -> None:
+        """A volume is gone; its maps serve nobody."""
+        if self._kept is not None and self._kept.volume is gone:
+            self._kept = None
+
+    def _members(self, volume: Volume, box: Box, progress: Progress) -> Maps:
+        """Run all members over a box."""
         array, grid = self.network.prepare(volume, box)
         mean = self.network.run(array, progress, members=[0])
-        maps = [mean[self.network.card.pancreas].copy()]
+        votes = [mean[self.network.card.pancreas].copy()]
         for index in range(1, self.network.predictor.members):
             output = self.network.run(array, progress, members=[index])
-            maps.append(output[self.network.card.pancreas].copy())
+            votes.append(output[self.network.card.pancreas].copy())
             mean += output
-        mean /= len(maps)
-        return mean, maps, grid
+        mean /= len(votes)
+        return Maps(mean, tuple(votes), grid)
 
     def _resolve(
         self,
         volume: Volume,
-        mean: np.ndarray,
-        votes: list[np.ndarray],
-        grid: Geometry,
+        maps: Maps,
         seen: Box,
         limit: Box | None,
     ) -> Segmentation:
         geometry, pancreas = volume.geometry, self.network.card.pancreas
+        mean, votes, grid = maps.mean, maps.votes, maps.grid
         region = seen if limit is None else limit
         only = None if self.options.organs else pancreas
         labels, window = winners(mean, grid, geometry, region, only)
