@@ -9,7 +9,9 @@ from pancreasseg.results import Attention
 from PancreasSegLib import Overlay
 from PancreasSegLib.Parameters import Parameters
 
-COLORS = "vtkMRMLColorTableNodeIron"
+COLORS = "vtkMRMLPETProceduralColorNodePET-Heat"
+# The lowest part of the range stays clear, so that the CT is seen where the gate is as good as shut.
+CLEAR_SHARE = 0.15
 
 
 def mapsOf(parameters: Parameters) -> tuple[str, ...]:
@@ -54,7 +56,8 @@ def keepAttention(parameters: Parameters, attention: Attention) -> None:
     ((name, array),) = attention.maps.items()
     title = f"pancreas attention, {name.replace('-', ' ')}"
     node = Overlay.keep(parameters.attentionNode, parameters, title, array, attention.box, COLORS)
-    Overlay.setRange(node, *colourRange(attention))
+    low, high = colourRange(attention)
+    Overlay.setRange(node, low, high, visibleFrom=low + CLEAR_SHARE * (high - low))
     parameters.attentionNode = node
     parameters.attentionMap = name
     showAttention(parameters, True)

@@ -50,7 +50,7 @@ def setRange(node, low: float, high: float, *, visibleFrom: float | None = None)
     display.SetWindowLevelMinMax(low, high)
     display.SetApplyThreshold(visibleFrom is not None)
     if visibleFrom is not None:
-        display.SetThreshold(visibleFrom, high)
+        display.SetThreshold(visibleFrom, 1.0)
 
 
 def followSelection(parameters: Parameters) -> None:

@@ -86,7 +86,7 @@ def test_the_map_lies_over_the_ct_in_its_place_and_comes_back_from_the_saved_sce
     low, high = np.quantile(expected, (0.01, 0.99))
     display = node.GetDisplayNode()
     np.testing.assert_allclose((display.GetWindowLevelMin(), display.GetWindowLevelMax()), (low, high), atol=1e-4)
-    assert display.GetColorNode().GetName() == "Iron"
+    assert display.GetColorNodeID() == Attention.COLORS
     assert (Attention.shownMap(parameters), parameters.attentionShown) == ("level-1-head-2", True)
     assert "level 1 head 2" in node.GetName()
 
