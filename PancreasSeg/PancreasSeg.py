@@ -230,7 +230,7 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
         """Click a button that starts a run, and wait for its end."""
         self.delayDisplay(button.text)
         button.click()
-        self._waitFor(lambda: not panel.session.busy and not panel.statistics.pending)
+        self._waitFor(lambda: panel.settled)
 
     def _waitFor(self, condition):
         """Let Slicer work until something holds."""

@@ -95,7 +95,7 @@ class Tour:
 
     def waitForNumbers(self) -> None:
         """Wait until the statistics are those of the segment as it is."""
-        self.person.wait(lambda: not self.window.widget.panel.statistics.pending, 30)
+        self.person.wait(lambda: self.window.widget.panel.settled, 30)
 
     def show3D(self) -> None:
         """What the Segment Editor's button Show 3D does, which its stand-in lacks."""

@@ -212,7 +212,7 @@ def test_while_another_module_is_shown_the_shared_editor_is_left_alone(panel, ui
     other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "In the Segment Editor module")
     editor.SetAndObserveSegmentationNode(other)
     client.held = False
-    wait(lambda: not panel.session.busy and not panel.statistics.pending)
+    wait(lambda: panel.settled)
     assert editor.GetSegmentationNode() is other
     parameters = panel.session.parameters
     assert parameters.segmentId != first, "no Undo could bring back what was there, so it is still there"
