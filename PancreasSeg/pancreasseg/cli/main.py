@@ -10,7 +10,20 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pancreasseg import __version__
-from pancreasseg.cli import console, data, demo, evaluate, export, localize, measure, models, segment, train, worker
+from pancreasseg.cli import (
+    batch,
+    console,
+    data,
+    demo,
+    evaluate,
+    export,
+    localize,
+    measure,
+    models,
+    segment,
+    train,
+    worker,
+)
 from pancreasseg.errors import Cancelled, PancreasSegError, UnexpectedError, explain
 
 _DESCRIPTION = """\
@@ -18,6 +31,7 @@ Segment the pancreas in an abdominal CT.
 
   pancreasseg demo                               try it on a made-up CT
   pancreasseg segment CT --output FOLDER         a CT file or DICOM folder in, mask, numbers and report out
+  pancreasseg batch CT CT ... --output FOLDER    the same for many, and one table of all of them
   pancreasseg models list                        what is installed, and what can be
 """
 _EPILOG = """\
@@ -26,7 +40,7 @@ written, 6 the computation failed, 70 a mistake in the program, 130 cancelled.
 
 This is research software: it is not a medical device.
 """
-_COMMANDS = (segment, localize, measure, export, models, data, train, evaluate, demo, worker)
+_COMMANDS = (segment, batch, localize, measure, export, models, data, train, evaluate, demo, worker)
 
 
 class UsageError(PancreasSegError):
@@ -51,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_document, debug = "--json" in words, "--debug" in words
     try:
         options = parser().parse_args(words)
-        options.run(options)
+        code: int | None = options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         error: PancreasSegError = Cancelled()
@@ -66,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, UnexpectedError):
             error.hint = "Run again with --debug to see where, and report it."
     else:
-        return 0
+        return code or 0
     console.show_error(error, as_document=as_document)
     return error.exit_code
 
