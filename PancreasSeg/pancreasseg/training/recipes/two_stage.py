@@ -42,8 +42,8 @@ ZHAO = Recipe(
     ),
     notes=(
         "Dice + center loss; boxes from the truth in training, two boxes and a majority vote at test.",
-        "Training boxes are 10 voxels wider than the organ, box 2 at test 10 mm: about the same on NIH's voxels. On coarser "
-        "ones set segmenter.sampling.margin_voxels to what 10 mm are; wider boxes in training than at test cost recall.",
+        "Boxes are 10 voxels wider than the organ in training and 10 mm at test: about the same on NIH's voxels.",
+        "On coarser voxels set segmenter.sampling.margin_voxels to 10 mm: wider boxes in training cost recall at test.",
         "Not published and chosen here: weight of the center loss, learning rate, steps, augmentation.",
     ),
 )
