@@ -16,6 +16,9 @@ from PancreasSegLib.Parameters import Parameters
 # Share of a run's time that each step takes, roughly.
 STEP_COSTS = {"load": 1.0, "localize": 3.0, "segment": 6.0, "attention": 3.0}
 
+# The CT goes to the worker in blocks of this size; even a busy computer takes one in a moment.
+BLOCK_BYTES = 4_000_000
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -97,6 +100,20 @@ class Run:
                 "Run again; nothing else was changed.",
             )
         return volumeNode
+
+    def sendBlock(self) -> bool:
+        """Upload some more slices of the CT; true when all are there.
+
+        Raises:
+            InputError: the CT is gone, changed or spoilt, or has voxels that are not numbers.
+            OutputError: the disk is full.
+        """
+        i, j, k = self.geometry.size
+        rows = max(1, BLOCK_BYTES // (i * j * self.upload.dtype.itemsize))
+        block = Box((0, 0, self.sent), (i, j, min(self.sent + rows, k)))
+        self.upload.add(VolumeNodes.readVoxels(self.checkedVolumeNode(), block))
+        self.sent = block.stop[2]
+        return self.sent == k
 
 
 def once(*groups) -> tuple[Finding, ...]:

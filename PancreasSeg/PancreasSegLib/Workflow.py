@@ -11,7 +11,6 @@ import vtk
 from pancreasseg.errors import Cancelled, InputError, PancreasSegError, RunError
 from pancreasseg.findings.finding import Finding
 from pancreasseg.progress import Update
-from pancreasseg.volume import Box
 from PancreasSegLib import Attention, Results, RoiNodes, Segments, Tables, VolumeNodes
 from PancreasSegLib.Models import marginOf
 from PancreasSegLib.Parameters import Parameters
@@ -19,9 +18,6 @@ from PancreasSegLib.Run import Outcome, Run, once
 from PancreasSegLib.Statistics import Question, measureSegment
 
 POLL_SECONDS = 0.01
-
-# The CT goes to the worker in blocks of this size; even a slow disk takes one in a moment.
-BLOCK_BYTES = 8_000_000
 
 
 class Workflow:
@@ -300,16 +296,11 @@ class Workflow:
     def _sendBlock(self) -> None:
         """Hand some slices of the CT to the worker."""
         run = self._run
-        i, j, k = run.geometry.size
-        rows = max(1, BLOCK_BYTES // (i * j * run.upload.dtype.itemsize))
-        block = Box((0, 0, run.sent), (i, j, min(run.sent + rows, k)))
-        run.upload.add(VolumeNodes.readVoxels(run.checkedVolumeNode(), block))
-        run.sent = block.stop[2]
-        if run.sent < k:
-            run.turn = self._sendBlock
-        else:
+        if run.sendBlock():
             upload, run.upload = run.upload, None
             run.request = self.client.load(upload, run.geometry)
+        else:
+            run.turn = self._sendBlock
 
     def _proceed(self, value) -> Outcome | None:
         """Take a step's result; the outcome when only the box was asked for."""

@@ -18,7 +18,7 @@ from PancreasSegLib.Workflow import Workflow
 def small_blocks(monkeypatch):
     """Three slices of the test CT a block."""
     i, j, _k = aGeometry().size
-    monkeypatch.setattr("PancreasSegLib.Workflow.BLOCK_BYTES", 3 * i * j * 2)
+    monkeypatch.setattr("PancreasSegLib.Run.BLOCK_BYTES", 3 * i * j * 2)
 
 
 @pytest.fixture

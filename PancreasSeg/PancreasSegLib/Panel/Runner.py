@@ -14,7 +14,7 @@ from PancreasSegLib import Dependencies
 POLL_MILLISECONDS = 50
 
 # Between two polls that both have something to do by themselves, for Slicer's own events.
-EAGER_MILLISECONDS = 5
+EAGER_MILLISECONDS = 3
 
 # A click on Cancel so soon after the start is the second half of a double click.
 DOUBLE_CLICK_SECONDS = 0.4
