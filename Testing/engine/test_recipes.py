@@ -1,6 +1,7 @@
 """The recipes: what they are, how settings change them, and that every one of them trains, ships and runs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,7 +218,8 @@ def test_an_interrupted_training_ends_with_the_same_package(cohort, tmp_path):
 def test_a_folder_with_another_training_is_refused(cohort, tmp_path):
     recipe = tiny("unet-single").with_settings({"*.schedule.steps": 2})
     train(recipe, cohort, 1, tmp_path / "run", hardware=CPU, command="")
-    for other, fold in ((recipe.with_settings({"*.schedule.seed": 8}), 1), (recipe, 2)):
+    stricter = replace(recipe, options={"threshold": 0.6})
+    for other, fold in ((recipe.with_settings({"*.schedule.seed": 8}), 1), (recipe, 2), (stricter, 1)):
         with pytest.raises(InputError, match="other settings, data or fold"):
             train(other, cohort, fold, tmp_path / "run", hardware=CPU, command="")
 

@@ -153,6 +153,7 @@ def _claim(output: Path, recipe: Recipe, cohort: Cohort, fold: int, team: Team) 
         "fold": fold,
         "cases": [case.fingerprint for case in cohort.cases],
         "parts": [asdict(part) for part in recipe.parts],
+        "options": dict(recipe.options),  # kept scores are of these
     }
     text = json.dumps(own, indent=2, sort_keys=True) + "\n"
     path = output / _SETTINGS
