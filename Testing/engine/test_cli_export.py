@@ -95,7 +95,7 @@ def test_margins_end_at_the_skin_unless_told_otherwise(
     command = (mask, "--volume", series, "--format", "nifti", "--margin", 8, "--output")
     assert export(*command, tmp_path / "inside")[0] == export(*command, tmp_path / "all", "--outside-body")[0] == 0
     inside, everywhere = (
-        np.asarray(nibabel.load(tmp_path / name / "pancreas-Pancreas-+-8-mm.nii.gz").dataobj)
+        np.asarray(nibabel.load(tmp_path / name / "pancreas-Pancreas-plus-8-mm.nii.gz").dataobj)
         for name in ("inside", "all")
     )
     assert inside.sum() < everywhere.sum()

@@ -312,13 +312,13 @@ def test_margins_are_files_of_their_own_in_the_other_formats_and_earlier_exports
     ui.niftiButton.click()
     ui.niftiButton.click()
     assert sorted(path.name for path in folder.iterdir()) == [
-        "pancreas-2-Pancreas-+-5-mm.nii.gz",
+        "pancreas-2-Pancreas-plus-5-mm.nii.gz",
         "pancreas-2-Pancreas.nii.gz",
-        "pancreas-3-Pancreas-+-5-mm.nii.gz",
+        "pancreas-3-Pancreas-plus-5-mm.nii.gz",
         "pancreas-3-Pancreas.nii.gz",
         "pancreas.nii.gz",
     ]
-    assert ui.exportMessage.text == "Written: pancreas-3-Pancreas.nii.gz, pancreas-3-Pancreas-+-5-mm.nii.gz."
+    assert ui.exportMessage.text == "Written: pancreas-3-Pancreas.nii.gz, pancreas-3-Pancreas-plus-5-mm.nii.gz."
 
 
 def test_a_margin_of_an_earlier_state_of_the_pancreas_is_told(panel, ui, selected, folder) -> None:

@@ -124,6 +124,7 @@ def _paths(path: Path, ending: str, segments: Sequence[ExportSegment]) -> tuple[
     if len(segments) == 1:
         return (path,)
     stem = path.name[: -len(ending)]
-    slugs = [re.sub(r"[^\w.+-]+", "-", segment.name).strip("-.") or "segment" for segment in segments]
+    words = [re.sub(r"\s*\+\s*", " plus ", segment.name) for segment in segments]
+    slugs = [re.sub(r"[^\w.-]+", "-", name).strip("-.") or "segment" for name in words]
     unique = [slug if slugs.index(slug) == n else f"{slug}-{n + 1}" for n, slug in enumerate(slugs)]
     return tuple(path.with_name(f"{stem}-{slug}{ending}") for slug in unique)
