@@ -11,6 +11,7 @@ from scipy import stats
 
 from pancreasseg.errors import InputError
 from pancreasseg.evaluation import Score, read_scores, score_case, write_scores
+from pancreasseg.evaluation.published import Published
 from pancreasseg.evaluation.tables import boxes_table, folds_table, methods_table, paired_table
 from pancreasseg.measure import boxes
 from pancreasseg.models.store import Store
@@ -93,7 +94,7 @@ def test_the_table_of_boxes_is_empty_where_a_pipeline_has_none():
 
 def test_published_rows_stand_below_ours_and_missed_cases_are_counted():
     missed = [*two_folds(), replace(SCORE, case="x", hd=math.inf)]
-    table = methods_table({"zhao2019": missed}, {"zhao2019": {"DSC %": "85.99 ± 4.51"}})
+    table = methods_table({"zhao2019": missed}, {"zhao2019": Published("", {"DSC %": "85.99 ± 4.51"})})
     assert table.rows[1][:3] == ("zhao2019, published", "-", "85.99 ± 4.51")
     assert table.rows[0][7] == "∞ (1 missed; 12.00 without them)"
 

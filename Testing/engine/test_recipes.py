@@ -15,6 +15,7 @@ from pancreasseg import networks, pipelines
 from pancreasseg.cli.main import main
 from pancreasseg.cohorts import Cohort
 from pancreasseg.errors import InputError, OutputError
+from pancreasseg.evaluation.tables import boxes_table, folds_table, methods_table
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.write import write_nifti
 from pancreasseg.measure.compare import dice
@@ -86,6 +87,14 @@ def test_the_published_settings_are_in_the_recipes():
     roth = recipes.get("roth2017").part("localizer")
     assert (roth.schedule.optimiser, roth.schedule.momentum, roth.grid.decimation) == ("sgd", 0.99, 2)
     assert roth.sampling.size == (132, 132, 116)
+
+
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_published_rows_fit_the_tables(name):
+    published = recipes.get(name).published
+    assert all(len(row) == len(folds_table([]).header) for row in published.folds)
+    assert all(len(row) == len(boxes_table([]).header) for row in published.boxes)
+    assert set(published.figures) <= set(methods_table({}, {}).header)
 
 
 def test_settings_change_by_path_for_one_network_or_all():
@@ -259,7 +268,14 @@ def test_reproduce_writes_the_papers_tables_beside_the_published_figures(cohort,
     command += ["--plan", str(plan)]
     assert main([*command, *settings]) == 0
     text = (tmp_path / "report.md").read_text()
-    for wanted in ("85.99 ± 4.51", "zhao2019: DSC per fold", "zhao2019: Boxes per fold", "--plan plan.json"):
+    for wanted in (
+        "85.99 ± 4.51",
+        "| 3, published |",
+        "76.3",
+        "zhao2019: DSC per fold",
+        "zhao2019: Boxes per fold",
+        "--plan plan.json",
+    ):
         assert wanted in text
     assert (tmp_path / "zhao2019-fold1" / "models" / "zhao2019-fold1" / "model.json").is_file()
     assert (tmp_path / "zhao2019-fold2" / "training.png").is_file()

@@ -131,7 +131,7 @@ def run_reproduce(options: argparse.Namespace) -> None:
         options.output,
         cohort,
         methods,
-        {task.recipe.name: task.recipe.published.figures for task in chosen if task.recipe.published.figures},
+        {task.recipe.name: task.recipe.published for task in chosen},
         title="Published methods on this cohort",
         command=command_line("reproduce", options.recipe, options.settings, more),
         found=lambda score: place(score.method, score.fold) / "evaluation",

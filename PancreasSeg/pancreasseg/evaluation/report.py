@@ -10,6 +10,7 @@ import numpy as np
 
 from pancreasseg.cohorts import Case, Cohort
 from pancreasseg.evaluation.plots import draw_case, draw_folds, draw_volumes
+from pancreasseg.evaluation.published import Published
 from pancreasseg.evaluation.scores import Score, column, read_scores, score_case, write_scores
 from pancreasseg.evaluation.tables import boxes_table, folds_table, methods_table, paired_table
 from pancreasseg.io.atomic import atomic_write, prepare_folder
@@ -85,7 +86,7 @@ def write_report(
     output: Path,
     cohort: Cohort,
     methods: Mapping[str, Sequence[Score]],
-    published: Mapping[str, Mapping[str, str]],
+    published: Mapping[str, Published],
     *,
     title: str,
     command: str,
@@ -97,7 +98,7 @@ def write_report(
         output: folder for the report.
         cohort: for the pictures.
         methods: scores by method.
-        published: figures of papers by method, see `methods_table`.
+        published: what papers say, by method.
         title: first line.
         command: that made all this.
         found: the folder that `evaluate` wrote a score's mask to; by default ``output``.
@@ -114,9 +115,10 @@ def write_report(
     if len(methods) > 1:
         tables.append(("tests", paired_table(methods)))
     for name, scores in methods.items():
-        tables.append((f"{name}-folds", folds_table(scores)))
+        theirs = published.get(name, Published(""))
+        tables.append((f"{name}-folds", folds_table(scores, theirs.folds)))
         if len(column(scores, "box1_recall")):
-            tables.append((f"{name}-boxes", boxes_table(scores)))
+            tables.append((f"{name}-boxes", boxes_table(scores, theirs.boxes)))
     for name, table in tables:
         owner = name.rpartition("-")[0]
         pages += [table.markdown() if not owner else table.markdown().replace("### ", f"### {owner}: ", 1)]

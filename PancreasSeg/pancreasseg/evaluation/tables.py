@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
+from pancreasseg.evaluation.published import Published
 from pancreasseg.evaluation.scores import Score, column
 
 #: Fewer pairs than this prove nothing, whatever the test says.
@@ -49,31 +50,31 @@ class Table:
         return buffer.getvalue()
 
 
-def folds_table(scores: Sequence[Score]) -> Table:
-    """DSC of the coarse and the fine mask a fold: mean ± sd, max, min (Zhao 2019, table 1)."""
-    rows = []
+def folds_table(scores: Sequence[Score], published: Sequence[tuple[str, ...]] = ()) -> Table:
+    """DSC of the coarse and the fine mask a fold: mean ± sd, max, min (Zhao 2019, table 1); published rows below."""
+    rows: list[tuple[str, ...]] = []
     for name, part in _by_fold(scores):
         rows.append((name, str(len(part)), *_summary(part, "coarse_dsc"), *_summary(part, "dsc")))
     header = ("fold", "cases", *_named("coarse DSC %"), *_named("DSC %"))
-    return Table("DSC per fold", header, tuple(rows))
+    return Table("DSC per fold", header, (*rows, *published))
 
 
-def boxes_table(scores: Sequence[Score]) -> Table:
-    """Recall and IoU of both boxes a fold (Zhao 2019, table 2)."""
+def boxes_table(scores: Sequence[Score], published: Sequence[tuple[str, ...]] = ()) -> Table:
+    """Recall and IoU of both boxes a fold (Zhao 2019, table 2); published rows below."""
     rows = []
     for name, part in _by_fold(scores):
         cells = [c for key in ("box1_recall", "box2_recall", "box1_iou", "box2_iou") for c in _summary(part, key)]
         rows.append((name, *cells))
     titles = ("box 1 recall %", "box 2 recall %", "box 1 IoU %", "box 2 IoU %")
-    return Table("Boxes per fold", ("fold", *(n for t in titles for n in _named(t))), tuple(rows))
+    return Table("Boxes per fold", ("fold", *(n for t in titles for n in _named(t))), (*rows, *published))
 
 
-def methods_table(methods: Mapping[str, Sequence[Score]], published: Mapping[str, Mapping[str, str]]) -> Table:
+def methods_table(methods: Mapping[str, Sequence[Score]], published: Mapping[str, Published]) -> Table:
     """One row a method, and the published figures below it (Zhao 2019, table 3; Oktay 2018's measures).
 
     Args:
         methods: scores by method.
-        published: by method: metric (as in the header) to text.
+        published: by method; methods without figures have no row.
     """
     header = ("method", "cases", "DSC %", "max", "min", "precision %", "recall %", "HD mm", "S2S mm", "s a case")
     rows: list[tuple[str, ...]] = []
@@ -90,8 +91,8 @@ def methods_table(methods: Mapping[str, Sequence[Score]], published: Mapping[str
                 f"{np.median(column(scores, 'seconds')):.1f}",
             )
         )
-        if name in published:
-            theirs = published[name]
+        if name in published and published[name].figures:
+            theirs = published[name].figures
             rows.append((f"{name}, published", *(theirs.get(title, "-") for title in header[1:])))
     note = "Published rows: NIH Pancreas-CT, four folds; they compare with ours only where the data are the same."
     return Table("Methods", header, tuple(rows), note)

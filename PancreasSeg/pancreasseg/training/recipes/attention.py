@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pancreasseg.cohorts import Grid
+from pancreasseg.evaluation.published import Published
 from pancreasseg.training.augmentation import Augmentation
 from pancreasseg.training.loop import Schedule
-from pancreasseg.training.recipes.recipe import Objective, Part, Published, Recipe, Sampling
+from pancreasseg.training.recipes.recipe import Objective, Part, Recipe, Sampling
 
 #: Published: network, soft Dice over the classes, 2 mm, patch, Adam 1e-4, L2 1e-6, batch 2, flip, rotation and scale.
 #: Not published, ours: steps, and where patches lie. The paper normalises every image by its own mean and deviation; a

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pancreasseg.cohorts import Grid
 from pancreasseg.cohorts.organs import SEVEN
+from pancreasseg.evaluation.published import Published
 from pancreasseg.training.augmentation import Augmentation
 from pancreasseg.training.loop import Schedule
-from pancreasseg.training.recipes.recipe import Objective, Part, Published, Recipe, Sampling
+from pancreasseg.training.recipes.recipe import Objective, Part, Recipe, Sampling
 
 _TILE = (132, 132, 116)
 _CHANNELS = {"channels": [32, 64, 128, 256]}
@@ -48,6 +49,7 @@ ROTH = Recipe(
         source="Roth, Oda et al. 2017: Hierarchical 3D fully convolutional networks for multi-organ segmentation. "
         "Its figures are from 150 CTs of the authors' own.",
         figures={"cases": "150, own CTs", "DSC %": "82.2 ± 10.2", "min": "1.8", "max": "92.2"},
+        folds=(("all, published", "150, own CTs", "68.5", "-", "-", "82.2 ± 10.2", "92.2", "1.8"),),
     ),
     notes=("Body mask; a network of valid convolutions at half resolution; a second one inside what the first found.",),
     options={"overlap": True},

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pancreasseg.cohorts import Grid
+from pancreasseg.evaluation.published import Published
 from pancreasseg.training.augmentation import Augmentation
 from pancreasseg.training.loop import STEADY, Schedule
-from pancreasseg.training.recipes.recipe import Objective, Part, Published, Recipe, Sampling
+from pancreasseg.training.recipes.recipe import Objective, Part, Recipe, Sampling
 
 #: Of the crop around the pancreas, in training and at test. Published: 20 pixels, about 16 mm on NIH scans.
 MARGIN_MM = 16.0

@@ -11,6 +11,7 @@ from typing import Any
 from pancreasseg.cohorts import Grid
 from pancreasseg.cohorts.organs import PANCREAS
 from pancreasseg.errors import InputError
+from pancreasseg.evaluation.published import Published
 from pancreasseg.training.augmentation import Augmentation, BoxJitter
 from pancreasseg.training.loop import Schedule
 
@@ -158,14 +159,6 @@ class Part:
                 "patch": None if self.patch is None else list(self.patch),
             },
         }
-
-
-@dataclass(frozen=True)
-class Published:
-    """The figures of a paper on NIH Pancreas-CT in four folds: metric to its text; ``source`` says where from."""
-
-    source: str
-    figures: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pancreasseg.cohorts import Grid
+from pancreasseg.evaluation.published import Published
 from pancreasseg.training.augmentation import Augmentation
 from pancreasseg.training.loop import Schedule
-from pancreasseg.training.recipes.recipe import Objective, Part, Published, Recipe, Sampling
+from pancreasseg.training.recipes.recipe import Objective, Part, Recipe, Sampling
 
 #: Nothing of it is published but its figures: all settings are ours.
 UNET_SINGLE = Recipe(
