@@ -51,7 +51,7 @@ def test_the_demo_leaves_a_scene_and_the_files_of_the_command_line(headless, aCt
     ("arguments", "code", "sentence"),
     [
         (["--ct", "nowhere.nii.gz"], 3, "nowhere.nii.gz"),
-        (["--ct", "CT Müller.nrrd", "--model", "unheard-of"], 6, "unheard-of"),
+        (["--ct", "CT Müller.nrrd", "--model", "unheard-of"], 4, "unheard-of"),
     ],
     ids=["no such file", "no such model"],
 )
