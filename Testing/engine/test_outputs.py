@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -283,6 +284,14 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(tmp_path, pl
 def test_preparing_a_folder_makes_it_and_leaves_nothing_in_it(tmp_path) -> None:
     assert prepare_folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
     assert listing(tmp_path / "a" / "b") == []
+
+
+def test_a_folder_that_several_processes_prepare_at_once_is_ready_for_all(tmp_path):
+    """What one has there for a moment may be gone when another looks at it."""
+    with ThreadPoolExecutor(8) as threads:
+        done = [threads.submit(prepare_folder, tmp_path / "run") for _ in range(400)]
+    assert {future.result() for future in done} == {tmp_path / "run"}
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_what_a_killed_run_left_is_removed_later_but_not_while_it_may_still_run(tmp_path) -> None:

@@ -33,8 +33,9 @@ def prepare_folder(folder: str | Path) -> Path:
         probe.mkdir()
         probe.rmdir()
         for old in folder.glob(_PREFIX + "*"):
-            if time.time() - old.lstat().st_mtime > _STALE_AFTER_SECONDS:
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
+            with suppress(FileNotFoundError):  # another process has just removed what it had there
+                if time.time() - old.lstat().st_mtime > _STALE_AFTER_SECONDS:
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
     return folder
 
 
