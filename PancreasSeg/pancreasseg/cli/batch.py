@@ -68,7 +68,15 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         console.show_json({"table": str(options.output / TABLE), "cts": rows})
     else:
-        shown = [(row["ct"], row["state"], row.get("volume (ml)", ""), row.get("message", "")) for row in rows]
+        shown = [
+            (
+                row["ct"],
+                row["state"],
+                f"{row['volume (ml)']:.1f}" if row["state"] == "done" else "",
+                row.get("message", ""),
+            )
+            for row in rows
+        ]
         console.show_table("CTs", ("CT", "state", "volume, ml", "what is wrong"), shown)
         console.show(f"Written to {options.output}: {TABLE}, and a folder for each CT")
     return InputError.exit_code if failed else 0
