@@ -47,7 +47,8 @@ class PancreasSeg(ScriptedLoadableModule):
     @staticmethod
     def registerWithOtherModules():
         """Put the numbers into Slicer's Segment Statistics and the phantom into its Sample Data, where those are."""
-        from PancreasSegLib import SampleCts, SegmentStatistics
+        from PancreasSegLib.Plugins import SegmentStatistics
+        from PancreasSegLib.Work import SampleCts
 
         for module in (SampleCts, SegmentStatistics):
             try:
@@ -99,14 +100,14 @@ class PancreasSegLogic(ScriptedLoadableModuleLogic):
     """What scripts call; the work is done by PancreasSegLib and, in a process of its own, by the engine.
 
     Attributes:
-        workflow: see PancreasSegLib.Workflow.
+        workflow: see PancreasSegLib.Work.Workflow.
         python: the Python that runs the worker.
     """
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         from pancreasseg.worker.client import WorkerClient
-        from PancreasSegLib.Workflow import Workflow
+        from PancreasSegLib.Work.Workflow import Workflow
 
         # Slicer's own executable is no Python; PythonSlicer is, with the same packages.
         self.python = shutil.which("PythonSlicer") or sys.executable
@@ -122,9 +123,9 @@ class PancreasSegLogic(ScriptedLoadableModuleLogic):
 
     def refusal(self, volumeNode):
         """Why this node cannot be segmented, in a sentence; None when it can."""
-        from pancreasseg.errors import InputError
-        from PancreasSegLib import Dependencies
-        from PancreasSegLib.VolumeNodes import checkVolumeNode
+        from pancreasseg.core.errors import InputError
+        from PancreasSegLib.Scene.VolumeNodes import checkVolumeNode
+        from PancreasSegLib.Work import Dependencies
 
         missing = Dependencies.missing()
         if missing:
@@ -137,7 +138,7 @@ class PancreasSegLogic(ScriptedLoadableModuleLogic):
 
     def summary(self, outcome):
         """One line about a result: volume and findings."""
-        from PancreasSegLib.Tables import summaryOfMeasurements
+        from PancreasSegLib.Scene.Tables import summaryOfMeasurements
 
         lines = [summaryOfMeasurements(outcome.measurements), *(finding.sentence for finding in outcome.findings)]
         return "\n".join(lines)
@@ -211,7 +212,7 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
     def _phantom(self):
         """A phantom CT with its truth, and its volume node."""
         from pancreasseg.phantom import make_phantom
-        from PancreasSegLib import VolumeNodes
+        from PancreasSegLib.Scene import VolumeNodes
 
         self.delayDisplay("Making a phantom CT")
         phantom = make_phantom(1, spacing=(2.0, 2.0, 4.0), step=2.0)
@@ -220,7 +221,7 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
     def _overlap(self, parameters, phantom):
         """DSC of the segment with the phantom's own pancreas."""
         from pancreasseg.phantom import PANCREAS
-        from PancreasSegLib import Segments
+        from PancreasSegLib.Scene import Segments
 
         mask = Segments.readMask(parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
         truth = phantom.labels == PANCREAS

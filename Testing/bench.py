@@ -29,11 +29,11 @@ import SimpleITK as sitk
 from Testing import panel_timings, scene_timings, training_timings
 
 from pancreasseg.cli import console
+from pancreasseg.core import Box, Volume
+from pancreasseg.core.results import Segmentation
+from pancreasseg.grids.resample import to_image
 from pancreasseg.io.read import read_volume
 from pancreasseg.phantom import make_phantom
-from pancreasseg.results import Segmentation
-from pancreasseg.volume import Box, Volume
-from pancreasseg.volume.resample import to_image
 from pancreasseg.worker.client import WorkerClient
 
 ROOT = Path(__file__).resolve().parents[1]

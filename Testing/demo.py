@@ -19,17 +19,17 @@ from Testing.slicer_boot import boot
 
 from pancreasseg.cli import console
 from pancreasseg.cli.segment import show_result
-from pancreasseg.errors import PancreasSegError
+from pancreasseg.core import Volume
+from pancreasseg.core.errors import PancreasSegError
+from pancreasseg.core.progress import Update
 from pancreasseg.io.read import read_volume
 from pancreasseg.io.write import prepare_folder
 from pancreasseg.phantom import PANCREAS, make_phantom
-from pancreasseg.progress import Update
 from pancreasseg.run import complete, write
-from pancreasseg.volume import Volume
 from pancreasseg.worker.client import WorkerClient
-from PancreasSegLib import SceneFiles, Segments, VolumeNodes
-from PancreasSegLib.Parameters import Parameters
-from PancreasSegLib.Workflow import Outcome, Workflow
+from PancreasSegLib.Scene import SceneFiles, Segments, VolumeNodes
+from PancreasSegLib.Scene.Parameters import Parameters
+from PancreasSegLib.Work.Workflow import Outcome, Workflow
 
 PHANTOM_MODEL = "phantom-two-stage"  # bundled; a model for patients would not know the phantom
 ROOT = Path(__file__).resolve().parents[1]

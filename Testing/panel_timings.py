@@ -18,8 +18,8 @@ from statistics import median
 from Testing.scene_timings import GEOMETRY, _ct, _organ
 from Testing.standins import install
 
+from pancreasseg.core import Volume
 from pancreasseg.phantom import make_phantom
-from pancreasseg.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,8 +83,8 @@ class _Panel:
         """Load a CT and select it."""
         import slicer
 
-        from PancreasSegLib import VolumeNodes
-        from PancreasSegLib.Parameters import Parameters
+        from PancreasSegLib.Scene import VolumeNodes
+        from PancreasSegLib.Scene.Parameters import Parameters
 
         node = VolumeNodes.addVolumeNode(slicer.mrmlScene, volume, "CT")
         self.ui.volumeSelector.setCurrentNode(node)
@@ -115,7 +115,7 @@ def _timed(work) -> tuple[float, float]:
 
 def _statistics(repeats: int) -> list[tuple[str, float]]:
     """From an edit to new numbers, without the pause that waits for the edit to end."""
-    from PancreasSegLib import Segments
+    from PancreasSegLib.Scene import Segments
 
     there = _Panel()
     rows = []

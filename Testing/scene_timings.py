@@ -14,10 +14,10 @@ from statistics import median
 import numpy as np
 from Testing.slicer_boot import boot
 
-from pancreasseg.volume import Box, Geometry, Volume
-from PancreasSegLib import RoiNodes, Segments, Tables, VolumeNodes
-from PancreasSegLib.Parameters import Parameters
-from PancreasSegLib.Statistics import measureSegment
+from pancreasseg.core import Box, Geometry, Volume
+from PancreasSegLib.Scene import RoiNodes, Segments, Tables, VolumeNodes
+from PancreasSegLib.Scene.Parameters import Parameters
+from PancreasSegLib.Work.Statistics import measureSegment
 
 GEOMETRY = Geometry((512, 512, 240), (0.75, 0.75, 1.25))
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 IMPORT = """
 import time, numpy, slicer, slicer.util, vtk
 began = time.perf_counter()
-import PancreasSegLib.Workflow, pancreasseg.worker.client
+import PancreasSegLib.Work.Workflow, pancreasseg.worker.client
 print(time.perf_counter() - began)
 """
 

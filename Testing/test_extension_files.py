@@ -102,7 +102,7 @@ def test_the_panel_knows_every_widget_it_speaks_of() -> None:
 def test_slicers_start_up_loads_neither_torch_nor_simpleitk() -> None:
     pytest.importorskip("slicer", reason="slicer-core is not installed")
     code = (
-        "import sys, PancreasSegLib.Workflow, pancreasseg.worker.client\n"
+        "import sys, PancreasSegLib.Work.Workflow, pancreasseg.worker.client\n"
         "sys.exit(' '.join(sorted({'torch', 'SimpleITK', 'skimage', 'scipy', 'matplotlib'} & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

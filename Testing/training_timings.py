@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pancreasseg.cli import console
-from pancreasseg.cohorts import Cohort, phantoms
-from pancreasseg.cohorts.prepare import prepare
 from pancreasseg.inference.hardware import Hardware, choose, use_cores
-from pancreasseg.training import recipes
-from pancreasseg.training.recipes.recipe import Recipe
-from pancreasseg.training.run import loop_for
+from pancreasseg.lab.cohorts import Cohort, phantoms
+from pancreasseg.lab.cohorts.prepare import prepare
+from pancreasseg.lab.training import recipes
+from pancreasseg.lab.training.recipes.recipe import Recipe
+from pancreasseg.lab.training.run import loop_for
 
 PRECISIONS = ("bf16", "f32")
 #: Steps that are measured, after as many that are not.

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pancreasseg.progress import Progress
-from pancreasseg.results import Attention, Localization, Segmentation
-from pancreasseg.volume import Box, Geometry, Volume
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.progress import Progress
+from pancreasseg.core.results import Attention, Localization, Segmentation
 
 if TYPE_CHECKING:
-    from pancreasseg.measurement import Measurement
+    from pancreasseg.core.measurement import Measurement
     from pancreasseg.pipelines.base import Pipeline
 
 
@@ -91,8 +91,8 @@ def _stage_dsc(region: Localization | Box, result: Segmentation, geometry: Geome
     """DSC between the coarse mask and the result, where there are two stages."""
     if isinstance(region, Box) or region.coarse is None or region.coarse_grid is None:
         return None
+    from pancreasseg.grids.resample import from_grid
     from pancreasseg.measure import dice
-    from pancreasseg.volume.resample import from_grid
 
     coarse = from_grid(region.coarse, region.coarse_grid, geometry, result.box) >= 0.5
     return dice(coarse, result.mask[result.box.slices])

@@ -8,7 +8,7 @@ import numpy as np
 from PySide6 import QtCore
 from Testing.desktop.tour import NARROW, Tour
 
-from PancreasSegLib import Segments
+from PancreasSegLib.Scene import Segments
 
 # Slices of the segment that the correction takes away, counted from its foot.
 ERASED_SLICES = 6

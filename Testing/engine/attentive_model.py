@@ -9,8 +9,8 @@ from Testing.engine.model_cards import card_of, network_entry
 from torch import nn
 
 from pancreasseg import networks
+from pancreasseg.core import Geometry, Volume
 from pancreasseg.models.package import ModelPackage, write_package
-from pancreasseg.volume import Geometry, Volume
 
 ARGUMENTS = {"channels": [2, 3, 4, 4], "heads": 2}
 NAMES = tuple(f"level-{level}-{kind}" for level in (1, 2) for kind in ("mean", "head-1", "head-2"))

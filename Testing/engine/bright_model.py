@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from Testing.engine.model_cards import card_of, network_entry, preprocessing
 
+from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.models.package import ModelPackage, write_package
-from pancreasseg.volume import Box, Geometry, Volume
 
 THRESHOLD_HU = 120.0
 _ARGUMENTS = {"channels": [1], "kernels": [1], "norm": "batch", "convs": 1}

@@ -10,8 +10,8 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from pancreasseg.volume import Geometry
-from pancreasseg.volume.resample import to_image
+from pancreasseg.core import Geometry
+from pancreasseg.grids.resample import to_image
 
 SHAPE = (12, 20, 18)
 SPACING = (2.0, 2.5, 3.0)
@@ -106,7 +106,7 @@ def read_apart(path: Path) -> subprocess.CompletedProcess[str]:
     Libraries write to the process's stderr behind Python's back; only so can a test see that they are kept quiet.
     """
     code = (
-        "import sys\nfrom pancreasseg.errors import InputError\nfrom pancreasseg.io.read import read_volume\n"
+        "import sys\nfrom pancreasseg.core.errors import InputError\nfrom pancreasseg.io.read import read_volume\n"
         "try:\n    read_volume(sys.argv[1])\nexcept InputError as error:\n    print(error.code, error)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

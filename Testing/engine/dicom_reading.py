@@ -2,7 +2,7 @@
 
 import pytest
 
-from pancreasseg.errors import InputError
+from pancreasseg.core.errors import InputError
 from pancreasseg.io.read import read_volume
 
 SECRETS = ("Doe", "Jane", "4711", "1.2.3")

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from skimage.draw import polygon2mask
 from Testing.engine.ct_files import a_slice, turned, write_slices
 
-from pancreasseg.volume import Geometry
+from pancreasseg.core import Geometry
 
 STUDY, SERIES, FRAME = "1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.2", "1.2.826.0.1.3680043.8.498.3"
 SIZE = (22, 18, 9)

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from pancreasseg.cohorts import Cohort
-from pancreasseg.cohorts.prepare import Settings, prepare
-from pancreasseg.volume import Geometry
-from pancreasseg.volume.resample import to_image
+from pancreasseg.core import Geometry
+from pancreasseg.grids.resample import to_image
+from pancreasseg.lab.cohorts import Cohort
+from pancreasseg.lab.cohorts.prepare import Settings, prepare
 
 GEOMETRY = Geometry((44, 40, 18), (2.0, 2.0, 4.0), (12.0, -30.0, 400.0))
 

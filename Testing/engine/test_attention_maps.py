@@ -16,7 +16,11 @@ from Testing.engine.attentive_model import ARGUMENTS, NAMES, a_small_patient, wr
 from Testing.engine.bright_model import a_patient, write_bright_model
 
 from pancreasseg.cli.main import main
-from pancreasseg.errors import Cancelled, InputError, ModelError, OutputError
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.errors import Cancelled, InputError, ModelError, OutputError
+from pancreasseg.core.progress import Progress
+from pancreasseg.core.results import Provenance, Segmentation
+from pancreasseg.grids.resample import to_image
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.atomic import all_or_none
 from pancreasseg.io.read import read_volume
@@ -26,11 +30,7 @@ from pancreasseg.networks.attention_unet import AttentionUNet
 from pancreasseg.pipelines import attention, create
 from pancreasseg.pipelines.attention import attention_maps, gated, gated_stage, map_names
 from pancreasseg.pipelines.base import Stage
-from pancreasseg.progress import Progress
 from pancreasseg.report.attention import write_attention_sheet
-from pancreasseg.results import Provenance, Segmentation
-from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.resample import to_image
 
 BOX = Box((20, 15, 12), (60, 55, 30))
 CPU = Hardware("cpu", "f32")

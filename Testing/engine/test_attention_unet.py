@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from pancreasseg import networks
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
 from pancreasseg.networks.attention_unet import AttentionGate, AttentionGates
 from pancreasseg.networks.fold import fold_batch_norm
 

@@ -12,9 +12,11 @@ from easy_cohort import easy_cohort
 from skimage.io import imread
 
 from pancreasseg.cli.main import main
-from pancreasseg.cohorts import Sample
-from pancreasseg.training import augmentation as module
-from pancreasseg.training.augmentation import (
+from pancreasseg.core import Box, Geometry
+from pancreasseg.grids.resample import to_image
+from pancreasseg.lab.cohorts import Sample
+from pancreasseg.lab.training import augmentation as module
+from pancreasseg.lab.training.augmentation import (
     Augmentation,
     BoxJitter,
     blurred,
@@ -24,9 +26,7 @@ from pancreasseg.training.augmentation import (
     view,
     with_gamma,
 )
-from pancreasseg.training.augmentation_sheet import parts
-from pancreasseg.volume import Box, Geometry
-from pancreasseg.volume.resample import to_image
+from pancreasseg.lab.training.augmentation_sheet import parts
 
 NONE = Augmentation.none()
 SPACING = (1.0, 1.5, 2.5)

@@ -22,8 +22,8 @@ import SimpleITK as sitk
 from Testing.engine.bright_model import a_patient, write_bright_model
 
 from pancreasseg.cli.main import main
+from pancreasseg.grids.resample import to_image
 from pancreasseg.io.write import write_nifti
-from pancreasseg.volume.resample import to_image
 
 FILES = {"pancreas.seg.nrrd", "pancreas.nii.gz", "statistics.csv", "result.json", "report.png"}
 LONG_AND_NOT_ASCII = "Größe ⌘ 膵臓 with spaces " + "x" * 60

@@ -10,8 +10,8 @@ from Testing.engine.bright_model import a_patient, write_bright_model
 
 from pancreasseg.cli import batch
 from pancreasseg.cli.main import main
-from pancreasseg.errors import InputError
-from pancreasseg.volume.resample import to_image
+from pancreasseg.core.errors import InputError
+from pancreasseg.grids.resample import to_image
 
 
 @pytest.fixture(scope="module")

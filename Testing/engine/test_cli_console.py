@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pancreasseg.cli import console
-from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.core.finding import Finding, Severity
 
 NOTICE = Finding("out-of-memory", Severity.WARNING, "Memory ran out; the computation went on in tiles.")
 

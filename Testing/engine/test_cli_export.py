@@ -16,12 +16,12 @@ from rt_utils import RTStructBuilder
 from Testing.engine.dicom_series import SIZE, a_series_grid, blobs, read_rtstruct, read_seg, write_series
 
 from pancreasseg.cli.main import main
+from pancreasseg.core import Geometry
 from pancreasseg.export.formats import FILE_NAMES, FORMATS
 from pancreasseg.export.margins import grow
+from pancreasseg.grids.resample import to_image
 from pancreasseg.io.seg_nrrd import encode_seg_nrrd
 from pancreasseg.io.write import write_nifti
-from pancreasseg.volume import Geometry
-from pancreasseg.volume.resample import to_image
 
 Export = Callable[..., tuple[int, str, str]]
 GEOMETRY = a_series_grid()

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pancreasseg.cohorts import Cohort, Grid, phantoms
-from pancreasseg.cohorts.axes import TURNS, Turn, fits
-from pancreasseg.cohorts.folds import nih_fold, spread
-from pancreasseg.cohorts.grid import resample
-from pancreasseg.cohorts.prepare import Settings, prepare
-from pancreasseg.errors import Cancelled, InputError, OutputError
+from pancreasseg.core import Box
+from pancreasseg.core.errors import Cancelled, InputError, OutputError
+from pancreasseg.core.progress import Progress
 from pancreasseg.io.nifti import encode_nifti, read_nifti
 from pancreasseg.io.read import read_mask, read_volume
+from pancreasseg.lab.cohorts import Cohort, Grid, phantoms
+from pancreasseg.lab.cohorts.axes import TURNS, Turn, fits
+from pancreasseg.lab.cohorts.folds import nih_fold, spread
+from pancreasseg.lab.cohorts.grid import resample
+from pancreasseg.lab.cohorts.prepare import Settings, prepare
 from pancreasseg.phantom import make_phantom
-from pancreasseg.progress import Progress
-from pancreasseg.volume import Box
 
 NUMBERS = (2, 25, 30, 70)
 SPACING = (5.0, 5.0, 6.0)
@@ -179,7 +179,7 @@ def test_a_damaged_slice_names_its_case_which_can_be_left_out(copy, tmp_path):
 
 
 def test_a_preparation_that_was_stopped_continues_where_it_was(copy, tmp_path, monkeypatch):
-    from pancreasseg.cohorts import prepare as module
+    from pancreasseg.lab.cohorts import prepare as module
 
     read = []
 
@@ -268,7 +268,7 @@ def test_unchanged_cases_are_not_read_again_and_changed_ones_are(copy, tmp_path,
         read.append(pair.id)
         return check(pair, *rest)
 
-    from pancreasseg.cohorts import prepare as module
+    from pancreasseg.lab.cohorts import prepare as module
 
     check = module.check
     monkeypatch.setattr(module, "check", counting)

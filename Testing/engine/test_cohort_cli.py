@@ -5,7 +5,7 @@ import json
 from easy_cohort import easy_cohort
 
 from pancreasseg.cli.main import main
-from pancreasseg.cohorts import Cohort
+from pancreasseg.lab.cohorts import Cohort
 
 
 def test_command_line_makes_phantoms_and_prepares_them(tmp_path, capsys):

@@ -11,21 +11,21 @@ from easy_cohort import GEOMETRY, easy_case
 
 from pancreasseg import pipelines
 from pancreasseg.cli.main import main
-from pancreasseg.cohorts import Cohort, Grid, phantoms
-from pancreasseg.cohorts.grid import largest_share
-from pancreasseg.cohorts.organs import SEVEN, canonical, of_names, parse
-from pancreasseg.cohorts.prepare import Settings, prepare
-from pancreasseg.errors import InputError
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.progress import Progress
+from pancreasseg.grids.resample import network_grid, to_image
 from pancreasseg.inference.hardware import Hardware
+from pancreasseg.lab.cohorts import Cohort, Grid, phantoms
+from pancreasseg.lab.cohorts.grid import largest_share
+from pancreasseg.lab.cohorts.organs import SEVEN, canonical, of_names, parse
+from pancreasseg.lab.cohorts.prepare import Settings, prepare
+from pancreasseg.lab.training import recipes
+from pancreasseg.lab.training.part import PartLoop
+from pancreasseg.lab.training.run import train
 from pancreasseg.measure.compare import dice
 from pancreasseg.models.store import Store
 from pancreasseg.phantom import make_phantom
-from pancreasseg.progress import Progress
-from pancreasseg.training import recipes
-from pancreasseg.training.part import PartLoop
-from pancreasseg.training.run import train
-from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.resample import network_grid, to_image
 
 CPU = Hardware("cpu", "f32")
 ORGANS = ("artery", "liver", "pancreas")

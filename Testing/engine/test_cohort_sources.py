@@ -9,11 +9,11 @@ import pytest
 import SimpleITK as sitk
 from easy_cohort import GEOMETRY, easy_case
 
-from pancreasseg.cohorts import sources
-from pancreasseg.cohorts.prepare import Settings, prepare
-from pancreasseg.errors import InputError
-from pancreasseg.volume import Geometry
-from pancreasseg.volume.resample import to_image
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import InputError
+from pancreasseg.grids.resample import to_image
+from pancreasseg.lab.cohorts import sources
+from pancreasseg.lab.cohorts.prepare import Settings, prepare
 
 
 def write(path: Path, array: np.ndarray, geometry: Geometry = GEOMETRY) -> None:

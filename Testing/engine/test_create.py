@@ -7,13 +7,13 @@ import pytest
 import torch
 from model_cards import card_of, network_entry
 
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
+from pancreasseg.lab.training.recipes import RECIPES
 from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
 from pancreasseg.networks import build
 from pancreasseg.pipelines import NAMES, choose, create
 from pancreasseg.pipelines.two_stage import TwoStagePipeline
-from pancreasseg.training.recipes import RECIPES
 
 ARGUMENTS = {"channels": [4, 8]}
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from model_samples import CARD, card, tensors
 
-from pancreasseg.cohorts.grid import Grid, resample
-from pancreasseg.errors import ModelError
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.errors import ModelError
 from pancreasseg.inference.hardware import Hardware
+from pancreasseg.lab.cohorts.grid import Grid, resample
 from pancreasseg.models.card import Card
 from pancreasseg.models.package import write_package
 from pancreasseg.pipelines.base import Stage
-from pancreasseg.volume import Box, Geometry, Volume
 
 #: Sagittal slices: i points back, j up, k to the right.
 SAGITTAL = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

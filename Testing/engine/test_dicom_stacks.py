@@ -8,7 +8,7 @@ from pydicom.uid import RLELossless
 from Testing.engine.ct_files import a_ct, a_series, a_slice, read_apart, write_slices
 from Testing.engine.dicom_reading import codes, refused
 
-from pancreasseg.errors import InputError
+from pancreasseg.core.errors import InputError
 from pancreasseg.io.read import read_volume
 
 # Stacks that are no regular whole

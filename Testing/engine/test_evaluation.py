@@ -9,15 +9,15 @@ import pytest
 from bright_model import a_patient, write_bright_model
 from scipy import stats
 
-from pancreasseg.errors import InputError
-from pancreasseg.evaluation import Score, read_scores, score_case, write_scores
-from pancreasseg.evaluation.published import Published
-from pancreasseg.evaluation.tables import boxes_table, folds_table, methods_table, paired_table
+from pancreasseg.core import Box, Volume
+from pancreasseg.core.errors import InputError
+from pancreasseg.lab.evaluation import Score, read_scores, score_case, write_scores
+from pancreasseg.lab.evaluation.published import Published
+from pancreasseg.lab.evaluation.tables import boxes_table, folds_table, methods_table, paired_table
 from pancreasseg.measure import boxes
 from pancreasseg.models.store import Store
 from pancreasseg.pipelines import create
 from pancreasseg.pipelines.base import Pipeline
-from pancreasseg.volume import Box, Volume
 
 SCORE = Score("ours", "a", 1, 0.8, 0.9, 0.7, 0.6, 12.0, 5.0, 1.5, 0.97, 0.8, 0.99, 0.7, 60.0, 55.0, 2.0)
 

@@ -4,8 +4,8 @@ import pytest
 from bright_model import write_bright_model
 from easy_cohort import easy_cohort
 
-from pancreasseg.cohorts import Cohort
-from pancreasseg.evaluation.report import describe, evaluate, write_report
+from pancreasseg.lab.cohorts import Cohort
+from pancreasseg.lab.evaluation.report import describe, evaluate, write_report
 from pancreasseg.models.store import Store
 from pancreasseg.pipelines import create
 from pancreasseg.pipelines.base import Pipeline

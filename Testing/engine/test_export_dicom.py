@@ -21,14 +21,14 @@ from Testing.engine.dicom_series import (
     write_series,
 )
 
-from pancreasseg.errors import InputError, OutputError, RunError
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import InputError, OutputError, RunError
+from pancreasseg.core.finding import Severity
 from pancreasseg.export.dicom_seg import write_dicom_seg
 from pancreasseg.export.preflight import blocks, check_dicom_export
 from pancreasseg.export.rtstruct import write_rtstruct
 from pancreasseg.export.segment import Algorithm, ExportSegment
-from pancreasseg.findings.finding import Severity
 from pancreasseg.io.read import read_mask, read_volume
-from pancreasseg.volume import Geometry
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from scipy import ndimage
 from skimage.draw import polygon2mask
 from Testing.engine.dicom_series import a_series_grid, blobs, read_rtstruct, read_seg, write_series
 
-from pancreasseg.errors import InputError, OutputError
+from pancreasseg.core.errors import InputError, OutputError
 from pancreasseg.export.contours import signed_area, slice_contours
 from pancreasseg.export.formats import FORMATS, export
 from pancreasseg.export.segment import Algorithm, ExportSegment

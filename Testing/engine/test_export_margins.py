@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from Testing.engine.ct_files import DIRECTIONS, turned
 
-from pancreasseg.errors import InputError
+from pancreasseg.core import Geometry, Volume
+from pancreasseg.core.errors import InputError
 from pancreasseg.export.margins import Margins, body_mask, grow, ring
-from pancreasseg.volume import Geometry, Volume
-from pancreasseg.volume.resample import to_image
+from pancreasseg.grids.resample import to_image
 
 SIZE = (40, 36, 20)
 SPACING = (0.8, 1.0, 2.5)

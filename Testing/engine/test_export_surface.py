@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from Testing.engine.ct_files import DIRECTIONS
 
-from pancreasseg.errors import InputError
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import InputError
 from pancreasseg.export.surface import Surface, make_surface, write_stl
-from pancreasseg.volume import Geometry
 
 CENTRE, RADIUS = (24, 20, 12), 14.0
 

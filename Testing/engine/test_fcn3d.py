@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pancreasseg import networks
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
 from pancreasseg.networks.fcn3d import FCN3d
 from pancreasseg.networks.fold import fold_batch_norm
 

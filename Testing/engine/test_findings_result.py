@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.results import Localization, Provenance, Segmentation
 from pancreasseg.findings.blocks import Blocks
 from pancreasseg.findings.faces import face_names, joined
-from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.findings.phase import estimate_phase
 from pancreasseg.findings.result import review
 from pancreasseg.io.read import read_mask, read_volume
 from pancreasseg.phantom import make_phantom
-from pancreasseg.results import Localization, Provenance, Segmentation
 from pancreasseg.run import segment
-from pancreasseg.volume import Box, Geometry, Volume
 
 SPACING = (4.0, 4.0, 4.0)
 

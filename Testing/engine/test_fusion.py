@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.measure import label
 
+from pancreasseg.core import Box, Geometry
 from pancreasseg.pipelines.fusion import fuse
 from pancreasseg.pipelines.postprocess import clean, touched_faces
-from pancreasseg.volume import Box, Geometry
 
 
 def test_two_of_three_voters_decide() -> None:

@@ -8,13 +8,13 @@ import torch
 from bright_model import a_patient, outside, write_bright_model
 from model_samples import CARD, card
 
+from pancreasseg.core import Box, Volume
+from pancreasseg.core.progress import Progress
 from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
 from pancreasseg.networks import build
 from pancreasseg.pipelines import create
 from pancreasseg.pipelines.hierarchical import HierarchicalPipeline, body_mask
-from pancreasseg.progress import Progress
-from pancreasseg.volume import Box, Volume
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 import SimpleITK as sitk
 from Testing.engine.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid, turned, write_image
 
-from pancreasseg.errors import InputError
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import InputError
+from pancreasseg.grids.resample import to_image
 from pancreasseg.io.read import read_mask
 from pancreasseg.io.write import write_nifti, write_seg_nrrd
-from pancreasseg.volume import Geometry
-from pancreasseg.volume.resample import to_image
 
 
 def a_mask() -> np.ndarray:

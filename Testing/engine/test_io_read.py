@@ -9,9 +9,9 @@ import pytest
 import SimpleITK as sitk
 from Testing.engine.ct_files import DIRECTIONS, SHAPE, SPACING, a_ct, a_grid, read_apart, turned, write_image
 
-from pancreasseg.errors import InputError
+from pancreasseg.core.errors import InputError
+from pancreasseg.grids.resample import to_image
 from pancreasseg.io.read import read_volume
-from pancreasseg.volume.resample import to_image
 
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

@@ -5,7 +5,7 @@ import torch
 from monai.losses import DeepSupervisionLoss, DiceCELoss, DiceLoss
 from torch.nn import functional as F  # noqa: N812
 
-from pancreasseg.training.losses import (
+from pancreasseg.lab.training.losses import (
     center_loss,
     center_weight,
     centers,

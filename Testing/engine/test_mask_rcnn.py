@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from monai.data import box_utils
 from scipy.ndimage import map_coordinates
 
-from pancreasseg.errors import Cancelled, ModelError, RunError
+from pancreasseg.core.errors import Cancelled, ModelError, RunError
+from pancreasseg.core.progress import Progress
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.inference.slices import SliceDetector
 from pancreasseg.networks import build
@@ -20,7 +21,6 @@ from pancreasseg.networks.mask_rcnn import MaskRCNN, ops, paste
 from pancreasseg.networks.mask_rcnn.boxes import clip, decode, encode, iou, of_masks
 from pancreasseg.networks.mask_rcnn.heads import pooled
 from pancreasseg.networks.mask_rcnn.targets import BACKGROUND, NEITHER, ORGAN, draw, match
-from pancreasseg.progress import Progress
 
 CPU = Hardware("cpu", "f32")
 TINY = {

@@ -11,9 +11,14 @@ from model_samples import CARD, card
 from scipy import ndimage
 from tiny_recipes import tiny
 
-from pancreasseg.cohorts import Cohort
-from pancreasseg.errors import Cancelled, InputError
+from pancreasseg.core import Box, Volume
+from pancreasseg.core.errors import Cancelled, InputError
+from pancreasseg.core.progress import Progress
 from pancreasseg.inference.hardware import Hardware
+from pancreasseg.lab.cohorts import Cohort
+from pancreasseg.lab.training.augmentation import Augmentation
+from pancreasseg.lab.training.run import loop_for
+from pancreasseg.lab.training.slices import SliceLoop
 from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
 from pancreasseg.networks import build
@@ -21,11 +26,6 @@ from pancreasseg.networks.mask_rcnn import Detections
 from pancreasseg.pipelines import create
 from pancreasseg.pipelines.mask_rcnn import Found, MaskRcnnOptions, MaskRcnnPipeline, persistent, robust_box
 from pancreasseg.pipelines.postprocess import smooth
-from pancreasseg.progress import Progress
-from pancreasseg.training.augmentation import Augmentation
-from pancreasseg.training.run import loop_for
-from pancreasseg.training.slices import SliceLoop
-from pancreasseg.volume import Box, Volume
 
 CPU = Hardware("cpu", "f32")
 ARGUMENTS = {

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import marching_cubes, mesh_surface_area
 
-from pancreasseg.errors import InputError
+from pancreasseg.core import Geometry, Volume
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.measurement import Code
 from pancreasseg.measure import Measurement, measure
 from pancreasseg.measure.centreline import centreline
 from pancreasseg.measure.shape import axial_diameters, surface_area
-from pancreasseg.measurement import Code
-from pancreasseg.volume import Geometry, Volume
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.75, 0.75, 2.5), (1.0, 0.8, 3.0)]
 

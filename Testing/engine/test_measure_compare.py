@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pancreasseg.errors import InputError
+from pancreasseg.core import Box, Geometry
+from pancreasseg.core.errors import InputError
+from pancreasseg.grids.resample import to_image
 from pancreasseg.measure import compare, dice
 from pancreasseg.measure.boxes import compare_boxes, iou, recall
 from pancreasseg.measure.surface_distance import surface, surface_distances
-from pancreasseg.volume import Box, Geometry
-from pancreasseg.volume.resample import to_image
 
 SPACING = (0.8, 0.7, 2.5)
 OVERLAPS = ("dsc", "iou", "precision", "recall")

@@ -8,7 +8,7 @@ import torch
 from model_samples import ARGUMENTS, CARD, card, tensors, write_tiny
 
 from pancreasseg import networks
-from pancreasseg.errors import ModelError, OutputError
+from pancreasseg.core.errors import ModelError, OutputError
 from pancreasseg.models.card import Card
 from pancreasseg.models.package import ModelPackage, write_package
 from pancreasseg.networks.load import load_networks

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from model_samples import tensors, write_tiny
 
-from pancreasseg.errors import Cancelled, ModelError, OutputError
+from pancreasseg.core.errors import Cancelled, ModelError, OutputError
+from pancreasseg.core.progress import Progress
 from pancreasseg.models import catalogue, convert, download, files
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.models.store import Store, default_home
-from pancreasseg.progress import Progress
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def test_leftovers_of_a_killed_installation_are_swept_away_in_time(store, source
 FULL_DISK = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from pancreasseg.errors import PancreasSegError
+from pancreasseg.core.errors import PancreasSegError
 from pancreasseg.models.store import Store
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

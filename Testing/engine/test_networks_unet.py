@@ -6,7 +6,7 @@ from monai.networks.blocks import Convolution
 from monai.networks.nets import DynUNet
 
 from pancreasseg import networks
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
 from pancreasseg.networks.fold import fold_batch_norm
 from pancreasseg.networks.unet3d import ConvNormAct
 

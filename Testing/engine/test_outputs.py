@@ -20,8 +20,11 @@ import pytest
 import SimpleITK as sitk
 from Testing.engine.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid, turned, write_image
 
-from pancreasseg.errors import OutputError
-from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.core import Box, Volume
+from pancreasseg.core.errors import OutputError
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.measurement import Code, Measurement
+from pancreasseg.core.results import Provenance, Segmentation
 from pancreasseg.io.atomic import atomic_write, prepare_folder
 from pancreasseg.io.read import read_volume
 from pancreasseg.io.write import (
@@ -32,9 +35,6 @@ from pancreasseg.io.write import (
     write_results,
     write_seg_nrrd,
 )
-from pancreasseg.measurement import Code, Measurement
-from pancreasseg.results import Provenance, Segmentation
-from pancreasseg.volume import Box, Volume
 
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FILES = ["pancreas.nii.gz", "pancreas.seg.nrrd", "report.png", "result.json", "statistics.csv"]
@@ -331,7 +331,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from Testing.engine.test_outputs import a_result, write_results
-from pancreasseg.errors import OutputError
+from pancreasseg.core.errors import OutputError
 
 volume, segmentation = a_result()
 noise = np.random.default_rng(0).integers(0, 2, volume.geometry.shape).astype(np.uint8)

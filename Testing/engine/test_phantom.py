@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from pancreasseg.core import Geometry
 from pancreasseg.phantom import LABELS, NAMES, PANCREAS, Anatomy, Phantom, make_phantom
-from pancreasseg.volume import Geometry
 
 OBLIQUE = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.2, -0.15, 0.1).GetMatrix()
 FLIPPED = (-1.0, 0, 0, 0, -1.0, 0, 0, 0, -1.0)

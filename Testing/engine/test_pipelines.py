@@ -12,19 +12,19 @@ from bright_model import outside
 from model_cards import card_of, checked, network_entry, preprocessing
 from torch import nn
 
-from pancreasseg.errors import Cancelled
-from pancreasseg.findings.finding import Severity
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.errors import Cancelled
+from pancreasseg.core.finding import Severity
+from pancreasseg.core.progress import Progress
+from pancreasseg.core.results import Localization
+from pancreasseg.grids.body import body_box, map_box
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.models.card import NetworkCard
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.pipelines import base
 from pancreasseg.pipelines.base import Stage
-from pancreasseg.pipelines.body import body_box, map_box
 from pancreasseg.pipelines.single_stage import SingleStagePipeline
 from pancreasseg.pipelines.two_stage import TwoStageOptions, TwoStagePipeline
-from pancreasseg.progress import Progress
-from pancreasseg.results import Localization
-from pancreasseg.volume import Box, Geometry, Volume
 
 COARSE_MM, FINE_MM = 6.0, 2.0
 OBLIQUE = (0.966, 0.0, 0.259, 0.0, -1.0, 0.0, 0.259, 0.0, -0.966)

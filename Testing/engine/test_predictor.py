@@ -8,10 +8,10 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import nn
 
-from pancreasseg.errors import Cancelled, RunError
+from pancreasseg.core.errors import Cancelled, RunError
+from pancreasseg.core.progress import Progress
 from pancreasseg.inference.hardware import Hardware, choose
 from pancreasseg.inference.predictor import Predictor, starts
-from pancreasseg.progress import Progress
 
 CPU = Hardware("cpu", "f32")
 

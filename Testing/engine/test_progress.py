@@ -2,9 +2,9 @@
 
 import pytest
 
-from pancreasseg.errors import Cancelled
-from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.progress import Progress, Update
+from pancreasseg.core.errors import Cancelled
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.progress import Progress, Update
 
 
 class Clock:

@@ -13,21 +13,21 @@ from tiny_recipes import QUICK, SMALL, TINY, tiny
 
 from pancreasseg import networks, pipelines
 from pancreasseg.cli.main import main
-from pancreasseg.cohorts import Cohort
-from pancreasseg.errors import InputError, OutputError
-from pancreasseg.evaluation.tables import boxes_table, folds_table, methods_table
+from pancreasseg.core import Box
+from pancreasseg.core.errors import InputError, OutputError
+from pancreasseg.grids.resample import to_image
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.write import write_nifti
+from pancreasseg.lab.cohorts import Cohort
+from pancreasseg.lab.evaluation.tables import boxes_table, folds_table, methods_table
+from pancreasseg.lab.training import recipes
+from pancreasseg.lab.training.losses import class_weights
+from pancreasseg.lab.training.part import PartLoop, split
+from pancreasseg.lab.training.plan import read_plan, tasks
+from pancreasseg.lab.training.recipes.recipe import parse_setting
+from pancreasseg.lab.training.run import train
 from pancreasseg.measure.compare import dice
 from pancreasseg.models.card import Card
-from pancreasseg.training import recipes
-from pancreasseg.training.losses import class_weights
-from pancreasseg.training.part import PartLoop, split
-from pancreasseg.training.plan import read_plan, tasks
-from pancreasseg.training.recipes.recipe import parse_setting
-from pancreasseg.training.run import train
-from pancreasseg.volume import Box
-from pancreasseg.volume.resample import to_image
 
 CPU = Hardware("cpu", "f32")
 

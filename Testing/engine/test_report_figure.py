@@ -10,13 +10,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.results import Provenance, Segmentation
 from pancreasseg.measure import compare, measure
 from pancreasseg.report import style
 from pancreasseg.report.figure import write_report
 from pancreasseg.report.planes import PLANES, Scene, Upright, draw_plane
-from pancreasseg.results import Provenance, Segmentation
-from pancreasseg.volume import Box, Geometry, Volume
 
 SHAPE = (24, 40, 48)  # superior, posterior, left
 SPACING = (1.5, 2.0, 4.0)  # left, posterior, superior

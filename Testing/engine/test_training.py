@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from pancreasseg.cohorts import Sample
+from pancreasseg.core import Geometry
 from pancreasseg.inference.hardware import Hardware
+from pancreasseg.lab.cohorts import Sample
+from pancreasseg.lab.training import bundled, cases
+from pancreasseg.lab.training.bundled import PhantomLoop
+from pancreasseg.lab.training.cases import COARSE, FINE, Cases, Patient
+from pancreasseg.lab.training.export import at_operating_point, export, figures
+from pancreasseg.lab.training.recipes.recipe import Part
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.networks.load import load_networks
 from pancreasseg.phantom import Anatomy
-from pancreasseg.training import bundled, cases
-from pancreasseg.training.bundled import PhantomLoop
-from pancreasseg.training.cases import COARSE, FINE, Cases, Patient
-from pancreasseg.training.export import at_operating_point, export, figures
-from pancreasseg.training.recipes.recipe import Part
-from pancreasseg.volume import Geometry
 
 
 def ball(seed: int) -> Sample:
@@ -109,7 +109,7 @@ def test_cases_hold_the_whole_pancreas_and_are_the_same_in_the_background(tmp_pa
 def test_the_process_in_the_background_ends_when_the_training_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom multiprocessing import active_children\n"
-        "from pancreasseg.training.cases import Cases\n"
+        "from pancreasseg.lab.training.cases import Cases\n"
         "if __name__ == '__main__':\n"
         "    with Cases(Path(sys.argv[1])).made_ahead(range(20)):\n"
         "        while not list(Path(sys.argv[1]).glob('*/0.json')):\n            time.sleep(0.2)\n"

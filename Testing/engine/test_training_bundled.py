@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pancreasseg.cohorts import Sample
-from pancreasseg.errors import InputError
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import InputError
+from pancreasseg.lab.cohorts import Sample
+from pancreasseg.lab.training import bundled, evaluate
+from pancreasseg.lab.training import cases as making
+from pancreasseg.lab.training.cases import COARSE, FINE
+from pancreasseg.lab.training.recipes.recipe import Part
 from pancreasseg.models.package import ModelPackage
-from pancreasseg.training import bundled, evaluate
-from pancreasseg.training import cases as making
-from pancreasseg.training.cases import COARSE, FINE
-from pancreasseg.training.recipes.recipe import Part
-from pancreasseg.volume import Geometry
 
 PACKAGE = Path(__file__).parents[2] / "PancreasSeg" / "Resources" / "Models" / bundled.NAME
 

@@ -16,12 +16,12 @@ import torch
 from easy_cohort import easy_cohort
 from torch import Tensor, nn
 
-from pancreasseg.errors import Cancelled, OutputError, RunError
+from pancreasseg.core.errors import Cancelled, OutputError, RunError
+from pancreasseg.core.progress import Progress
 from pancreasseg.inference.hardware import Hardware
+from pancreasseg.lab.training.loop import COLUMNS, Loop, Schedule
+from pancreasseg.lab.training.team import ALONE, Team, join
 from pancreasseg.models.package import ModelPackage
-from pancreasseg.progress import Progress
-from pancreasseg.training.loop import COLUMNS, Loop, Schedule
-from pancreasseg.training.team import ALONE, Team, join
 
 if sys.platform == "win32":
     pytest.skip("file size limits are POSIX's", allow_module_level=True)
@@ -215,7 +215,7 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path):
         "import sys, warnings; warnings.simplefilter('ignore'); sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path\n"
         "from test_training_loop import Line, Schedule\n"
-        "from pancreasseg.training.team import join\n"
+        "from pancreasseg.lab.training.team import join\n"
         "team = join()\n"
         "loop = Line(Path(sys.argv[1]), Schedule(steps=20, learning_rate=0.1, every=10), team=team)\n"
         "loop.run(); team.wait()\n"

@@ -3,7 +3,7 @@
 from Testing import training_timings
 from Testing.training_timings import BENCH, CASES, EVALUATION_S, FOLDS, Timing
 
-from pancreasseg.training import recipes
+from pancreasseg.lab.training import recipes
 
 
 def test_the_bench_has_settings_for_every_recipe():

@@ -6,10 +6,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from Testing.engine.ct_files import DIRECTIONS, a_ct, a_grid, turned
 
-from pancreasseg.errors import InputError
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.geometry import lps_ras
 from pancreasseg.io.grids import make_geometry
-from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.geometry import lps_ras
 
 quick = settings(max_examples=50, deadline=None, derandomize=True, database=None)
 

@@ -9,8 +9,8 @@ from scipy.ndimage import map_coordinates
 from Testing.engine.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid
 from Testing.engine.test_volume_geometry import grids, quick
 
-from pancreasseg.volume import Box, Geometry
-from pancreasseg.volume.resample import AIR_HU, from_grid, nearest_axes, network_grid, paste, to_grid, to_image
+from pancreasseg.core import Box, Geometry
+from pancreasseg.grids.resample import AIR_HU, from_grid, nearest_axes, network_grid, paste, to_grid, to_image
 
 BOX = Box((2, 3, 1), (16, 17, 11))
 ORIENTATIONS = ["LPS", "RAS", "LAI", "SPL", "AIR"]

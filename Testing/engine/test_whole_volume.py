@@ -12,7 +12,10 @@ from model_cards import card_of, checked, network_entry, preprocessing
 from torch import nn
 
 from pancreasseg import pipelines
-from pancreasseg.errors import Cancelled
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.errors import Cancelled
+from pancreasseg.core.progress import Progress
+from pancreasseg.grids.resample import from_grid, network_grid
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.read import read_volume
 from pancreasseg.models.store import Store
@@ -20,9 +23,6 @@ from pancreasseg.pipelines import base
 from pancreasseg.pipelines.abdomen import find_abdomen
 from pancreasseg.pipelines.base import Stage
 from pancreasseg.pipelines.whole_volume import WholeVolumeOptions, WholeVolumePipeline, climb, winners
-from pancreasseg.progress import Progress
-from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.resample import from_grid, network_grid
 
 FLESH, LIVER, PANCREAS, LUNG, AIR = 0, 100, 200, -800, -1000
 OBLIQUE = (0.966, 0.0, 0.259, 0.0, -1.0, 0.0, 0.259, 0.0, -0.966)

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from Testing.engine.bright_model import a_patient, write_bright_model
 
-from pancreasseg.errors import Cancelled, InputError, PancreasSegError, RunError, UnexpectedError
-from pancreasseg.volume import Box, Geometry
+from pancreasseg.core import Box, Geometry
+from pancreasseg.core.errors import Cancelled, InputError, PancreasSegError, RunError, UnexpectedError
 from pancreasseg.worker.answers import Event
 from pancreasseg.worker.client import WorkerClient
 from pancreasseg.worker.folder import ExchangeFolder
@@ -295,7 +295,7 @@ def test_a_killed_client_takes_its_worker_and_its_folder_along(temporary: Path, 
     code = f"""
 import os, tempfile, numpy
 tempfile.tempdir = {str(temporary)!r}
-from pancreasseg.volume import Geometry
+from pancreasseg.core import Geometry
 from pancreasseg.worker.client import WorkerClient
 client = WorkerClient({DOUBLE!r})
 client.wait(client.load(numpy.load({str(tmp_path / "ct.npy")!r}), Geometry.from_dict({GEOMETRY.as_dict()!r})))

@@ -8,12 +8,12 @@ import pytest
 from Testing.engine.attentive_model import NAMES, a_small_patient, write_attentive_model
 from Testing.engine.bright_model import write_bright_model
 
-from pancreasseg.errors import Cancelled, InputError, ModelError, RunError
+from pancreasseg.core import Box
+from pancreasseg.core.errors import Cancelled, InputError, ModelError, RunError
+from pancreasseg.core.results import Attention
 from pancreasseg.models.store import Store
 from pancreasseg.pipelines import create
 from pancreasseg.pipelines.attention import attention_maps
-from pancreasseg.results import Attention
-from pancreasseg.volume import Box
 from pancreasseg.worker.client import WorkerClient
 from pancreasseg.worker.codec import READERS, attention_fields, files_in
 from pancreasseg.worker.folder import ExchangeFolder

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from Testing.engine.test_worker import DOUBLE, GEOMETRY, ORGAN, talk
 
-from pancreasseg.errors import Cancelled, InputError, RunError
+from pancreasseg.core import Volume
+from pancreasseg.core.errors import Cancelled, InputError, RunError
 from pancreasseg.measure import compare, measure
-from pancreasseg.volume import Volume
 from pancreasseg.worker.client import WorkerClient
 
 

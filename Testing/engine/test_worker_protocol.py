@@ -13,7 +13,8 @@ from typing import IO
 import numpy as np
 import pytest
 
-from pancreasseg.errors import (
+from pancreasseg.core import Box, Geometry
+from pancreasseg.core.errors import (
     Cancelled,
     InputError,
     ModelError,
@@ -22,10 +23,9 @@ from pancreasseg.errors import (
     RunError,
     UnexpectedError,
 )
-from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.measurement import Code, Measurement
-from pancreasseg.results import Provenance, Segmentation
-from pancreasseg.volume import Box, Geometry
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.measurement import Code, Measurement
+from pancreasseg.core.results import Provenance, Segmentation
 from pancreasseg.worker.codec import (
     Measured,
     SegmentationReader,

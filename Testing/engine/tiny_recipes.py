@@ -1,6 +1,6 @@
 """Settings with which every recipe trains in seconds on `easy_cohort`."""
 
-from pancreasseg.training import recipes
+from pancreasseg.lab.training import recipes
 
 QUICK = {
     "*.schedule.steps": 40,

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.progress import Progress
-from pancreasseg.results import Localization, Provenance, Segmentation
-from pancreasseg.volume import Box, Volume
+from pancreasseg.core import Box, Volume
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.progress import Progress
+from pancreasseg.core.results import Localization, Provenance, Segmentation
 from pancreasseg.worker.server import serve
 from pancreasseg.worker.warm import Settings, Warm
 

@@ -3,8 +3,8 @@
 import numpy as np
 from Testing.panel.conftest import wait
 
-from PancreasSegLib import Segments
-from PancreasSegLib.Parameters import Parameters
+from PancreasSegLib.Scene import Segments
+from PancreasSegLib.Scene.Parameters import Parameters
 
 
 def run(panel) -> None:

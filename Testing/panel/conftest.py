@@ -104,7 +104,7 @@ def module(headless):
 def panel(module, client, dialogs, monkeypatch):
     """The panel with a worker that answers at once."""
     from PancreasSegLib.Panel.Panel import Panel
-    from PancreasSegLib.Workflow import Workflow
+    from PancreasSegLib.Work.Workflow import Workflow
 
     monkeypatch.setattr("PancreasSegLib.Panel.Runner.DOUBLE_CLICK_SECONDS", 0.0)
     # A person's pauses, shortened; nothing here may depend on how long they are.
@@ -142,7 +142,7 @@ def ui(panel):
 
 @pytest.fixture
 def aVolumeNode(scene):
-    from PancreasSegLib import VolumeNodes
+    from PancreasSegLib.Scene import VolumeNodes
 
     return VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "CT")
 

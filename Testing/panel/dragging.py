@@ -23,9 +23,9 @@ from Testing.scene.fakes import FakeClient
 from Testing.slicer_boot import boot
 from Testing.slicer_boot.views import SliceView, ThreeDView
 
-from PancreasSegLib import RoiNodes, Segments, VolumeNodes
 from PancreasSegLib.Panel.Panel import Panel
-from PancreasSegLib.Workflow import Workflow
+from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes
+from PancreasSegLib.Work.Workflow import Workflow
 
 DRAWN = "The views are drawn."
 

@@ -11,8 +11,8 @@ from Testing.panel.conftest import wait
 from Testing.panel.test_panel_run import run
 from Testing.scene.fakes import FakeClient
 
-from pancreasseg.errors import RunError
-from pancreasseg.results import Attention, Segmentation
+from pancreasseg.core.errors import RunError
+from pancreasseg.core.results import Attention, Segmentation
 
 
 class AttentiveClient(FakeClient):

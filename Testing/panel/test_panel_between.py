@@ -6,8 +6,8 @@ from Testing.panel.actions import edit, mask, run
 from Testing.panel.conftest import wait
 from Testing.scene.builders import aCt, aGeometry
 
-from pancreasseg.errors import RunError
-from PancreasSegLib import RoiNodes, Segments, VolumeNodes
+from pancreasseg.core.errors import RunError
+from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes
 
 
 def test_the_worker_dies_in_the_middle_and_the_next_click_works(panel, ui, client, selected) -> None:

@@ -17,10 +17,11 @@ from Testing.engine.ct_files import a_series, write_slices
 from Testing.panel.actions import edit, mask, run
 from Testing.scene.builders import aCt, aGeometry
 
+from pancreasseg.core import Box
+from pancreasseg.core.geometry import lps_ras
 from pancreasseg.io.read import read_volume
-from pancreasseg.volume import Box
-from pancreasseg.volume.geometry import lps_ras
-from PancreasSegLib import Export, Segments, VolumeNodes
+from PancreasSegLib.Scene import Segments, VolumeNodes
+from PancreasSegLib.Work import Export
 
 BUTTONS = ("dicomSegButton", "rtStructButton", "niftiButton", "nrrdButton", "stlButton")
 
@@ -410,7 +411,7 @@ def test_the_folder_is_remembered(panel, ui, folder, module, client, dialogs) ->
     from Testing.panel.conftest import aWidget, remove
 
     from PancreasSegLib.Panel.Panel import Panel
-    from PancreasSegLib.Workflow import Workflow
+    from PancreasSegLib.Work.Workflow import Workflow
 
     again = Panel(slicer.util.childWidgetVariables(widget := aWidget()), Workflow(client), sys.executable, dialogs)
     assert again.ui.exportFolder.currentPath == str(folder)

@@ -9,8 +9,8 @@ import slicer
 from Testing.panel.conftest import wait
 from Testing.scene.builders import aCt, aGeometry
 
-from pancreasseg.errors import RunError
-from PancreasSegLib import VolumeNodes
+from pancreasseg.core.errors import RunError
+from PancreasSegLib.Scene import VolumeNodes
 
 
 @pytest.fixture

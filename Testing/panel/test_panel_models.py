@@ -9,8 +9,8 @@ import pytest
 from Testing.engine.model_samples import write_tiny
 from Testing.panel.conftest import wait
 
-from pancreasseg.errors import RunError
-from pancreasseg.progress import Update
+from pancreasseg.core.errors import RunError
+from pancreasseg.core.progress import Update
 
 BUNDLED = "phantom-two-stage"
 

@@ -12,7 +12,9 @@ from Testing.panel.actions import edit, run
 from Testing.panel.conftest import MODULE, ROOT, wait
 from Testing.scene.builders import aCt, aGeometry
 
-from PancreasSegLib import SampleCts, Segments, SegmentStatistics, VolumeNodes
+from PancreasSegLib.Plugins import SegmentStatistics
+from PancreasSegLib.Scene import Segments, VolumeNodes
+from PancreasSegLib.Work import SampleCts
 
 
 class PluginBase:

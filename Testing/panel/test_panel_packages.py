@@ -9,8 +9,8 @@ import pytest
 import slicer
 from Testing.panel.conftest import wait
 
-from pancreasseg.errors import RunError
-from PancreasSegLib import Dependencies
+from pancreasseg.core.errors import RunError
+from PancreasSegLib.Work import Dependencies
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from Testing.panel.test_panel_run import mask
 from pancreasseg.measure.compare import dice
 from pancreasseg.phantom import PANCREAS, make_phantom
 from pancreasseg.worker.client import WorkerClient
-from PancreasSegLib import RoiNodes, VolumeNodes
 from PancreasSegLib.Panel.Panel import Panel
-from PancreasSegLib.Workflow import Workflow
+from PancreasSegLib.Scene import RoiNodes, VolumeNodes
+from PancreasSegLib.Work.Workflow import Workflow
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from Testing.panel.actions import run
 from Testing.panel.conftest import wait
 from Testing.scene.builders import aBendingTransform, aCt, aGeometry, aTransform, rotation
 
-from PancreasSegLib import VolumeNodes
+from PancreasSegLib.Scene import VolumeNodes
 
 
 def labelmap(scene):

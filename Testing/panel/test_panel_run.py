@@ -12,11 +12,11 @@ from Testing.engine.model_samples import CARD, write_tiny
 from Testing.panel.actions import edit, mask, run
 from Testing.panel.conftest import MODULE, wait
 
-from pancreasseg.errors import InputError
-from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.progress import Update
-from PancreasSegLib import RoiNodes, Segments
-from PancreasSegLib.Models import MARGINS, Models
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.progress import Update
+from PancreasSegLib.Scene import RoiNodes, Segments
+from PancreasSegLib.Work.Models import MARGINS, Models
 
 
 def test_one_click_runs_both_stages_and_brings_box_segment_and_numbers(panel, ui, client, selected) -> None:

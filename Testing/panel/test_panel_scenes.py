@@ -9,7 +9,7 @@ from Testing.panel.actions import edit, mask, run
 from Testing.panel.conftest import wait
 from Testing.scene.builders import OBLIQUE, OBLIQUE_MIRRORED, aCt, aGeometry, aTransform
 
-from PancreasSegLib import SceneFiles, Segments, VolumeNodes
+from PancreasSegLib.Scene import SceneFiles, Segments, VolumeNodes
 
 
 @pytest.fixture

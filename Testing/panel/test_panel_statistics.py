@@ -12,9 +12,9 @@ from Testing.panel.conftest import wait
 from Testing.scene.builders import OBLIQUE, aCt, aGeometry
 from Testing.scene.fakes import LOST
 
-from pancreasseg.errors import RunError
-from PancreasSegLib import Segments, VolumeNodes
-from PancreasSegLib.Coordinates import setGeometryOfNode
+from pancreasseg.core.errors import RunError
+from PancreasSegLib.Scene import Segments, VolumeNodes
+from PancreasSegLib.Scene.Coordinates import setGeometryOfNode
 
 
 def rows(ui) -> dict[str, str]:
@@ -282,7 +282,7 @@ def test_the_table_button_fills_the_cts_table_node(done, ui) -> None:
 
 
 def test_the_chart_has_a_bar_for_every_overlap_measure(done, ui, scene) -> None:
-    from PancreasSegLib import Statistics
+    from PancreasSegLib.Work import Statistics
 
     done.ui.chartButton.click()
     done.ui.chartButton.click()

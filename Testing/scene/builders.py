@@ -3,7 +3,7 @@
 import numpy as np
 import slicer.util
 
-from pancreasseg.volume import Geometry, Volume
+from pancreasseg.core import Geometry, Volume
 
 
 def rotation(x: float, y: float, z: float) -> np.ndarray:

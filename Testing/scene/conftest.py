@@ -9,7 +9,7 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 from Testing.scene.builders import OBLIQUE_MIRRORED, aCt, aGeometry, aTransform
 from Testing.slicer_boot import HeadlessSlicer, boot
 
-from PancreasSegLib import VolumeNodes
+from PancreasSegLib.Scene import VolumeNodes
 
 
 def pytest_collection_modifyitems(items):

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from pancreasseg.errors import Cancelled, RunError
-from pancreasseg.progress import Update
-from pancreasseg.results import Localization, Provenance, Segmentation
-from pancreasseg.volume import Box, Geometry, Volume
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.errors import Cancelled, RunError
+from pancreasseg.core.progress import Update
+from pancreasseg.core.results import Localization, Provenance, Segmentation
 from pancreasseg.worker.answers import Event
 from pancreasseg.worker.codec import Measured
 

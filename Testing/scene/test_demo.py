@@ -9,10 +9,10 @@ from Testing import demo
 from Testing.engine.bright_model import a_patient, write_bright_model
 from Testing.scene.builders import OBLIQUE
 
-from pancreasseg.volume import Geometry
-from pancreasseg.volume.resample import to_image
-from PancreasSegLib import Segments
-from PancreasSegLib.Parameters import Parameters
+from pancreasseg.core import Geometry
+from pancreasseg.grids.resample import to_image
+from PancreasSegLib.Scene import Segments
+from PancreasSegLib.Scene.Parameters import Parameters
 
 FILES = ["pancreas.nii.gz", "pancreas.seg.nrrd", "report.png", "result.json", "scene.mrb", "statistics.csv"]
 

@@ -8,16 +8,17 @@ from Testing.engine.attentive_model import NAMES, a_small_patient, write_attenti
 from Testing.engine.bright_model import write_bright_model
 from Testing.scene.builders import OBLIQUE_MIRRORED, aTransform
 
-from pancreasseg.errors import InputError, ModelError
+from pancreasseg.core import Geometry, Volume
+from pancreasseg.core.errors import InputError, ModelError
 from pancreasseg.models.store import Store
 from pancreasseg.pipelines import create
 from pancreasseg.pipelines.attention import attention_maps
-from pancreasseg.volume import Geometry, Volume
 from pancreasseg.worker.client import WorkerClient
-from PancreasSegLib import Agreement, Attention, SceneFiles, VolumeNodes
-from PancreasSegLib.Coordinates import geometryOfNode
-from PancreasSegLib.Parameters import Parameters
-from PancreasSegLib.Workflow import Workflow
+from PancreasSegLib.Scene import SceneFiles, VolumeNodes
+from PancreasSegLib.Scene.Coordinates import geometryOfNode
+from PancreasSegLib.Scene.Parameters import Parameters
+from PancreasSegLib.Work import Agreement, Attention
+from PancreasSegLib.Work.Workflow import Workflow
 
 AXES = tuple(float(n) for n in OBLIQUE_MIRRORED.ravel())
 

@@ -9,12 +9,12 @@ import pytest
 from Testing.engine.bright_model import a_patient, write_bright_model
 from Testing.scene.builders import OBLIQUE_MIRRORED, aTransform
 
-from pancreasseg.errors import RunError
-from pancreasseg.volume import Box, Geometry, Volume
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.errors import RunError
 from pancreasseg.worker.client import WorkerClient
-from PancreasSegLib import RoiNodes, SceneFiles, Segments, VolumeNodes
-from PancreasSegLib.Parameters import Parameters
-from PancreasSegLib.Workflow import Workflow
+from PancreasSegLib.Scene import RoiNodes, SceneFiles, Segments, VolumeNodes
+from PancreasSegLib.Scene.Parameters import Parameters
+from PancreasSegLib.Work.Workflow import Workflow
 
 AXES = tuple(float(n) for n in OBLIQUE_MIRRORED.ravel())
 

@@ -11,10 +11,10 @@ import vtk
 from Testing.scene.builders import DIRECTIONS, aCt, aGeometry, aMask, aTransform
 from Testing.scene.fakes import FakeClient
 
-from pancreasseg.errors import OutputError
-from PancreasSegLib import Coordinates, RoiNodes, SceneFiles, Segments, VolumeNodes
-from PancreasSegLib.Parameters import Parameters
-from PancreasSegLib.Workflow import Workflow
+from pancreasseg.core.errors import OutputError
+from PancreasSegLib.Scene import Coordinates, RoiNodes, SceneFiles, Segments, VolumeNodes
+from PancreasSegLib.Scene.Parameters import Parameters
+from PancreasSegLib.Work.Workflow import Workflow
 
 
 def reload(headless, path) -> Parameters:

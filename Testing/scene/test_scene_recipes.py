@@ -10,16 +10,16 @@ from Testing.engine.easy_cohort import GEOMETRY, easy_case, easy_cohort
 from Testing.engine.tiny_recipes import tiny
 
 from pancreasseg import pipelines
+from pancreasseg.core import Volume
 from pancreasseg.inference.hardware import Hardware
+from pancreasseg.lab.training import recipes
+from pancreasseg.lab.training.run import train
 from pancreasseg.models.store import Store
 from pancreasseg.run import segment
-from pancreasseg.training import recipes
-from pancreasseg.training.run import train
-from pancreasseg.volume import Volume
 from pancreasseg.worker.client import WorkerClient
-from PancreasSegLib import RoiNodes, Segments, VolumeNodes
-from PancreasSegLib.Parameters import Parameters
-from PancreasSegLib.Workflow import Workflow
+from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes
+from PancreasSegLib.Scene.Parameters import Parameters
+from PancreasSegLib.Work.Workflow import Workflow
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from Testing.scene.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aTransform, rotation
 
-from pancreasseg.errors import InputError
-from pancreasseg.volume import Box
-from PancreasSegLib import RoiNodes, VolumeNodes
+from pancreasseg.core import Box
+from pancreasseg.core.errors import InputError
+from PancreasSegLib.Scene import RoiNodes, VolumeNodes
 
 BOX = Box((5, 11, 3), (29, 20, 12))
 SIZE = (40, 36, 20)

@@ -7,8 +7,8 @@ import slicer.util
 import vtk
 from Testing.scene.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aMask, aTransform
 
-from pancreasseg.errors import InputError
-from PancreasSegLib import Segments, VolumeNodes
+from pancreasseg.core.errors import InputError
+from PancreasSegLib.Scene import Segments, VolumeNodes
 
 
 @pytest.fixture

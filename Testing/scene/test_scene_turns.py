@@ -8,17 +8,17 @@ from Testing.scene.builders import aCt, aGeometry
 from Testing.scene.fakes import FakeClient
 from Testing.scene.test_scene_workflow import edit, expected_mask, nodes_of, present_mask, visible_segmentations
 
-from pancreasseg.errors import Cancelled, InputError, RunError
-from PancreasSegLib import Segments, VolumeNodes
-from PancreasSegLib.Parameters import Parameters
-from PancreasSegLib.Workflow import Workflow
+from pancreasseg.core.errors import Cancelled, InputError, RunError
+from PancreasSegLib.Scene import Segments, VolumeNodes
+from PancreasSegLib.Scene.Parameters import Parameters
+from PancreasSegLib.Work.Workflow import Workflow
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Three slices of the test CT a block."""
     i, j, _k = aGeometry().size
-    monkeypatch.setattr("PancreasSegLib.Run.BLOCK_BYTES", 3 * i * j * 2)
+    monkeypatch.setattr("PancreasSegLib.Work.Run.BLOCK_BYTES", 3 * i * j * 2)
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from Testing.scene.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aTransform, rotation
 
-from pancreasseg.errors import InputError
-from pancreasseg.volume import Geometry, Volume
-from PancreasSegLib import Coordinates, VolumeNodes
+from pancreasseg.core import Geometry, Volume
+from pancreasseg.core.errors import InputError
+from PancreasSegLib.Scene import Coordinates, VolumeNodes
 
 
 @pytest.mark.parametrize("name", DIRECTIONS)

@@ -8,12 +8,12 @@ import vtk
 from Testing.scene.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aTransform
 from Testing.scene.fakes import THRESHOLD_HU, FakeClient
 
-from pancreasseg.errors import Cancelled, InputError, PancreasSegError, RunError
-from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.volume import Box
-from PancreasSegLib import RoiNodes, Segments, VolumeNodes
-from PancreasSegLib.Parameters import Parameters
-from PancreasSegLib.Workflow import Workflow
+from pancreasseg.core import Box
+from pancreasseg.core.errors import Cancelled, InputError, PancreasSegError, RunError
+from pancreasseg.core.finding import Finding, Severity
+from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes
+from PancreasSegLib.Scene.Parameters import Parameters
+from PancreasSegLib.Work.Workflow import Workflow
 
 
 @pytest.fixture

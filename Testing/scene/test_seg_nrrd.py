@@ -8,8 +8,8 @@ import vtk
 from Testing.scene.builders import DIRECTIONS, aCt, aGeometry, aMask
 
 from pancreasseg.io.write import write_nifti, write_seg_nrrd
-from PancreasSegLib import Segments, VolumeNodes
-from PancreasSegLib.Coordinates import geometryOfNode
+from PancreasSegLib.Scene import Segments, VolumeNodes
+from PancreasSegLib.Scene.Coordinates import geometryOfNode
 
 
 def load(headless, path):

@@ -12,8 +12,8 @@ import vtk
 from Testing.scene.builders import aCt, aGeometry
 from Testing.scene.fakes import FakeClient
 
-from PancreasSegLib import SceneFiles, VolumeNodes
-from PancreasSegLib.Workflow import Workflow
+from PancreasSegLib.Scene import SceneFiles, VolumeNodes
+from PancreasSegLib.Work.Workflow import Workflow
 
 ROOT = Path(__file__).parents[2]
 PROBE = (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import slicer
 
-from PancreasSegLib import Segments, Statistics
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons
+from PancreasSegLib.Scene import Segments
+from PancreasSegLib.Work import Statistics
 
 EDITOR_TAG = "SegmentEditor"
 SEEN = "PancreasSeg.Seen"

@@ -6,8 +6,8 @@ import logging
 
 from slicer.i18n import tr as _
 
-from PancreasSegLib import Dependencies
 from PancreasSegLib.Panel.Widgets import Reasons, showText
+from PancreasSegLib.Work import Dependencies
 
 
 class DependencySection:

@@ -7,10 +7,10 @@ import html
 import qt
 from slicer.i18n import tr as _
 
-from pancreasseg.errors import PancreasSegError
-from PancreasSegLib import Export
+from pancreasseg.core.errors import PancreasSegError
 from PancreasSegLib.Panel.SegmentSection import asHtml
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
+from PancreasSegLib.Work import Export
 
 FOLDER_KEY = "PancreasSeg/ExportFolder"
 

@@ -11,11 +11,11 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
-from pancreasseg.errors import ModelError, PancreasSegError
-from pancreasseg.volume import Geometry, Volume
+from pancreasseg.core import Geometry, Volume
+from pancreasseg.core.errors import ModelError, PancreasSegError
 from pancreasseg.worker.task import Task
-from PancreasSegLib import VolumeNodes
 from PancreasSegLib.Panel.Widgets import Reasons, showText
+from PancreasSegLib.Scene import VolumeNodes
 
 SAMPLE = "CTAAbdomenPanoramix"
 PHANTOM_SEED = "1"

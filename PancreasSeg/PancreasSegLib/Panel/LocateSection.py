@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from pancreasseg.errors import InputError
-from PancreasSegLib import RoiNodes
-from PancreasSegLib.Coordinates import geometryOfNode
+from pancreasseg.core.errors import InputError
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
-from PancreasSegLib.Placement import placeBeside
+from PancreasSegLib.Scene import RoiNodes
+from PancreasSegLib.Scene.Coordinates import geometryOfNode
+from PancreasSegLib.Scene.Placement import placeBeside
 
 
 class LocateSection:

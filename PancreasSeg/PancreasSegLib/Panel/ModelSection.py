@@ -7,7 +7,7 @@ import html
 import qt
 from slicer.i18n import tr as _
 
-from pancreasseg.errors import PancreasSegError
+from pancreasseg.core.errors import PancreasSegError
 from pancreasseg.worker.task import Task
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
 

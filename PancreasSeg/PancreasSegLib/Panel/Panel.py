@@ -9,7 +9,6 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from PancreasSegLib import Agreement, Attention
 from PancreasSegLib.Panel.AdvancedSection import AdvancedSection
 from PancreasSegLib.Panel.CorrectSection import CorrectSection
 from PancreasSegLib.Panel.DependencySection import DependencySection
@@ -23,6 +22,7 @@ from PancreasSegLib.Panel.SegmentSection import SegmentSection
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.StatisticsSection import StatisticsSection
 from PancreasSegLib.Panel.Turns import Turns
+from PancreasSegLib.Work import Agreement, Attention
 
 # Dragging an ROI is a burst of changes; the panel follows when it pauses.
 ROI_MILLISECONDS = 100
@@ -40,7 +40,7 @@ class Panel(VTKObservationMixin):
 
     Args:
         ui: the widgets of the .ui file by name.
-        workflow: a PancreasSegLib.Workflow.Workflow for this panel alone.
+        workflow: a PancreasSegLib.Work.Workflow.Workflow for this panel alone.
         python: the Python that runs tasks beside the worker.
         dialogs: asks the person; replaced in tests.
     """

@@ -8,8 +8,8 @@ import time
 import qt
 from slicer.i18n import tr as _
 
-from pancreasseg.errors import Cancelled, PancreasSegError
-from PancreasSegLib import Dependencies
+from pancreasseg.core.errors import Cancelled, PancreasSegError
+from PancreasSegLib.Work import Dependencies
 
 POLL_MILLISECONDS = 50
 

@@ -7,8 +7,9 @@ import html
 import slicer
 from slicer.i18n import tr as _
 
-from PancreasSegLib import Agreement, Attention, Overlay
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, fill, showText
+from PancreasSegLib.Scene import Overlay
+from PancreasSegLib.Work import Agreement, Attention
 
 COLOURS = {"serious": "#c62828", "warning": "#b26a00", "info": "#1565c0"}
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
-from pancreasseg.errors import InputError, PancreasSegError, explain
-from PancreasSegLib import Attention, Dependencies, RoiNodes, Segments, VolumeNodes
-from PancreasSegLib.Models import MARGINS, TWO_STAGE, Models
+from pancreasseg.core.errors import InputError, PancreasSegError, explain
 from PancreasSegLib.Panel.Situation import Situation
-from PancreasSegLib.Parameters import Parameters
+from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes
+from PancreasSegLib.Scene.Parameters import Parameters
+from PancreasSegLib.Work import Attention, Dependencies
+from PancreasSegLib.Work.Models import MARGINS, TWO_STAGE, Models
 
 
 class Session:
     """The state behind the panel.
 
     Args:
-        workflow: a PancreasSegLib.Workflow.Workflow for this panel alone.
+        workflow: a PancreasSegLib.Work.Workflow.Workflow for this panel alone.
         dialogs: asks the person, see `Dialogs`.
         python: the Python that runs tasks beside the worker.
 

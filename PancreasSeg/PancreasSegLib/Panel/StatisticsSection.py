@@ -7,9 +7,10 @@ from functools import partial
 import qt
 from slicer.i18n import tr as _
 
-from pancreasseg.errors import PancreasSegError
-from PancreasSegLib import Segments, Statistics, Tables
+from pancreasseg.core.errors import PancreasSegError
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, fill, showText
+from PancreasSegLib.Scene import Segments, Tables
+from PancreasSegLib.Work import Statistics
 
 # An edit is a burst of changes; numbers follow when it pauses.
 DEBOUNCE_MILLISECONDS = 300

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pancreasseg.errors import InputError
+from pancreasseg.core.errors import InputError
 from pancreasseg.pipelines import NAMES
 
 if TYPE_CHECKING:
+    from pancreasseg.core import Volume
+    from pancreasseg.core.progress import Progress
     from pancreasseg.pipelines.base import Pipeline
-    from pancreasseg.progress import Progress
-    from pancreasseg.volume import Volume
 
 Commands = Any  # argparse keeps the type of subparsers to itself
 

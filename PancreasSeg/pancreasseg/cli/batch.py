@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command, add_engine, add_series, load_pipeline, read_input
-from pancreasseg.errors import Cancelled, InputError, OutputError, PancreasSegError
-from pancreasseg.measurement import Code, Measurement
+from pancreasseg.core.errors import Cancelled, InputError, OutputError, PancreasSegError
+from pancreasseg.core.measurement import Code, Measurement
 
 if TYPE_CHECKING:
     from pancreasseg.pipelines.base import Pipeline
@@ -43,10 +43,10 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns 0, or the exit code of an input that cannot be used when some could not."""
+    from pancreasseg.core.progress import Progress
     from pancreasseg.io.atomic import prepare_folder
     from pancreasseg.models.store import Store
     from pancreasseg.pipelines import choose
-    from pancreasseg.progress import Progress
 
     cts = find_cts(options.inputs)
     choose(options.pipeline, options.model, Store())

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pancreasseg.errors import PancreasSegError, as_json
-from pancreasseg.findings.finding import Finding
-from pancreasseg.progress import Progress, Update
+from pancreasseg.core.errors import PancreasSegError, as_json
+from pancreasseg.core.finding import Finding
+from pancreasseg.core.progress import Progress, Update
 
 _STAGES = {
     "read": "Reading the CT",

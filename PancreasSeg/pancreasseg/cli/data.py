@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command
-from pancreasseg.errors import InputError
+from pancreasseg.core.errors import InputError
 
 if TYPE_CHECKING:
-    from pancreasseg.cohorts import Cohort, Grid
+    from pancreasseg.lab.cohorts import Cohort, Grid
 
 _DESCRIPTION = """\
 Cohorts of CTs with pancreas labels: check them, prepare them for training, make up some to try everything with.
@@ -110,9 +110,9 @@ def _add_prepare(actions: Commands, common: argparse.ArgumentParser) -> None:
 
 def prepare_cohort(options: argparse.Namespace) -> None:
     """``data prepare``."""
-    from pancreasseg.cohorts.organs import parse
-    from pancreasseg.cohorts.prepare import Settings, prepare
-    from pancreasseg.cohorts.report import MARKDOWN, summary
+    from pancreasseg.lab.cohorts.organs import parse
+    from pancreasseg.lab.cohorts.prepare import Settings, prepare
+    from pancreasseg.lab.cohorts.report import MARKDOWN, summary
 
     label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
     grids = tuple(_grid(text) for text in options.spacing)
@@ -129,7 +129,7 @@ def prepare_cohort(options: argparse.Namespace) -> None:
 
 def write_phantoms(options: argparse.Namespace) -> None:
     """``data phantoms``."""
-    from pancreasseg.cohorts import phantoms
+    from pancreasseg.lab.cohorts import phantoms
 
     if min(options.spacing) <= 0:
         raise InputError("bad-spacing", "The spacing has to be above 0 mm.", "Give three numbers such as 0.8 0.8 2.5.")
@@ -155,8 +155,8 @@ def write_phantoms(options: argparse.Namespace) -> None:
 
 def draw_sheet(options: argparse.Namespace) -> None:
     """``data sheet``."""
-    from pancreasseg.cohorts import Cohort
-    from pancreasseg.training.augmentation_sheet import draw
+    from pancreasseg.lab.cohorts import Cohort
+    from pancreasseg.lab.training.augmentation_sheet import draw
 
     cohort = Cohort.open(options.cohort)
     cases = cohort.cases[:4] if options.case is None else (cohort.case(options.case),)
@@ -171,7 +171,7 @@ def draw_sheet(options: argparse.Namespace) -> None:
 
 def _grid(text: str, *, region: str = "scan", margin_mm: float = 0.0) -> Grid:
     """A grid as the command line names it: one number, or three with commas."""
-    from pancreasseg.cohorts import Grid
+    from pancreasseg.lab.cohorts import Grid
 
     try:
         steps = [float(part) for part in text.split(",")]

@@ -36,10 +36,10 @@ def run(options: argparse.Namespace) -> None:
     """Run the command."""
     import SimpleITK as sitk
 
+    from pancreasseg.grids.resample import to_image
     from pancreasseg.io.atomic import prepare_folder
     from pancreasseg.io.write import write_nifti
     from pancreasseg.phantom import PANCREAS, make_phantom
-    from pancreasseg.volume.resample import to_image
 
     folder = options.output or Path(tempfile.mkdtemp(prefix="pancreasseg-demo-"))
     prepare_folder(folder)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command
 from pancreasseg.cli.train import add_settings, command_line, hardware
-from pancreasseg.errors import InputError
+from pancreasseg.core.errors import InputError
 
 if TYPE_CHECKING:
-    from pancreasseg.cohorts import Case, Cohort
-    from pancreasseg.evaluation.scores import Score
+    from pancreasseg.lab.cohorts import Case, Cohort
+    from pancreasseg.lab.evaluation.scores import Score
     from pancreasseg.models.package import ModelPackage
     from pancreasseg.models.store import Store
 
@@ -61,13 +61,13 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """``evaluate``."""
-    from pancreasseg.cohorts import Cohort
+    from pancreasseg.lab.cohorts import Cohort
 
     cohort = Cohort.open(options.data)
     chosen = [(*_find(model), model) for model in options.models]
     plans = [(package, store, _cases(package, cohort, options.fold)) for package, store, _ in chosen]
-    from pancreasseg.evaluation.report import evaluate, write_report
     from pancreasseg.inference.hardware import use_cores
+    from pancreasseg.lab.evaluation.report import evaluate, write_report
     from pancreasseg.pipelines import create
 
     use_cores()
@@ -87,13 +87,13 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
 def run_reproduce(options: argparse.Namespace) -> None:
     """``reproduce``."""
-    from pancreasseg.cohorts import Cohort
-    from pancreasseg.evaluation.report import write_report
-    from pancreasseg.evaluation.scores import read_scores
     from pancreasseg.inference.hardware import use_cores
-    from pancreasseg.training import recipes
-    from pancreasseg.training.plan import read_plan, tasks
-    from pancreasseg.training.run import train
+    from pancreasseg.lab.cohorts import Cohort
+    from pancreasseg.lab.evaluation.report import write_report
+    from pancreasseg.lab.evaluation.scores import read_scores
+    from pancreasseg.lab.training import recipes
+    from pancreasseg.lab.training.plan import read_plan, tasks
+    from pancreasseg.lab.training.run import train
 
     names = recipes.NAMES if options.recipe == "all" else (options.recipe,)
     plan = read_plan(options.plan) if options.plan else None
@@ -159,7 +159,7 @@ def _cases(package: ModelPackage, cohort: Cohort, fold: int | None) -> Sequence[
     Raises:
         InputError: no such fold, or the package was trained on cases of it.
     """
-    from pancreasseg.evaluation.report import describe
+    from pancreasseg.lab.evaluation.report import describe
 
     training = package.card.training
     held_out = set(training.get("held_out", ())) if training.get("data") == describe(cohort) else None
@@ -178,7 +178,7 @@ def _cases(package: ModelPackage, cohort: Cohort, fold: int | None) -> Sequence[
 
 
 def _show(options: argparse.Namespace, methods: dict[str, list[Score]], report: Path) -> None:
-    from pancreasseg.evaluation.tables import methods_table
+    from pancreasseg.lab.evaluation.tables import methods_table
 
     if options.json:
         scores = {name: [vars(score) for score in scores] for name, scores in methods.items()}

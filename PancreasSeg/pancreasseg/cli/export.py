@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command, add_series, series_of
-from pancreasseg.errors import InputError
+from pancreasseg.core.errors import InputError
 
 if TYPE_CHECKING:
+    from pancreasseg.core import Volume
+    from pancreasseg.core.finding import Finding
     from pancreasseg.export.segment import ExportSegment
-    from pancreasseg.findings.finding import Finding
-    from pancreasseg.volume import Volume
 
 _DESCRIPTION = """\
 Write a mask for planning systems and archives, with margins in mm around it:
@@ -182,8 +182,8 @@ def _preflight(
     Raises:
         InputError: what stands in its way, all of it.
     """
+    from pancreasseg.core.finding import Severity
     from pancreasseg.export.preflight import check_dicom_export
-    from pancreasseg.findings.finding import Severity
 
     findings = check_dicom_export(source, segments, volume.geometry, series=series_of(options))
     serious = [finding for finding in findings if finding.severity is Severity.SERIOUS]

@@ -24,7 +24,7 @@ from pancreasseg.cli import (
     train,
     worker,
 )
-from pancreasseg.errors import Cancelled, PancreasSegError, UnexpectedError, explain
+from pancreasseg.core.errors import Cancelled, PancreasSegError, UnexpectedError, explain
 
 _DESCRIPTION = """\
 Segment the pancreas in an abdominal CT.

@@ -19,7 +19,7 @@ from pancreasseg.cli.arguments import (
 )
 
 if TYPE_CHECKING:
-    from pancreasseg.measurement import Measurement
+    from pancreasseg.core.measurement import Measurement
     from pancreasseg.run import Outcome
 
 _DESCRIPTION = """\
@@ -98,11 +98,11 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outc
     Raises:
         PancreasSegError: the input, the model or the output is not right; nothing is written then.
     """
+    from pancreasseg.core import Box
     from pancreasseg.io.atomic import prepare_folder
     from pancreasseg.io.read import read_mask
     from pancreasseg.pipelines.attention import attention_maps, gated_stage
     from pancreasseg.run import complete, segment, write
-    from pancreasseg.volume import Box
 
     check_input(options)
     prepare_folder(options.output)

@@ -12,7 +12,7 @@ from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command
 
 if TYPE_CHECKING:
-    from pancreasseg.training.recipes import Recipe
+    from pancreasseg.lab.training.recipes import Recipe
 
 _DESCRIPTION = """\
 Train a published method on the cases of a prepared cohort (see 'pancreasseg data prepare'), leaving out one fold, and
@@ -59,7 +59,7 @@ def add_settings(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     from pancreasseg.cli.main import UsageError
-    from pancreasseg.training import recipes
+    from pancreasseg.lab.training import recipes
 
     if options.list:
         _list(options, [recipes.get(options.recipe)] if options.recipe else list(recipes.RECIPES.values()))
@@ -67,11 +67,11 @@ def run(options: argparse.Namespace) -> None:
     if options.recipe is None or options.data is None:
         raise UsageError("usage", "RECIPE and --data are needed.", "'pancreasseg train --list' names the recipes.")
     recipe = changed(recipes.get(options.recipe), options.settings)
-    from pancreasseg.cohorts import Cohort
     from pancreasseg.inference.hardware import use_cores
+    from pancreasseg.lab.cohorts import Cohort
+    from pancreasseg.lab.training.run import train
+    from pancreasseg.lab.training.team import join
     from pancreasseg.models.store import Store
-    from pancreasseg.training.run import train
-    from pancreasseg.training.team import join
 
     cohort = Cohort.open(options.data)
     cohort.fold(options.fold)
@@ -111,7 +111,7 @@ def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     Raises:
         InputError: there is no such setting.
     """
-    from pancreasseg.training.recipes import parse_setting
+    from pancreasseg.lab.training.recipes import parse_setting
 
     return recipe.with_settings(dict(parse_setting(text) for text in settings))
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from pancreasseg import __version__
+from pancreasseg.core import Geometry
+from pancreasseg.core.finding import Finding
 from pancreasseg.export.packages import needed
 from pancreasseg.export.preflight import prepare
 from pancreasseg.export.segment import Algorithm, ExportSegment, as_dicom_code
 from pancreasseg.export.series import Source
-from pancreasseg.findings.finding import Finding
 from pancreasseg.io.atomic import atomic_write
 from pancreasseg.io.dicom_slices import lenient
-from pancreasseg.volume import Geometry
 
 SERIES_NUMBER = 300
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pancreasseg import __version__
-from pancreasseg.errors import InputError
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.finding import Finding
 from pancreasseg.export.segment import ExportSegment, check_segments
 from pancreasseg.export.series import Source
-from pancreasseg.findings.finding import Finding
 from pancreasseg.io.atomic import all_or_none, output_errors
-from pancreasseg.volume import Geometry
 
 #: Format and the ending of its files.
 FORMATS = {

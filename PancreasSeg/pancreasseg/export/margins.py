@@ -11,10 +11,10 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-from pancreasseg.errors import InputError
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.errors import InputError
 from pancreasseg.export.segment import ExportSegment
-from pancreasseg.pipelines.body import TISSUE_HU
-from pancreasseg.volume import Box, Geometry, Volume
+from pancreasseg.grids.body import TISSUE_HU
 
 LARGEST_MM = 100.0
 RING_MM = 20.0

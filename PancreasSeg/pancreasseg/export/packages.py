@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-from pancreasseg.errors import RunError
+from pancreasseg.core.errors import RunError
 
 
 def needed(name: str, purpose: str) -> ModuleType:

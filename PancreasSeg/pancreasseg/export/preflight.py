@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pancreasseg.errors import InputError
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.export.segment import ExportSegment, check_segments
 from pancreasseg.export.series import Source, SourceSeries, read_series
-from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.volume import Geometry
 
 AXIAL_WITHIN = 1e-3  # of the slices' direction cosines
 

@@ -23,14 +23,14 @@ from pydicom.uid import (
 )
 
 from pancreasseg import __version__
+from pancreasseg.core import Geometry
+from pancreasseg.core.finding import Finding
 from pancreasseg.export.contours import slice_contours
 from pancreasseg.export.preflight import prepare
 from pancreasseg.export.segment import PANCREAS, ExportSegment
 from pancreasseg.export.series import Source
-from pancreasseg.findings.finding import Finding
 from pancreasseg.io.atomic import atomic_write
 from pancreasseg.io.dicom_slices import lenient
-from pancreasseg.volume import Geometry
 
 SERIES_NUMBER = 301
 _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pancreasseg.errors import InputError
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import InputError
 from pancreasseg.io.seg_nrrd import COLOUR, SEGMENT_NAME
-from pancreasseg.volume import Geometry
 
 _TERMINOLOGY = (
     "Segmentation category and type - 3D Slicer General Anatomy list"

@@ -11,11 +11,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from pancreasseg.errors import InputError
-from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.core import Box, Geometry
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.io.dicom import find_slices
 from pancreasseg.io.dicom_slices import lenient
-from pancreasseg.volume import Box, Geometry
 
 #: A folder with the series, or its files; None when the CT did not come from DICOM.
 Source = Path | str | Sequence[Path | str] | None

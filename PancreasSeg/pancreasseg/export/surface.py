@@ -11,9 +11,9 @@ import numpy as np
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
-from pancreasseg.errors import InputError
+from pancreasseg.core import Box, Geometry
+from pancreasseg.core.errors import InputError
 from pancreasseg.io.atomic import atomic_write
-from pancreasseg.volume import Box, Geometry
 
 LARGEST_SMOOTHING_MM = 10.0
 _TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])

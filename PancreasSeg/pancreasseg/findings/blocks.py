@@ -9,8 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from pancreasseg.volume import Volume
-from pancreasseg.volume.resample import nearest_axes
+from pancreasseg.core import Volume
+from pancreasseg.grids.resample import nearest_axes
 
 _BLOCK_MM = 4.0
 _BODY_HU = -300

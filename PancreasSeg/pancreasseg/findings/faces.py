@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from pancreasseg.volume import Box, Geometry
-from pancreasseg.volume.resample import nearest_axes
+from pancreasseg.core import Box, Geometry
+from pancreasseg.grids.resample import nearest_axes
 
 _WORDS = (("right", "left"), ("front", "back"), ("lower", "upper"))  # low and high along L, P, S
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from pancreasseg.core import Box
 from pancreasseg.findings.blocks import Blocks
-from pancreasseg.volume import Box
 
 UNENHANCED, ARTERIAL, ENHANCED = "unenhanced", "arterial", "enhanced"
 

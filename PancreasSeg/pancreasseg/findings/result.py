@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 from scipy import ndimage
 
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.findings.blocks import Blocks
 from pancreasseg.findings.faces import faces_touched, joined
-from pancreasseg.findings.finding import Finding, Severity
 from pancreasseg.findings.phase import ARTERIAL, ENHANCED, UNENHANCED, estimate_phase
-from pancreasseg.volume import Box, Geometry, Volume
 
 VOLUME_ML = (20.0, 180.0)
 MEAN_HU = (-30.0, 180.0)  # a fatty pancreas on an unenhanced scan lies a little below 0; fat itself near -100

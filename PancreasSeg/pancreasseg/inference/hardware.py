@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pancreasseg.errors import RunError
+from pancreasseg.core.errors import RunError
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "f32", "bf16", "fp16")

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from pancreasseg.errors import RunError
-from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.core.errors import RunError
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.progress import Progress
 from pancreasseg.inference.hardware import DTYPES, Hardware
-from pancreasseg.progress import Progress
 
 Shape = tuple[int, int, int]
 #: Takes what is wanted from a network: (1, inputs, A, B, C) -> (1, outputs, A, B, C).

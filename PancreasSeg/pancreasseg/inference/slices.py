@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from pancreasseg.errors import RunError
-from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.core.errors import RunError
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.progress import Progress
 from pancreasseg.inference.hardware import DTYPES, Hardware
 from pancreasseg.inference.predictor import out_of_memory
 from pancreasseg.networks.mask_rcnn import Detections, MaskRCNN
-from pancreasseg.progress import Progress
 
 #: Slices in one pass.
 BATCH = 8

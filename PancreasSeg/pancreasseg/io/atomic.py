@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pancreasseg.errors import OutputError
+from pancreasseg.core.errors import OutputError
 
 _PREFIX = ".pancreasseg-partial-"
 _STALE_AFTER_SECONDS = 3600.0

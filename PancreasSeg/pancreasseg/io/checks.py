@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 import numpy as np
 
-from pancreasseg.errors import InputError
-from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.volume import Geometry
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.finding import Finding, Severity
 
 MIN_SLICES = 5
 MIN_EXTENT_MM = 20.0

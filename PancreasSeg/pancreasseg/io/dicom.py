@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pancreasseg.errors import InputError
-from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.core import Geometry, Volume
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.io.checks import MIN_SLICES
 from pancreasseg.io.dicom_slices import Header, Slice, read_header, read_pixels
 from pancreasseg.io.dicom_stack import stack
 from pancreasseg.io.values import fits_int16
-from pancreasseg.volume import Geometry, Volume
 
 _GAP_FROM = 1.2  # times the slice thickness
 

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRBigEndian
 
-from pancreasseg.errors import InputError
+from pancreasseg.core.errors import InputError
 from pancreasseg.io.quiet import quiet_stderr
 
 _TAGS = [

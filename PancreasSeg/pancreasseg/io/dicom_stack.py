@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pancreasseg.errors import InputError
-from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.io.dicom_slices import Slice
 from pancreasseg.io.grids import make_geometry
-from pancreasseg.volume import Geometry
 
 SAME_POSITION_MM = 0.01
 MISSING_FROM = 1.5  # a step this many times the usual one hides a slice

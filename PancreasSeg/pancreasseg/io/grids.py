@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pancreasseg.errors import InputError
-from pancreasseg.volume import Geometry
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import InputError
 
 _ROUNDING = 1e-6  # cosines this close to orthonormal are kept to the bit
 

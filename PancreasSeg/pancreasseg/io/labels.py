@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pancreasseg.errors import InputError
-from pancreasseg.volume import Box, Geometry
-from pancreasseg.volume.resample import to_grid
+from pancreasseg.core import Box, Geometry
+from pancreasseg.core.errors import InputError
+from pancreasseg.grids.resample import to_grid
 
 _SHOWN = 12
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from pancreasseg.core import Geometry
 from pancreasseg.io.grids import make_geometry
 from pancreasseg.io.nifti import damaged, not_3d, not_grey, truncated
 from pancreasseg.io.quiet import quiet_stderr
-from pancreasseg.volume import Geometry
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _IO = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}

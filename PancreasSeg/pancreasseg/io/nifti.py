@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pancreasseg.errors import InputError
-from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.geometry import lps_ras
 from pancreasseg.io.grids import make_geometry
-from pancreasseg.volume import Geometry
-from pancreasseg.volume.geometry import lps_ras
 
 _FIELDS = [
     # name, format and offset in NIfTI-1, format and offset in NIfTI-2

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pancreasseg.errors import InputError
-from pancreasseg.findings.finding import Finding
+from pancreasseg.core import Geometry, Volume
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.finding import Finding
 from pancreasseg.io.checks import check_ct
 from pancreasseg.io.values import to_hu
-from pancreasseg.volume import Geometry, Volume
 
 _NIFTI = (".nii", ".nii.gz")
 _META = (".nrrd", ".nhdr", ".mha", ".mhd")

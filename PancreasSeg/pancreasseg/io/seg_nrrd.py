@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pancreasseg.volume import Box, Geometry
-from pancreasseg.volume.geometry import lps_ras
+from pancreasseg.core import Box, Geometry
+from pancreasseg.core.geometry import lps_ras
 
 SEGMENT_NAME = "Pancreas"
 COLOUR = (249, 180, 111)  # of the pancreas in Slicer's General Anatomy list

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pancreasseg.errors import InputError
+from pancreasseg.core.errors import InputError
 
 _INT16 = np.iinfo(np.int16)
 

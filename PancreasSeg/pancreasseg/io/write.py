@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pancreasseg.findings.finding import Finding
+from pancreasseg.core import Geometry, Volume
+from pancreasseg.core.finding import Finding
+from pancreasseg.core.results import Attention, Segmentation
 from pancreasseg.io.atomic import all_or_none, atomic_write, prepare_folder
 from pancreasseg.io.nifti import encode_nifti
 from pancreasseg.io.seg_nrrd import encode_seg_nrrd
-from pancreasseg.results import Attention, Segmentation
-from pancreasseg.volume import Geometry, Volume
 
 if TYPE_CHECKING:
-    from pancreasseg.measurement import Measurement
+    from pancreasseg.core.measurement import Measurement
 
 SEGMENTATION = "pancreas.seg.nrrd"
 MASK = "pancreas.nii.gz"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pancreasseg.measurement import Measurement, private
-from pancreasseg.volume import Box
+from pancreasseg.core import Box
+from pancreasseg.core.measurement import Measurement, private
 
 
 def recall(box: Box, true_box: Box) -> float:

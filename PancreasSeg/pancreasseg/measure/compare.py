@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from pancreasseg.errors import InputError
+from pancreasseg.core import Box, Geometry
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.measurement import Measurement, private
 from pancreasseg.measure.surface_distance import surface_distances
-from pancreasseg.measurement import Measurement, private
-from pancreasseg.volume import Box, Geometry
 
 NSD_TOLERANCES_MM = (1, 2)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.measurement import Code, Measurement, private
+from pancreasseg.grids.resample import nearest_axes
 from pancreasseg.measure.centreline import centreline
 from pancreasseg.measure.compare import check_grid, compare
 from pancreasseg.measure.shape import axial_diameters, surface_area
-from pancreasseg.measurement import Code, Measurement, private
-from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.resample import nearest_axes
 
 __all__ = ["VOLUME_RANGE", "Code", "Measurement", "compare", "measure"]
 

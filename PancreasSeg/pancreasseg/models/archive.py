@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
 from pancreasseg.models.card import Card
 from pancreasseg.models.files import plain_write_errors
 from pancreasseg.models.package import CARD_FILE, CARD_LIMIT

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
 
 FORMAT = 1
 ROLES = ("localizer", "segmenter", "whole-volume")

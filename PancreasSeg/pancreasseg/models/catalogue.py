@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
 
 _FILE = Path(__file__).with_name("catalogue.json")
 

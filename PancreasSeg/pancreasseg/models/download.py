@@ -10,9 +10,9 @@ from email.message import Message
 from typing import IO
 from urllib.parse import urlsplit
 
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
+from pancreasseg.core.progress import Progress
 from pancreasseg.models.catalogue import PublicFile
-from pancreasseg.progress import Progress
 
 TIMEOUT_SECONDS = 30.0
 BLOCK = 1 << 16

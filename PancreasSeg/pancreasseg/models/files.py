@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from pancreasseg.errors import OutputError
+from pancreasseg.core.errors import OutputError
 
 #: Leftovers of a killed installation are swept away after this many seconds; a living one is never that slow.
 STALE_SECONDS = 24 * 3600.0

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
 from pancreasseg.models.card import Card
 from pancreasseg.models.files import plain_write_errors, replace_folder, sha256_of, staging
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
+from pancreasseg.core.progress import Progress
 from pancreasseg.models import archive, catalogue, convert
 from pancreasseg.models.download import download
 from pancreasseg.models.files import locked, plain_write_errors, replace_folder, staging
 from pancreasseg.models.package import CARD_FILE, ModelPackage
-from pancreasseg.progress import Progress
 
 HOME_VARIABLE = "PANCREASSEG_HOME"
 _HERE = Path(__file__).resolve().parent.parent

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
 from pancreasseg.networks.attention_unet import AttentionUNet
 from pancreasseg.networks.fcn3d import FCN3d
 from pancreasseg.networks.mask_rcnn import MaskRCNN

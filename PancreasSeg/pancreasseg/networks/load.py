@@ -6,7 +6,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
 from pancreasseg.models.card import NetworkCard
 from pancreasseg.models.package import ModelPackage, broken_weights
 from pancreasseg.networks import build

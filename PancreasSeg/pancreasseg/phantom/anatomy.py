@@ -8,12 +8,12 @@ from itertools import product
 import numpy as np
 import SimpleITK as sitk
 
+from pancreasseg.core.geometry import Geometry
 from pancreasseg.phantom.organs import build_organs
 from pancreasseg.phantom.parts import LABELS, PANCREAS, Layer, Part
 from pancreasseg.phantom.patient import Patient
 from pancreasseg.phantom.shapes import FAR, Frame
 from pancreasseg.phantom.trunk import Trunk, build_trunk
-from pancreasseg.volume.geometry import Geometry
 
 AIR = -1000.0
 

@@ -9,11 +9,11 @@ from itertools import product
 import numpy as np
 import SimpleITK as sitk
 
+from pancreasseg.core import Geometry, Volume
+from pancreasseg.grids.resample import to_image
 from pancreasseg.phantom.anatomy import AIR, Anatomy, Painting, frame_geometry, frame_over
 from pancreasseg.phantom.parts import NAMES, PANCREAS
 from pancreasseg.phantom.shapes import FAR
-from pancreasseg.volume import Geometry, Volume
-from pancreasseg.volume.resample import to_image
 
 _THIN = 2.2  # mm; thicker slices are averaged from thinner ones
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pancreasseg.errors import ModelError
+from pancreasseg.core.errors import ModelError
 from pancreasseg.models.card import Card, NetworkCard
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.models.store import Store

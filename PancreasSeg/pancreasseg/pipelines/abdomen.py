@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pancreasseg.pipelines.body import GRID_MM, TISSUE_HU
-from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.resample import nearest_axes, network_grid, to_grid
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.grids.body import GRID_MM, TISSUE_HU
+from pancreasseg.grids.resample import nearest_axes, network_grid, to_grid
 
 #: HU of lung; bowel gas is mostly below, soft tissue above.
 LUNG_HU = (-970.0, -500.0)

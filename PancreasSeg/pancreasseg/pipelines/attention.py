@@ -6,11 +6,11 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pancreasseg.errors import InputError, ModelError
+from pancreasseg.core import Box, Volume
+from pancreasseg.core.errors import InputError, ModelError
+from pancreasseg.core.progress import Progress
+from pancreasseg.core.results import Attention
 from pancreasseg.models.card import NetworkCard
-from pancreasseg.progress import Progress
-from pancreasseg.results import Attention
-from pancreasseg.volume import Box, Volume
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -86,7 +86,7 @@ def attention_maps(
         RunError: out of memory on every rung of the ladder.
         Cancelled: the person cancelled.
     """
-    from pancreasseg.volume.resample import from_grid
+    from pancreasseg.grids.resample import from_grid
 
     known = map_names(stage.card)
     if not known:
@@ -126,7 +126,7 @@ def _read(network: nn.Module, image: Tensor) -> Tensor:
 
 def _view(stage: Stage, volume: Volume, box: Box) -> Box:
     """The box with as much around it as the network's patch holds; itself where the network has none."""
-    from pancreasseg.volume.resample import nearest_axes
+    from pancreasseg.grids.resample import nearest_axes
 
     preprocessing = stage.card.preprocessing
     if preprocessing.patch is None:

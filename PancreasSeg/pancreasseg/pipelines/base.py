@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pancreasseg import __version__
-from pancreasseg.findings.finding import Finding
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.finding import Finding
+from pancreasseg.core.progress import Progress
+from pancreasseg.core.results import Localization, Provenance, Segmentation
+from pancreasseg.grids.resample import AIR_HU, from_grid, nearest_axes, network_grid, paste, to_grid
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.inference.predictor import Predictor, Read, class_probabilities
 from pancreasseg.models.card import NetworkCard
@@ -16,10 +20,6 @@ from pancreasseg.models.package import ModelPackage
 from pancreasseg.networks.load import load_networks
 from pancreasseg.pipelines.fusion import Fused
 from pancreasseg.pipelines.postprocess import Organ
-from pancreasseg.progress import Progress
-from pancreasseg.results import Localization, Provenance, Segmentation
-from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.resample import AIR_HU, from_grid, nearest_axes, network_grid, paste, to_grid
 
 Costs = tuple[tuple[str, float], ...]
 

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.progress import Progress
+from pancreasseg.core.results import Localization, Segmentation
+from pancreasseg.grids.body import TISSUE_HU, body_box, map_box
+from pancreasseg.grids.resample import AIR_HU, from_grid, paste, to_grid
 from pancreasseg.networks.fcn3d import FCN3d
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage, brought_along
-from pancreasseg.pipelines.body import TISSUE_HU, body_box, map_box
 from pancreasseg.pipelines.fusion import fuse
 from pancreasseg.pipelines.postprocess import clean, surroundings
 from pancreasseg.pipelines.two_stage import nothing_found
 from pancreasseg.pipelines.whole_volume import winners
-from pancreasseg.progress import Progress
-from pancreasseg.results import Localization, Segmentation
-from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.resample import AIR_HU, from_grid, paste, to_grid
 
 
 @dataclass(frozen=True)

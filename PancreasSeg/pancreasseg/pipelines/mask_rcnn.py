@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from scipy.sparse.csgraph import connected_components
 
+from pancreasseg.core import Box, Volume
+from pancreasseg.core.progress import Progress
+from pancreasseg.core.results import Localization
+from pancreasseg.grids.body import body_box, map_box
+from pancreasseg.grids.resample import AIR_HU
 from pancreasseg.inference.slices import SliceDetector
 from pancreasseg.networks.mask_rcnn import Detections, paste
 from pancreasseg.networks.mask_rcnn.boxes import iou
 from pancreasseg.pipelines.base import Costs, Stage
-from pancreasseg.pipelines.body import body_box, map_box
 from pancreasseg.pipelines.postprocess import JOIN_MM, Organ, clean, smooth
 from pancreasseg.pipelines.two_stage import TwoStageOptions, TwoStagePipeline, nothing_found, unsure
-from pancreasseg.progress import Progress
-from pancreasseg.results import Localization
-from pancreasseg.volume import Box, Volume
-from pancreasseg.volume.resample import AIR_HU
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from pancreasseg.pipelines.body import map_box
-from pancreasseg.volume import Box, Geometry
+from pancreasseg.core import Box, Geometry
+from pancreasseg.grids.body import map_box
 
 #: Pieces of a result with at most this gap (mm) are one pancreas: networks often lose the thin neck.
 JOIN_MM = 20.0

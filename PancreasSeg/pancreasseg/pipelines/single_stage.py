@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pancreasseg.core import Box, Volume
+from pancreasseg.core.progress import Progress
+from pancreasseg.core.results import Localization, Segmentation
+from pancreasseg.grids.body import body_box
+from pancreasseg.grids.resample import from_grid
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage, brought_along
-from pancreasseg.pipelines.body import body_box
 from pancreasseg.pipelines.fusion import fuse
 from pancreasseg.pipelines.postprocess import JOIN_MM, clean, surroundings
-from pancreasseg.progress import Progress
-from pancreasseg.results import Localization, Segmentation
-from pancreasseg.volume import Box, Volume
-from pancreasseg.volume.resample import from_grid
 
 
 @dataclass(frozen=True)

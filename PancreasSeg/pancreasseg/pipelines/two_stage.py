@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.progress import Progress
+from pancreasseg.core.results import Localization, Segmentation
+from pancreasseg.grids.body import body_box, map_box
+from pancreasseg.grids.resample import from_grid, nearest_axes, paste
 from pancreasseg.measure import dice
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage
-from pancreasseg.pipelines.body import body_box, map_box
 from pancreasseg.pipelines.fusion import METHODS, fuse
 from pancreasseg.pipelines.postprocess import JOIN_MM, Organ, clean, touched_faces
-from pancreasseg.progress import Progress
-from pancreasseg.results import Localization, Segmentation
-from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.resample import from_grid, nearest_axes, paste
 
 #: A DSC of two passes below this is a warning; on phantoms the passes of a good network agree above 0.95.
 PASSES_AGREE_DSC = 0.9

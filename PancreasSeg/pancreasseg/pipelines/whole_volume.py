@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pancreasseg.findings.finding import Finding, Severity
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.progress import Progress
+from pancreasseg.core.results import Localization, Segmentation
+from pancreasseg.grids.body import map_box
+from pancreasseg.grids.resample import from_grid, nearest_axes, paste
 from pancreasseg.pipelines.abdomen import Abdomen, find_abdomen
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage
-from pancreasseg.pipelines.body import map_box
 from pancreasseg.pipelines.postprocess import JOIN_MM, clean
-from pancreasseg.progress import Progress
-from pancreasseg.results import Localization, Segmentation
-from pancreasseg.volume import Box, Geometry, Volume
-from pancreasseg.volume.resample import from_grid, nearest_axes, paste
 
 #: Margin around the found pancreas in the reported box.
 MARGIN_MM = 10.0

@@ -10,10 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from pancreasseg.core import Volume
+from pancreasseg.core.results import Attention, Segmentation
 from pancreasseg.report import style
 from pancreasseg.report.planes import WINDOW_HU, Upright, annotate, outline
-from pancreasseg.results import Attention, Segmentation
-from pancreasseg.volume import Volume
 
 COLOURS = "inferno"
 _OPACITY = 0.6

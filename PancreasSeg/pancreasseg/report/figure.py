@@ -12,13 +12,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.measurement import Measurement
+from pancreasseg.core import Volume
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.measurement import Measurement
+from pancreasseg.core.results import Segmentation
 from pancreasseg.report import style
 from pancreasseg.report.planes import PLANES, Scene, Upright, annotate, centre, draw_plane, zoom
 from pancreasseg.report.surface import draw_surface
-from pancreasseg.results import Segmentation
-from pancreasseg.volume import Volume
 
 _SIZE_INCHES = (15.0, 9.6)
 _DPI = 110

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from pancreasseg.core import Box, Geometry
+from pancreasseg.grids.resample import nearest_axes
 from pancreasseg.report import style
-from pancreasseg.volume import Box, Geometry
-from pancreasseg.volume.resample import nearest_axes
 
 WINDOW_HU = (-160, 240)  # centre 40, width 400
 

@@ -10,7 +10,7 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
-from pancreasseg.findings.finding import Severity
+from pancreasseg.core.finding import Severity
 
 PAGE = "#101418"
 PANEL = "#000000"

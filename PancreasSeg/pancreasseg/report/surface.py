@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.tri import Triangulation
 
+from pancreasseg.core import Geometry
 from pancreasseg.export.surface import make_surface
 from pancreasseg.report import style
-from pancreasseg.volume import Geometry
 
 _SMOOTHING_MM = 1.5
 _LIGHT = np.array([-0.35, -0.80, 0.50])  # LPS: in front of the patient, from above and the patient's right

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pancreasseg.errors import PancreasSegError
-from pancreasseg.progress import Update
-from pancreasseg.volume import Geometry
+from pancreasseg.core import Geometry
+from pancreasseg.core.errors import PancreasSegError
+from pancreasseg.core.progress import Update
 from pancreasseg.worker.codec import (
     AttentionReader,
     SegmentationReader,

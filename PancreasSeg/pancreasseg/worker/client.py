@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pancreasseg.errors import Cancelled, PancreasSegError
-from pancreasseg.volume import Box, Geometry
+from pancreasseg.core import Box, Geometry
+from pancreasseg.core.errors import Cancelled, PancreasSegError
 from pancreasseg.worker.answers import Event, Pending, failure, value_of
 from pancreasseg.worker.codec import READERS, files_in
 from pancreasseg.worker.folder import ExchangeFolder, Upload

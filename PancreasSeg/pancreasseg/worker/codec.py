@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pancreasseg.errors import (
+from pancreasseg.core import Box, Geometry
+from pancreasseg.core.errors import (
     Cancelled,
     InputError,
     ModelError,
@@ -24,10 +25,9 @@ from pancreasseg.errors import (
     UnexpectedError,
     as_json,
 )
-from pancreasseg.findings.finding import Finding, Severity
-from pancreasseg.measurement import Code, Measurement
-from pancreasseg.results import Attention, Localization, Provenance, Segmentation
-from pancreasseg.volume import Box, Geometry
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.measurement import Code, Measurement
+from pancreasseg.core.results import Attention, Localization, Provenance, Segmentation
 from pancreasseg.worker.folder import ExchangeFolder
 
 Fields = dict[str, Any]

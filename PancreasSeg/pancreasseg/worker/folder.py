@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from pancreasseg.errors import OutputError, RunError, explain
+from pancreasseg.core.errors import OutputError, RunError, explain
 
 PREFIX = "pancreasseg-exchange-"
 _LOCK = "in-use"

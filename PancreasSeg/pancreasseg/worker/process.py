@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from pancreasseg.errors import PancreasSegError, RunError
+from pancreasseg.core.errors import PancreasSegError, RunError
 from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.protocol import Message, Request
 

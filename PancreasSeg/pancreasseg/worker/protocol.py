@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from pancreasseg.errors import RunError
+from pancreasseg.core.errors import RunError
 
 #: Raised when a request or event changes its meaning; worker and client must agree on it.
 PROTOCOL = 2

@@ -34,11 +34,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pancreasseg import __version__
-from pancreasseg.errors import Cancelled, PancreasSegError, RunError, UnexpectedError, explain
-from pancreasseg.findings.finding import Finding
-from pancreasseg.progress import Progress, Update
-from pancreasseg.results import Localization
-from pancreasseg.volume import Box, Geometry, Volume
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.errors import Cancelled, PancreasSegError, RunError, UnexpectedError, explain
+from pancreasseg.core.finding import Finding
+from pancreasseg.core.progress import Progress, Update
+from pancreasseg.core.results import Localization
 from pancreasseg.worker.codec import (
     Measured,
     attention_fields,

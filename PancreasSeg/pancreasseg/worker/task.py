@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pancreasseg.errors import PancreasSegError, explain
-from pancreasseg.progress import Progress, Update
+from pancreasseg.core.errors import PancreasSegError, explain
+from pancreasseg.core.progress import Progress, Update
 from pancreasseg.worker.codec import error_fields, error_from
 from pancreasseg.worker.process import WorkerProcess
 from pancreasseg.worker.protocol import FINAL, Message

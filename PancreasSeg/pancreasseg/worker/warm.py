@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pancreasseg.errors import InputError, RunError
+from pancreasseg.core import Geometry, Volume
+from pancreasseg.core.errors import InputError, RunError
+from pancreasseg.core.results import Localization
 from pancreasseg.io.checks import check_ct
 from pancreasseg.io.values import to_hu
-from pancreasseg.results import Localization
-from pancreasseg.volume import Geometry, Volume
 
 if TYPE_CHECKING:
     from pancreasseg.pipelines.base import Pipeline

@@ -1,0 +1,1 @@
+"""The scene: nodes, their geometry, and what is written into them."""

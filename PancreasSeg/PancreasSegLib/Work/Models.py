@@ -1,0 +1,156 @@
+"""Model packages as the panel lists them. Loads no torch, and works without the packages that reading them needs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from pancreasseg.core.errors import ModelError, PancreasSegError
+
+STATES = ("installed", "bundled", "available", "damaged")
+TWO_STAGE = ("two-stage", "fast")
+
+# Pipelines that leave a margin around what their localizer found: mm, where the model's card says no other.
+MARGINS = {"two-stage": 10.0, "fast": 10.0, "mask-rcnn": 16.0}
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model in the table.
+
+    Attributes:
+        name: what the store and the catalogue call it.
+        state: one of `STATES`.
+        title: for people.
+        version: empty for models that are not installed.
+        pipeline: what it is made for.
+        megabytes: size of the download, for models that are available.
+        host: where it would be downloaded from.
+        card: its card as a dict; empty for a damaged one.
+        trouble: what is wrong with a damaged one.
+    """
+
+    name: str
+    state: str
+    title: str
+    version: str = ""
+    pipeline: str = ""
+    megabytes: float = 0.0
+    host: str = ""
+    card: dict | None = None
+    trouble: str = ""
+
+
+class Models:
+    """What is installed, what can be, and what the next run would use.
+
+    The folder of the store is that of the environment variable PANCREASSEG_HOME, which the worker reads as well.
+    """
+
+    @property
+    def home(self) -> str:
+        """Folder of the store."""
+        if not self.readable:
+            return os.environ.get("PANCREASSEG_HOME", "")
+        return str(self._store().home)
+
+    @home.setter
+    def home(self, folder: str) -> None:
+        os.environ["PANCREASSEG_HOME"] = folder
+
+    @property
+    def readable(self) -> bool:
+        """True when the packages that reading models needs are installed."""
+        from PancreasSegLib import Dependencies  # whose texts need the application; `marginOf` works without it
+
+        return "safetensors" not in Dependencies.missing()
+
+    def rows(self) -> list[ModelRow]:
+        """All models: installed ones best first, then damaged ones, then those of the catalogue."""
+        from pancreasseg.models import catalogue
+
+        rows = []
+        if self.readable:
+            store = self._store()
+            for package in store.packages():
+                card = package.card
+                state = "bundled" if package.bundled else "installed"
+                facts = store.info(card.name)
+                rows.append(ModelRow(card.name, state, card.title, card.version, card.pipeline, card=facts))
+            rows += [ModelRow(name, "damaged", name, trouble=error.message) for name, error in store.damaged().items()]
+        present = {row.name for row in rows}
+        for entry in catalogue.entries().values():
+            if entry.name not in present:
+                host = ", ".join(sorted({file.host for file in entry.files.values()}))
+                size = entry.download_bytes / 1e6
+                pipeline = entry.card.get("pipeline", "")
+                rows.append(ModelRow(entry.name, "available", entry.title, "", pipeline, size, host, dict(entry.card)))
+        return rows
+
+    def chosen(self, model: str, pipeline: str):
+        """The first package that a run with these choices would use; empty texts leave the choice to the engine.
+
+        Raises:
+            ModelError: nothing installed fits.
+        """
+        from pancreasseg.pipelines import choose
+
+        return choose(pipeline or None, model or None, self._store())[0]
+
+    def refusal(self, model: str, pipeline: str) -> str:
+        """Why no run could start with these choices, in a sentence; empty when one could."""
+        if not self.readable:
+            return ""  # the missing packages are spoken of elsewhere
+        try:
+            self.chosen(model, pipeline)
+        except ModelError as error:
+            return str(error)
+        return ""
+
+    def pipelineOf(self, model: str, pipeline: str) -> str:
+        """The pipeline that a run with these choices would use; empty when none could start."""
+        if pipeline or not self.readable:
+            return pipeline
+        try:
+            return self.chosen(model, "").card.pipeline
+        except ModelError:
+            return ""
+
+    def marginOf(self, model: str, pipeline: str) -> float | None:
+        """`marginOf`, also while the packages are missing that reading models needs."""
+        return marginOf(model, pipeline) if self.readable else MARGINS.get(pipeline)
+
+    def verify(self, name: str) -> str:
+        """What is wrong with an installed model; empty when its files are whole and unchanged."""
+        try:
+            self._store().verify(name)
+        except PancreasSegError as error:
+            return str(error)
+        return ""
+
+    def remove(self, name: str) -> None:
+        """Delete an installed model.
+
+        Raises:
+            PancreasSegError: it cannot be deleted.
+        """
+        self._store().remove(name)
+
+    def _store(self):
+        from pancreasseg.models.store import Store
+
+        return Store()
+
+
+def marginOf(model: str, pipeline: str) -> float | None:
+    """The margin in mm that a run with these choices leaves around what was found; None where it has no such thing."""
+    from pancreasseg.models.store import Store
+    from pancreasseg.pipelines import choose
+
+    try:
+        card = choose(pipeline or None, model or None, Store())[0].card
+    except ModelError:
+        return MARGINS.get(pipeline)  # the run will say why there can be none
+    name = pipeline or card.pipeline
+    own = card.options if card.pipeline == name else {}
+    return float(own.get("margin_mm", MARGINS[name])) if name in MARGINS else None

@@ -1,5 +1,0 @@
-"""Measuring trained packages on cohorts: the tables of the papers, plots, and tests between methods."""
-
-from pancreasseg.evaluation.scores import Score, read_scores, score_case, write_scores
-
-__all__ = ["Score", "read_scores", "score_case", "write_scores"]

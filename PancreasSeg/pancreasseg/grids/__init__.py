@@ -1,0 +1,1 @@
+"""From one grid to another: resampling, the network's input, the body."""

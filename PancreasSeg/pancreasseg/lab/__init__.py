@@ -1,0 +1,1 @@
+"""Training: cohorts, recipes, evaluation. Only the command line knows this room."""
