@@ -16,7 +16,7 @@ from pancreasseg.core.errors import RunError
 
 TORCH = "torch"
 TORCH_VERSION = ">=2.4"
-_REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
+_REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 
 
 @functools.cache
