@@ -27,7 +27,7 @@ from Testing.desktop.person import Person  # noqa: E402
 from Testing.desktop.window import Window  # noqa: E402
 from Testing.slicer_boot import boot  # noqa: E402
 
-from PancreasSegLib import RoiNodes, Segments  # noqa: E402
+from PancreasSegLib.Scene import RoiNodes, Segments  # noqa: E402
 
 RUN_SECONDS = 240.0
 

@@ -61,7 +61,7 @@ class Models:
     @property
     def readable(self) -> bool:
         """True when the packages that reading models needs are installed."""
-        from PancreasSegLib import Dependencies  # whose texts need the application; `marginOf` works without it
+        from PancreasSegLib.Work import Dependencies  # whose texts need the application; `marginOf` works without it
 
         return "safetensors" not in Dependencies.missing()
 
