@@ -330,11 +330,8 @@ def test_a_worker_that_cannot_start_is_one_sentence_with_what_to_do(
 def test_a_worker_without_torch_says_so_and_what_to_do(ct: np.ndarray, tmp_path: Path) -> None:
     # A torch that cannot be imported, ahead of the real one.
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
-    command = [
-        sys.executable,
-        "-c",
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import pancreasseg.worker.__main__",
-    ]
+    run = "import runpy; runpy.run_module('pancreasseg.worker', {}, '__main__')"
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {run}"]
     with WorkerClient(command) as client, pytest.raises(RunError) as caught:
         client.wait(client.hello())
     assert caught.value.code == "package-missing"

@@ -2,4 +2,5 @@
 
 from pancreasseg.worker.server import serve
 
-serve()
+if __name__ == "__main__":
+    serve()

@@ -110,11 +110,15 @@ class WorkerProcess:
             pass  # that was all for now
         return messages
 
-    def end(self, patience: float = END_SECONDS) -> None:
-        """Ask the process to end by closing its input; kill it when it has not after ``patience`` seconds."""
+    def hang_up(self) -> None:
+        """Close the process's input, which asks it to end; does not wait for it."""
         assert self._process.stdin is not None  # noqa: S101  (it is a pipe)
         with contextlib.suppress(OSError):  # unsent bytes to a dead process
             self._process.stdin.close()
+
+    def end(self, patience: float = END_SECONDS) -> None:
+        """Ask the process to end by closing its input; kill it when it has not after ``patience`` seconds."""
+        self.hang_up()
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:

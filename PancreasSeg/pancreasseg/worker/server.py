@@ -49,6 +49,7 @@ from pancreasseg.worker.codec import (
 )
 from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.protocol import PROTOCOL, Message, Request
+from pancreasseg.worker.standard_streams import import_compiled, take_over
 from pancreasseg.worker.warm import Settings, Warm, no_volume
 
 #: When the client is gone and a patch does not end within this time, the process ends in the middle of it.
@@ -323,16 +324,22 @@ class Server:
         self._send(Message(request, "notice", finding.as_dict()))
 
 
-def serve(warm: Warm | None = None, describe: Callable[[], dict[str, Any]] = describe) -> None:
-    """Serve this process's standard input and output until the client is gone."""
+def serve(
+    warm: Warm | None = None,
+    describe: Callable[[], dict[str, Any]] = describe,
+    prepare: Callable[[], None] = import_compiled,
+) -> None:
+    """Serve this process's standard input and output until the client is gone.
+
+    Args:
+        warm: see `Server`.
+        describe: see `Server`.
+        prepare: what must be done before a thread waits for requests.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the client's to handle
     signal.signal(signal.SIGTERM, _end)
-    # Libraries that print must not be able to break a protocol line: file descriptor 1 becomes standard error.
-    events = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    # Not sys.stdin itself: Python would wait for the reading thread to let go of it when it shuts down.
-    requests = os.fdopen(os.dup(0), "rb")
+    requests, events = take_over()
+    prepare()
     Server(requests, events, warm or Warm(), describe).run()
 
 

@@ -4,25 +4,35 @@
     phantom SEED FILE   make a phantom CT: an .npy of HU, shape (K, J, I); the result has its geometry
 
 It speaks the worker's protocol on standard output: progress, then one result or error with id 1. `Task` is the side of
-the one who asks; ending it in the middle leaves nothing half done, because stores and files change in one step.
+the one who asks. The task stops by itself when its standard input ends: in Slicer Python is started by a launcher, and
+killing that would leave the task alone with its work. Stopping it in the middle leaves nothing half done, because
+stores and files change in one step.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pancreasseg.core.errors import PancreasSegError, explain
+from pancreasseg.core.errors import Cancelled, PancreasSegError, explain
 from pancreasseg.core.progress import Progress, Update
 from pancreasseg.worker.codec import error_fields, error_from
-from pancreasseg.worker.process import WorkerProcess
+from pancreasseg.worker.process import END_SECONDS, WorkerProcess
 from pancreasseg.worker.protocol import FINAL, Message
+from pancreasseg.worker.standard_streams import when_input_ends
 
 # Coarse enough to be made in seconds, fine enough to look like a CT.
 PHANTOM_SPACING = (1.5, 1.5, 3.0)
+
+#: A task that was told to stop ends in the middle of whatever it does after this time.
+GRACE_SECONDS = 1.0
 
 
 class Task:
@@ -38,11 +48,13 @@ class Task:
 
     def __init__(self, arguments: Sequence[str], python: str = sys.executable) -> None:
         self._process = WorkerProcess([python, "-m", __name__, *arguments], {})
+        self._cancelled = False
 
     def poll(self) -> list[Update | dict[str, Any]]:
         """What has happened since the last call: updates, and at the end the result as a dict.
 
         Raises:
+            Cancelled: it was stopped, and has done nothing.
             PancreasSegError: why the task has failed.
         """
         news: list[Update | dict[str, Any]] = []
@@ -56,12 +68,18 @@ class Task:
                 return [*news, message.fields]
         if self._process.ended:
             self.end()
-            raise self._process.obituary()
+            raise Cancelled if self._cancelled else self._process.obituary()
         return news
 
+    def cancel(self) -> None:
+        """Ask the task to stop; `poll` tells whether it did, or had done its work before."""
+        self._cancelled = True
+        self._process.hang_up()
+
     def end(self) -> None:
-        """Stop the task at once."""
-        self._process.end(0.0)
+        """Stop the task and forget it, without waiting for it."""
+        self._process.hang_up()
+        threading.Thread(target=self._process.end, args=(END_SECONDS,), daemon=True).start()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -70,10 +88,19 @@ def main(arguments: Sequence[str]) -> int:
     pipe, sys.stdout = sys.stdout.buffer, sys.stderr
 
     def say(name: str, fields: dict[str, Any]) -> None:
-        pipe.write(Message(1, name, fields).line())
-        pipe.flush()
+        with contextlib.suppress(OSError):  # nobody listens any more
+            pipe.write(Message(1, name, fields).line())
+            pipe.flush()
 
-    progress = Progress(report=lambda update: say("progress", asdict(update)))
+    stopped = threading.Event()
+
+    def stop() -> None:
+        stopped.set()
+        time.sleep(GRACE_SECONDS)
+        os._exit(1)  # deep in a read from the network, perhaps
+
+    when_input_ends(stop)
+    progress = Progress(report=lambda update: say("progress", asdict(update)), cancelled=stopped.is_set)
     try:
         say("result", _TASKS[arguments[0]](arguments[1:], progress))
     except PancreasSegError as error:
