@@ -128,10 +128,10 @@ def test_fractions_of_hu_stay_as_float32(tmp_path) -> None:
 
 def test_values_beyond_int16_stay_exact(tmp_path) -> None:
     values = a_ct().astype(np.int32)
-    values[3, 3, 3] = 70000
+    values[3, 3, 3] = 35000
     volume = read_volume(write_nifti(tmp_path / "ct.nii.gz", values))
     assert volume.array.dtype == np.float32
-    assert volume.array[3, 3, 3] == 70000
+    assert volume.array[3, 3, 3] == 35000
 
 
 def test_a_gzip_file_in_several_members_is_read_whole(tmp_path) -> None:
@@ -235,7 +235,7 @@ def test_a_header_whose_voxels_are_cut_short_or_gone_is_refused(tmp_path, header
     data.unlink()
     if keep:
         data.write_bytes(content[: int(len(content) * keep)])
-    assert refused(path).code in ("file-truncated", "file-damaged")
+    assert refused(path).code == ("file-truncated" if keep else "data-file-missing")
 
 
 def test_a_damaged_gzip_stream_is_refused(tmp_path) -> None:
@@ -247,13 +247,13 @@ def test_a_damaged_gzip_stream_is_refused(tmp_path) -> None:
 
 
 def test_a_header_that_promises_terabytes_is_refused_at_once(tmp_path) -> None:
-    path = write_nifti(tmp_path / "ct.nii", a_ct())
+    path = write_nifti(tmp_path / "ct.nii", a_ct(), np.diag([0.01, 0.01, 0.01, 1]))
     content = bytearray(path.read_bytes())
     content[42:48] = np.array([30000, 30000, 30000], dtype="<i2").tobytes()
     (tmp_path / "ct.nii.gz").write_bytes(gzip.compress(bytes(content)))
-    assert refused(tmp_path / "ct.nii.gz").code == "file-truncated"
+    assert refused(tmp_path / "ct.nii.gz").code == "file-too-large"
     path.write_bytes(content)
-    assert refused(path).code == "file-truncated"
+    assert refused(path).code == "file-too-large"
 
 
 @pytest.mark.parametrize("name", ["ct.nii.gz", "ct.nii", "ct.nrrd", "ct.mha"])

@@ -9,7 +9,10 @@ import numpy as np
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError
 
+MAX_VOXEL_MM = 50.0
+MAX_EXTENT_MM = 3000.0
 _ROUNDING = 1e-6  # cosines this close to orthonormal are kept to the bit
+_FARTHEST_MM = 1e6
 
 
 def make_geometry(
@@ -35,13 +38,8 @@ def make_geometry(
     steps = np.asarray(spacing, dtype=float)
     start = np.asarray(origin, dtype=float)
     axes = np.asarray(direction, dtype=float).reshape(3, 3)
-    finite = all(np.isfinite(v).all() for v in (steps, start, axes))
-    if not finite or steps.min() <= 0 or abs(np.linalg.det(axes)) < 1e-3:
-        raise InputError(
-            "bad-geometry",
-            "The file states a voxel spacing or orientation that makes no sense.",
-            "Export the CT again from its DICOM files.",
-        )
+    _refuse_senseless(steps, start, axes)
+    refuse_implausible(size, steps)
     left, _, right = np.linalg.svd(axes)
     nearest = left @ right
     if np.abs(nearest - axes).max() > _ROUNDING:
@@ -60,3 +58,37 @@ def make_geometry(
     sx, sy, sz = (float(s) for s in steps)
     ox, oy, oz = (float(o) for o in start)
     return Geometry((i, j, k), (sx, sy, sz), (ox, oy, oz), tuple(float(d) for d in axes.ravel()))
+
+
+def refuse_implausible(size: Sequence[int], spacing: Sequence[float] | np.ndarray) -> None:
+    """Raise `InputError` for a grid larger than any scan of a person: resampling it would take all memory."""
+    largest = float(max(spacing))
+    if not largest <= MAX_VOXEL_MM:
+        raise InputError(
+            "voxels-too-large",
+            f"The voxels are {largest:.4g} mm large, but those of a CT are at most a few mm.",
+            "Check that the voxel spacing is in mm, or export the CT again from its DICOM files.",
+        )
+    extent = max(n * float(s) for n, s in zip(size, spacing, strict=True))
+    if not extent <= MAX_EXTENT_MM:
+        raise InputError(
+            "field-of-view-too-large",
+            f"The volume is {extent / 1000:.4g} m long, longer than any scan of a person.",
+            "Check that the voxel spacing is in mm, or export the CT again from its DICOM files.",
+        )
+
+
+def _refuse_senseless(steps: np.ndarray, start: np.ndarray, axes: np.ndarray) -> None:
+    finite = all(np.isfinite(v).all() for v in (steps, start, axes))
+    if (
+        not finite
+        or steps.min() <= 0
+        or np.abs(start).max() > _FARTHEST_MM
+        or np.abs(axes).max() > 2
+        or abs(np.linalg.det(axes)) < 1e-3
+    ):
+        raise InputError(
+            "bad-geometry",
+            "The file states a voxel spacing or orientation that makes no sense.",
+            "Export the CT again from its DICOM files.",
+        )

@@ -8,10 +8,8 @@ Format: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h and nifti2.h.
 from __future__ import annotations
 
 import gzip
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -20,6 +18,9 @@ from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.geometry import lps_ras
 from pancreasseg.io.grids import make_geometry
+from pancreasseg.io.refusals import damaged, nifti_pair, not_3d, not_grey, truncated
+from pancreasseg.io.stored import StoredImage, no_orientation
+from pancreasseg.io.voxels import inflated, open_regular, read_voxels
 
 _FIELDS = [
     # name, format and offset in NIfTI-1, format and offset in NIfTI-2
@@ -47,51 +48,28 @@ _NIFTI2 = np.dtype(
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _COLOUR = {128, 2304}
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; everything else is mm
-_GZIP_LIMIT = 1100  # no deflate stream expands further than 1032:1
+_MAX_OFFSET = 2**28  # extensions before the voxels
 
 
-@dataclass(frozen=True)
-class NiftiImage:
-    """Stored values (K, J, I) with the rescale that makes them HU, and their grid."""
-
-    array: np.ndarray
-    slope: float
-    intercept: float
-    geometry: Geometry
-    findings: tuple[Finding, ...]
-
-
-def read_nifti(path: Path) -> NiftiImage:
+def read_nifti(path: Path) -> StoredImage:
     """Read a .nii or .nii.gz file.
 
     Raises:
         InputError: empty, truncated or damaged file, not 3D, colour, or a grid that cannot be used.
     """
-    content = path.read_bytes()
-    packed = content[:2] == b"\x1f\x8b"
-    head = _unpack_head(content) if packed else content[:540]
-    header, order = _parse(head)
-    size = _size_of(header)
-    dtype = _dtype_of(header, order)
-    offset = int(header["vox_offset"])
-    if not 352 <= offset < 2**31:
-        raise damaged("its header states an impossible place for the voxels")
-    count = int(np.prod(size, dtype=object))
-    needed = offset + count * dtype.itemsize
-    if needed > len(content) * (_GZIP_LIMIT if packed else 1):
-        raise truncated()
-    if packed:
-        content = _unpack(content, needed)
-    if len(content) < needed:
-        raise truncated()
-    array = np.frombuffer(content, dtype=dtype, count=count, offset=offset).reshape(size[::-1])
-    if not dtype.isnative:
-        array = array.astype(dtype.newbyteorder("="))
-    slope, intercept = float(header["slope"]), float(header["inter"])
-    if slope == 0 or not np.isfinite([slope, intercept]).all():  # the format's way to say: not rescaled
-        slope, intercept = 1.0, 0.0
-    geometry, findings = _grid_of(header, size)
-    return NiftiImage(array, slope, intercept, geometry, findings)
+    with open_regular(path) as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        head = _unpack_head(file) if packed else file.read(540)
+        file.seek(0)
+        header, order = _parse(head)
+        size = _size_of(header)
+        dtype = _dtype_of(header, order)
+        geometry, findings = _grid_of(header, size)
+        slope, intercept = _rescale_of(header)
+        count = int(np.prod(size, dtype=object))
+        values = read_voxels(file, dtype, count, "deflate" if packed else "raw", _offset_of(header))
+    return StoredImage(values.reshape(size[::-1]), geometry, slope, intercept, findings)
 
 
 def encode_nifti(
@@ -133,37 +111,32 @@ def encode_nifti(
     return gzip.compress(content, compresslevel=1, mtime=0) if packed else content
 
 
-def truncated() -> InputError:
-    """The error for a file that ends before its voxels do."""
-    return InputError(
-        "file-truncated", "The file is cut short: it ends before its last voxel.", "Copy or download it again."
-    )
+def _unpack_head(file: BinaryIO) -> bytes:
+    head = b""
+    for piece in inflated(file):
+        head += piece[:540]
+        if len(head) >= 540:
+            break
+    return head[:540]
 
 
-def damaged(detail: str) -> InputError:
-    """The error for a file whose content is not what its name says."""
-    return InputError("file-damaged", f"The file cannot be read: {detail}.", "Copy or export it again.")
+def _offset_of(header: np.void) -> int:
+    """Bytes before the first voxel; files that state none have it behind the header and its four flag bytes."""
+    offset, least = float(header["vox_offset"]), header.dtype.itemsize
+    if offset == 0:
+        return least + 4
+    if not least <= offset < _MAX_OFFSET or not offset.is_integer():
+        raise damaged("its header states an impossible place for the voxels")
+    return int(offset)
 
 
-def _unpack_head(content: bytes) -> bytes:
-    try:
-        return zlib.decompressobj(31).decompress(content[:65536], 540)
-    except zlib.error as error:
-        raise damaged("its compression is broken") from error
-
-
-def _unpack(content: bytes, needed: int) -> bytes:
-    """The whole of a gzip file. zlib with the final size known is twice as fast as the gzip module."""
-    try:
-        first = zlib.decompress(content, 31, bufsize=needed)
-        # Files may hold several gzip members (bgzip); only the gzip module joins them.
-        return first if len(first) >= needed else gzip.decompress(content)
-    except EOFError as error:
-        raise truncated() from error
-    except (zlib.error, OSError) as error:
-        if "incomplete or truncated" in str(error):
-            raise truncated() from error
-        raise damaged("its compression is broken") from error
+def _rescale_of(header: np.void) -> tuple[float, float]:
+    slope, intercept = float(header["slope"]), float(header["inter"])
+    if slope == 0 or not np.isfinite(slope):  # the format's way to say: not rescaled
+        return 1.0, 0.0
+    if not np.isfinite(intercept):
+        raise damaged("its rescale intercept is no number, so its values may be off by any amount")
+    return slope, intercept
 
 
 def _parse(head: bytes) -> tuple[np.void, str]:
@@ -174,9 +147,7 @@ def _parse(head: bytes) -> tuple[np.void, str]:
         length = int(np.frombuffer(head[:4], dtype=order + "i4")[0])
         if length == 348:
             if head[344:348] == b"ni1\0":
-                raise InputError(
-                    "nifti-pair", "The NIfTI header and its voxels are two files.", "Convert them to one .nii.gz file."
-                )
+                raise nifti_pair()
             if head[344:347] != b"n+1":
                 raise damaged("it is an Analyze file or not NIfTI at all")
             return np.frombuffer(head[:348], dtype=_NIFTI1.newbyteorder(order))[0], order
@@ -199,22 +170,6 @@ def _size_of(header: np.void) -> tuple[int, int, int]:
     if len(dims) != 3:
         raise not_3d(len(dims))
     return (dims[0], dims[1], dims[2])
-
-
-def not_3d(dimensions: int) -> InputError:
-    """The error for images that are no single 3D volume."""
-    return InputError(
-        "not-3d",
-        f"The file holds a {dimensions}D image, not one 3D volume.",
-        "Give one phase as a 3D CT." if dimensions > 3 else "Give the whole series as one 3D CT.",
-    )
-
-
-def not_grey() -> InputError:
-    """The error for colour, vector and complex images."""
-    return InputError(
-        "not-grey", "The file holds colours or several values a voxel, not a CT in HU.", "Give the original CT."
-    )
 
 
 def _dtype_of(header: np.void, order: str) -> np.dtype:
@@ -245,13 +200,8 @@ def _grid_of(header: np.void, size: tuple[int, int, int]) -> tuple[Geometry, tup
         return _from_quaternion(header, pixdim, size, scale), (remark,)
     if int(header["qform"]) > 0:
         return _from_quaternion(header, pixdim, size, scale), ()
-    remark = Finding(
-        "no-orientation",
-        Severity.WARNING,
-        "The file does not say how the patient lies; left and right, front and back are assumed. Check them.",
-    )
     # As ITK and Slicer place such files: index axes along L, P, S from the world's origin.
-    return make_geometry(size, pixdim * scale, (0.0, 0.0, 0.0), np.eye(3)), (remark,)
+    return make_geometry(size, pixdim * scale, (0.0, 0.0, 0.0), np.eye(3)), (no_orientation(),)
 
 
 def _from_quaternion(header: np.void, pixdim: np.ndarray, size: tuple[int, int, int], scale: float) -> Geometry:

@@ -11,10 +11,14 @@ from pancreasseg.core import Geometry, Volume
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding
 from pancreasseg.io.checks import check_ct
+from pancreasseg.io.refusals import nifti_pair
+from pancreasseg.io.stored import StoredImage
 from pancreasseg.io.values import to_hu
+from pancreasseg.io.voxels import open_regular
 
 _NIFTI = (".nii", ".nii.gz")
 _META = (".nrrd", ".nhdr", ".mha", ".mhd")
+_PAIR = (".hdr", ".img", ".hdr.gz", ".img.gz")
 _FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha, .mhd) or a folder of DICOM files"
 
 
@@ -72,16 +76,24 @@ def read_mask(path: str | Path, geometry: Geometry, label: int | str | None = No
 
 def _read_file(path: Path) -> tuple[np.ndarray, Geometry, tuple[Finding, ...], dict[str, str]]:
     kind = _kind_of(path)
+    image = _read_image(path, kind)
+    array = to_hu(image.array, image.slope, image.intercept)
+    return array, image.geometry, image.findings, {"format": kind, "slices": str(image.geometry.size[2])}
+
+
+def _read_image(path: Path, kind: str, *, components: bool = False) -> StoredImage:
+    """A file as it is stored; ``components`` accepts several values a voxel."""
     if kind == "NIfTI":
         from pancreasseg.io.nifti import read_nifti
 
-        image = read_nifti(path)
-        array = to_hu(image.array, image.slope, image.intercept)
-        return array, image.geometry, image.findings, _facts(kind, image.geometry)
-    from pancreasseg.io.metaimage import read_image
+        return read_nifti(path)
+    if kind == "NRRD":
+        from pancreasseg.io.nrrd import read_nrrd
 
-    raw = read_image(path)
-    return to_hu(raw.array), raw.geometry, (), _facts(kind, raw.geometry)
+        return read_nrrd(path, components=components)
+    from pancreasseg.io.metaimage import read_metaimage
+
+    return read_metaimage(path, components=components)
 
 
 def read_labels(path: str | Path) -> tuple[np.ndarray, Geometry, dict[str, str]]:
@@ -98,28 +110,17 @@ def read_labels(path: str | Path) -> tuple[np.ndarray, Geometry, dict[str, str]]
         raise InputError(
             "mask-is-folder", "The mask is a folder; a file is needed.", "Give a .nii.gz or .seg.nrrd file."
         )
-    if _kind_of(path) == "NIfTI":
-        from pancreasseg.io.nifti import read_nifti
-
-        image = read_nifti(path)
-        if image.slope == 1.0 and image.intercept == 0.0:
-            return image.array, image.geometry, {}
-        return image.array * image.slope + image.intercept, image.geometry, {}
-    from pancreasseg.io.metaimage import read_image
-
-    raw = read_image(path, components=True)
-    return raw.array, raw.geometry, raw.keys
-
-
-def _facts(kind: str, geometry: Geometry) -> dict[str, str]:
-    return {"format": kind, "slices": str(geometry.size[2])}
+    image = _read_image(path, _kind_of(path), components=True)
+    if image.slope == 1.0 and image.intercept == 0.0:
+        return image.array, image.geometry, dict(image.keys)
+    return image.array * image.slope + image.intercept, image.geometry, {}
 
 
 def _kind_of(path: Path) -> str:
     """The format by the file's name; refuses what cannot be read, with what to do instead."""
     name = path.name.lower()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(132)
     except FileNotFoundError as error:
         raise InputError("no-such-file", f"There is no file or folder {path}.", "Check the path.") from error
@@ -133,6 +134,8 @@ def _kind_of(path: Path) -> str:
         return "NIfTI"
     if name.endswith(_META):
         return "NRRD" if name.endswith((".nrrd", ".nhdr")) else "MetaImage"
+    if name.endswith(_PAIR):
+        raise nifti_pair()
     if start[128:132] == b"DICM" or name.endswith((".dcm", ".ima")):
         raise InputError(
             "single-dicom-file", "This is a single DICOM file.", "Give the folder that holds the whole series."
