@@ -236,8 +236,7 @@ def test_examples_are_slices_with_their_neighbours(cohort, tmp_path):
     loop = SliceLoop(part, cohort, cohort.cases, tmp_path, CPU)
     case = loop.cases[0]
     sample = cohort.sample(case, part.grid)
-    low, high = part.window_hu
-    values = np.clip(sample.hu.astype(np.float32), low, high) * part.scale + part.shift
+    values = part.preprocessing.normalise(sample.hu.astype(np.float32))
     seen = set()
     for seed in range(12):
         x, share = loop.example(case, Augmentation.none(), np.random.default_rng(seed))

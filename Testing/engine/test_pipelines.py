@@ -18,6 +18,7 @@ from pancreasseg.core.finding import Severity
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization
 from pancreasseg.grids.body import body_box, map_box
+from pancreasseg.grids.resample import network_grid
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.models.card import NetworkCard
 from pancreasseg.models.package import ModelPackage
@@ -332,7 +333,7 @@ def test_the_body_box_of_nothing_is_the_whole_volume() -> None:
 
 def test_a_mapped_box_contains_every_voxel_of_the_original() -> None:
     native = Geometry((64, 48, 30), (0.8, 0.8, 3.0), (5.0, 6.0, 7.0), OBLIQUE)
-    grid = base.network_grid(native, Box.whole(native), spacing=(4.0, 4.0, 4.0))
+    grid = network_grid(native, Box.whole(native), spacing=(4.0, 4.0, 4.0))
     coarse = Box((2, 3, 1), (7, 6, 9))
     mapped = map_box(coarse, grid, native)
     back = map_box(mapped, native, grid)

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from pancreasseg.core.errors import ModelError
+from pancreasseg.grids.network_input import VERSION, Preprocessing
 
 FORMAT = 1
 ROLES = ("localizer", "segmenter", "whole-volume")
@@ -21,42 +20,6 @@ AXES = ("kji", "ijk")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _AXIS_PAIRS = ({"L", "R"}, {"P", "A"}, {"S", "I"})
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a CT becomes the network's input.
-
-    Attributes:
-        orientation: three letters, the directions that the input's axes point to ("LPS", or "LAI" for OBELISK-Net).
-        array_axes: "kji" when the tensor's spatial axes are (z, y, x) of ``orientation``, "ijk" when (x, y, z).
-        spacing_mm: voxel size along the axes of ``orientation``, or None. Exactly one of this, ``size`` and
-            ``decimation`` is given.
-        size: voxels that the region is resampled to along the axes of ``orientation``, or None.
-        decimation: every how many of the CT's own voxels along each axis the network sees one, or None; 1 is the CT's
-            own grid.
-        window_hu: HU are clipped to this, or None.
-        scale, shift: value = HU * scale + shift.
-        antialias: blocks of voxels are averaged before a CT is resampled to a coarser grid; false for networks that
-            were trained on plain linear resampling.
-        patch: sliding window along the axes of ``orientation``, or None.
-    """
-
-    orientation: str
-    array_axes: str
-    spacing_mm: tuple[float, float, float] | None
-    size: tuple[int, int, int] | None
-    decimation: int | None
-    window_hu: tuple[float, float] | None
-    scale: float
-    shift: float
-    antialias: bool
-    patch: tuple[int, int, int] | None
-
-    def normalise(self, hu: np.ndarray) -> np.ndarray:
-        """HU of any shape to network values, float32."""
-        values = hu if self.window_hu is None else np.clip(hu, *self.window_hu)
-        return np.asarray(values * np.float32(self.scale) + np.float32(self.shift), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -339,6 +302,7 @@ def _preprocessing(entry: _Entry) -> Preprocessing:
     if window is not None and window[0] >= window[1]:
         raise _bad(entry.place("window_hu"), "the first number must be below the second")
     return Preprocessing(
+        version=_version(entry),
         orientation=orientation,
         array_axes=entry.choice("array_axes", AXES),
         spacing_mm=None if spacing is None else (spacing[0], spacing[1], spacing[2]),
@@ -350,6 +314,21 @@ def _preprocessing(entry: _Entry) -> Preprocessing:
         antialias=entry.get("antialias", bool, optional=True) is not False,
         patch=entry.sizes("patch"),
     )
+
+
+def _version(entry: _Entry) -> int:
+    """Of the way from CT to input that the network learned on; cards that say nothing are of the first one."""
+    if entry.get("version", int, optional=True) is None:
+        return 1
+    version = entry.integer("version", low=1)
+    if version > VERSION:
+        raise ModelError(
+            "preprocessing-newer",
+            f"The model's networks learned on CTs that were prepared in a newer way ({version}); this version of "
+            f"PancreasSeg knows the ways up to {VERSION}.",
+            "Update PancreasSeg, or install a version of the model made for this one.",
+        )
+    return version
 
 
 def _figure(entry: _Entry) -> Figure:

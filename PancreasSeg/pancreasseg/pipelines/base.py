@@ -12,7 +12,7 @@ from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.finding import Finding
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization, Provenance, Segmentation
-from pancreasseg.grids.resample import AIR_HU, from_grid, nearest_axes, network_grid, paste, to_grid
+from pancreasseg.grids.resample import from_grid, paste
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.inference.predictor import Predictor, Read, class_probabilities
 from pancreasseg.models.card import NetworkCard
@@ -42,19 +42,7 @@ class Stage:
 
     def grid(self, geometry: Geometry, box: Box) -> Geometry:
         """The network's input grid over ``box``."""
-        preprocessing = self.card.preprocessing
-        spacing = preprocessing.spacing_mm
-        if preprocessing.decimation is not None:
-            axes = nearest_axes(geometry, preprocessing.orientation)
-            x, y, z = (geometry.spacing[axis] * preprocessing.decimation for axis, _ in axes)
-            spacing = (x, y, z)
-        return network_grid(
-            geometry,
-            box,
-            spacing=spacing,
-            size=preprocessing.size,
-            orientation=preprocessing.orientation,
-        )
+        return self.card.preprocessing.grid(geometry, box)
 
     def probabilities(
         self,
@@ -82,14 +70,7 @@ class Stage:
 
     def prepare(self, volume: Volume, box: Box) -> tuple[np.ndarray, Geometry]:
         """The network's input over ``box``: float32 in the network's own axis order, and its grid."""
-        grid = self.grid(volume.geometry, box)
-        # Only the box and a rim for interpolation are resampled: a small box of a large CT costs little.
-        rim = box.grow(2 * max(grid.spacing), volume.geometry)
-        preprocessing = self.card.preprocessing
-        hu = to_grid(
-            volume.array[rim.slices], volume.geometry.crop(rim), grid, AIR_HU, antialias=preprocessing.antialias
-        )
-        array = preprocessing.normalise(hu)
+        array, grid = self.card.preprocessing.prepare(volume, box)
         return (array.transpose(2, 1, 0) if self._turned else array), grid
 
     def run(

@@ -14,12 +14,14 @@ from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.geometry import Vector
 from pancreasseg.grids.body import body_box
-from pancreasseg.grids.resample import nearest_axes, network_grid, to_grid
+from pancreasseg.grids.network_input import VERSION, Preprocessing, surroundings
+from pancreasseg.grids.resample import to_grid
 from pancreasseg.io.atomic import atomic_write, output_errors
-from pancreasseg.lab.cohorts.axes import Turn
 
 REGIONS = ("scan", "body", "pancreas")
-_VERSION = 1  # of how arrays are made; counts into the key, so that old ones are not used any more
+#: Of how arrays are kept; counts into the key as the way from CT to input does, so that old ones are made anew.
+#: 1 cropped a case to its region before it was resampled, which no pipeline does.
+_VERSION = 2
 _HU = (-1024, 3071)
 
 
@@ -47,9 +49,15 @@ class Grid:
             raise ValueError(f"no such grid: {self}")
 
     @property
+    def preprocessing(self) -> Preprocessing:
+        """The way from a CT to this grid."""
+        decimation = self.decimation if self.spacing_mm is None else None
+        return Preprocessing(spacing_mm=self.spacing_mm, decimation=decimation)
+
+    @property
     def key(self) -> str:
         """Short name of a folder for these settings."""
-        settings = json.dumps({**asdict(self), "version": _VERSION}, sort_keys=True)
+        settings = json.dumps({**asdict(self), "version": _VERSION, "preprocessing": VERSION}, sort_keys=True)
         return f"{self._words()}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
 
     def _words(self) -> str:
@@ -80,7 +88,7 @@ class Sample:
 
 
 def resample(volume: Volume, mask: np.ndarray, grid: Grid, organs: np.ndarray | None = None) -> Sample:
-    """Bring a case to a grid by the functions that the pipelines use.
+    """Bring a case to a grid as the pipelines bring a CT to a network.
 
     Args:
         volume: the CT.
@@ -88,20 +96,12 @@ def resample(volume: Volume, mask: np.ndarray, grid: Grid, organs: np.ndarray | 
         grid: what is wanted.
         organs: label map of further organs, uint8 (K, J, I), or None.
     """
-    box = _region(volume, mask, grid)
-    own = volume.geometry.crop(box)
-    native = [volume.geometry.spacing[axis] for axis, _ in nearest_axes(own)]
-    if grid.spacing_mm is None and grid.decimation == 1:
-        turn = _upright(own)
-        hu, share = turn.apply(volume.array[box.slices]), turn.apply(mask[box.slices]) * np.uint8(255)
-        target = network_grid(own, Box.whole(own), spacing=native)
-        kept = None if organs is None else np.ascontiguousarray(turn.apply(organs[box.slices]))
-        return Sample(_as_int16(hu), np.ascontiguousarray(share), target, kept)
-    spacing = grid.spacing_mm or [s * grid.decimation for s in native]
-    target = network_grid(own, Box.whole(own), spacing=spacing)
-    hu = to_grid(volume.array[box.slices], own, target)
-    share = to_grid(mask[box.slices].astype(np.float32), own, target, outside=0.0)
-    kept = None if organs is None else largest_share(organs[box.slices], own, target)
+    box, geometry, way = _region(volume, mask, grid), volume.geometry, grid.preprocessing
+    target = way.grid(geometry, box)
+    hu = way.resample(volume.array, geometry, box)
+    share = way.resample(mask, geometry, box, outside=0.0)
+    near = surroundings(geometry, box, target)
+    kept = None if organs is None else largest_share(organs[near.slices], geometry.crop(near), target)
     return Sample(_as_int16(hu), np.rint(255 * share.clip(0, 1)).astype(np.uint8), target, kept)
 
 
@@ -203,12 +203,5 @@ def _region(volume: Volume, mask: np.ndarray, grid: Grid) -> Box:
     return box.grow(grid.margin_mm, volume.geometry)
 
 
-def _upright(geometry: Geometry) -> Turn:
-    """The turn that brings an array on ``geometry`` to axes along S, P, L."""
-    (i, si), (j, sj), (k, sk) = nearest_axes(geometry)
-    return Turn((2 - k, 2 - j, 2 - i), (sk < 0, sj < 0, si < 0))
-
-
 def _as_int16(hu: np.ndarray) -> np.ndarray:
-    whole = hu if hu.dtype.kind == "i" else np.rint(hu)
-    return np.ascontiguousarray(np.clip(whole, *_HU), dtype=np.int16)
+    return np.rint(hu).clip(*_HU).astype(np.int16)

@@ -21,7 +21,6 @@ import torch
 
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.grids.body import body_box
-from pancreasseg.grids.resample import network_grid, to_grid
 from pancreasseg.lab.cohorts.grid import Grid, Sample, SampleStore
 from pancreasseg.phantom import Anatomy
 from pancreasseg.phantom.anatomy import Painting
@@ -169,11 +168,9 @@ MAKERS: dict[Grid, Callable[[int], Sample]] = {COARSE: localizer_case, FINE: seg
 
 def _on_network_grid(volume: Volume, box: Box, wanted: Grid, painting: Painting, anatomy: Anatomy) -> Sample:
     """What the network sees of a box of a scan, and how much of each of its voxels is pancreas."""
-    spacing = wanted.spacing_mm
-    assert spacing is not None  # noqa: S101 - neither of the two grids is the scan's own
-    grid = network_grid(volume.geometry, box, spacing=spacing)
-    hu = to_grid(volume.array[box.slices], volume.geometry.crop(box), grid)
-    share = np.clip(0.5 - pancreas_distance(painting, anatomy, grid) / np.float32(spacing[0]), 0, 1)
+    grid = wanted.preprocessing.grid(volume.geometry, box)
+    hu = wanted.preprocessing.resample(volume.array, volume.geometry, box)
+    share = np.clip(0.5 - pancreas_distance(painting, anatomy, grid) / np.float32(grid.spacing[0]), 0, 1)
     # What the scan does not cover has no truth either.
     inside = _inside(grid, volume.geometry)
     return Sample(np.rint(hu).astype(np.int16), np.rint(255 * share * inside).astype(np.uint8), grid)

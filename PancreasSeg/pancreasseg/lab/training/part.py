@@ -88,8 +88,7 @@ class PartLoop(Loop):
         sample = self.cohort.sample(case, self.part.grid, organs=bool(self.part.organs))
         centre, size = self._place(case, sample, random)
         hu, share, organs = view_with_organs(sample, centre, size, augmentation, random, self.hardware.device)
-        low, high = self.part.window_hu
-        values = hu.clamp(low, high) * self.part.scale + self.part.shift
+        values = self.part.preprocessing.normalise(hu)
         truth = self._truth(case, share, organs)[None]
         reach = self.part.sampling.candidate_voxels
         if reach:

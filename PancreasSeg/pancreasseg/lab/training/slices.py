@@ -121,8 +121,7 @@ class SliceLoop(PartLoop):
     ) -> tuple[Tensor, Tensor]:
         count = self.part.sampling.size[2]
         hu, share = view(sample, centre, (count, *plane), augmentation, random)
-        low, high = self.part.window_hu
-        values = hu.clamp(low, high) * self.part.scale + self.part.shift
+        values = self.part.preprocessing.normalise(hu)
         return values[None], share[None, count // 2][None]
 
     def _autocast(self) -> torch.autocast:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from pancreasseg.core.errors import InputError
+from pancreasseg.grids.network_input import Preprocessing
 from pancreasseg.lab.cohorts import Grid
 from pancreasseg.lab.cohorts.organs import PANCREAS
 from pancreasseg.lab.evaluation.published import Published
@@ -113,14 +114,12 @@ class Part:
             raise ValueError("the organs must have the pancreas among them, and slices have no other")
 
     @property
-    def scale(self) -> float:
-        """Factor from HU to network values."""
-        return 1 / ((self.window_hu[1] - self.window_hu[0]) * self.deviation)
-
-    @property
-    def shift(self) -> float:
-        """Added after `scale`."""
-        return -self.window_hu[0] * self.scale - self.mean / self.deviation
+    def preprocessing(self) -> Preprocessing:
+        """The way from a CT to the network's input, in training and ever after."""
+        low, high = self.window_hu
+        scale = 1 / ((high - low) * self.deviation)
+        shift = -low * scale - self.mean / self.deviation
+        return replace(self.grid.preprocessing, window_hu=self.window_hu, scale=scale, shift=shift, patch=self.patch)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -139,7 +138,6 @@ class Part:
 
     def card(self) -> dict[str, Any]:
         """The entry of the trained network in ``model.json``."""
-        native = self.grid.spacing_mm is None
         return {
             "role": self.role,
             "network": self.network,
@@ -147,17 +145,7 @@ class Part:
             "members": [self.role],
             "classes": list(self.classes),
             "pancreas": self.pancreas,
-            "preprocessing": {
-                "orientation": "LPS",
-                "array_axes": "kji",
-                "spacing_mm": None if self.grid.spacing_mm is None else list(self.grid.spacing_mm),
-                "size": None,
-                "decimation": self.grid.decimation if native else None,
-                "window_hu": list(self.window_hu),
-                "scale": self.scale,
-                "shift": self.shift,
-                "patch": None if self.patch is None else list(self.patch),
-            },
+            "preprocessing": self.preprocessing.as_dict(),
         }
 
 
