@@ -270,8 +270,8 @@ def test_when_moving_fails_half_way_no_map_stays_and_none_is_lost(tmp_path, monk
                 (stage / name).write_text(name)
 
     write(["a.txt", "maps/one.txt"])
-    move = Path.unlink
-    monkeypatch.setattr(Path, "unlink", lambda self, **k: fails() if self.name == "one.txt" else move(self, **k))
+    move = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, to: fails() if self.name == "one.txt" else move(self, to))
     with pytest.raises(OutputError, match="Permission denied"):
         write(["a.txt", "more/two.txt"], ["maps/one.txt"])
     monkeypatch.undo()

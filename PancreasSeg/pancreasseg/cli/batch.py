@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,16 +127,18 @@ def _segment(options: argparse.Namespace, path: Path, pipeline: Pipeline, name: 
 
 def _kept(folder: Path, pipeline: Pipeline) -> dict[str, Any] | None:
     """What result.json of an earlier run says, when the same models made it; None when there is none."""
-    from pancreasseg.io.write import RESULT
+    from pancreasseg.io.write import read_result
 
+    document = read_result(folder)
+    if document is None:
+        return None
     try:
-        document: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         made = document["provenance"]
         same = made["pipeline"] == pipeline.name and [m["sha256"] for m in made["models"]] == [
             package.card.weights.sha256 for package in pipeline.models
         ]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # none yet, or not ours: it is made anew
+    except (KeyError, TypeError):
+        return None  # not ours: it is made anew
     return document if same else None
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from pancreasseg.core import Geometry, Volume
 from pancreasseg.core.finding import Finding
 from pancreasseg.core.results import Attention, Segmentation
-from pancreasseg.io.atomic import all_or_none, atomic_write, prepare_folder
+from pancreasseg.io.atomic import all_or_none, atomic_write, prepare_folder, recover
 from pancreasseg.io.nifti import encode_nifti
 from pancreasseg.io.seg_nrrd import encode_seg_nrrd
 
@@ -48,6 +48,9 @@ def write_results(
 ) -> dict[str, Any]:
     """Write everything about one result into ``folder``; either all files appear or none.
 
+    result.json vouches for the others: it is the first that goes from an earlier result and the last that comes. What
+    a killed process left is put right by the next run that writes here, and by `read_result`.
+
     Args:
         folder: made if it is not there.
         volume: what was segmented.
@@ -77,7 +80,7 @@ def write_results(
             others[f"{ATTENTION}/{name}.nii.gz"] = partial(_write_map, array, grid)
     if sheet:
         others[ATTENTION_SHEET] = sheet
-    names = [SEGMENTATION, MASK, STATISTICS, RESULT, *others]
+    names = [SEGMENTATION, MASK, STATISTICS, *others, RESULT]
     document = result_document(volume, segmentation, measurements, findings, dsc=dsc, extra=extra)
     document["files"] = names
     models = " ".join(f"{m['name']} {m['version']}" for m in provenance.models)
@@ -92,6 +95,20 @@ def write_results(
         for name, write in others.items():
             write(stage / name)
     return document
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """What result.json says of a whole result: every file that it names is there and not empty; else None.
+
+    What a killed process left half done in the folder is put right first.
+    """
+    try:
+        recover(folder)
+        document = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        whole = all((folder / name).stat().st_size > 0 for name in document["files"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # none yet, or not ours
+    return document if whole else None
 
 
 def result_document(

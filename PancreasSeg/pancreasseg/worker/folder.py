@@ -18,6 +18,7 @@ from typing import IO
 import numpy as np
 
 from pancreasseg.core.errors import OutputError, RunError, explain
+from pancreasseg.io.locks import try_lock
 
 PREFIX = "pancreasseg-exchange-"
 _LOCK = "in-use"
@@ -64,7 +65,7 @@ class ExchangeFolder:
                 "The temporary folder cannot be written.",
                 "Free some space there, or point the environment variable TMPDIR (TEMP on Windows) to another folder.",
             ) from error
-        _try_lock(folder._lock)
+        try_lock(folder._lock)
         return folder
 
     def write(self, name: str, array: np.ndarray) -> str:
@@ -215,24 +216,8 @@ def _mine_and_old(path: Path) -> bool:
 def _in_use(lock: Path) -> bool:
     try:
         with lock.open("r+b") as stream:
-            return not _try_lock(stream)
+            return not try_lock(stream)
     except FileNotFoundError:
         return False
     except OSError:
         return True
-
-
-def _try_lock(stream: IO[bytes]) -> bool:
-    """Take the lock, which the system releases when the process ends, however it ends."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
