@@ -112,6 +112,7 @@ def panel(module, client, dialogs, monkeypatch):
     monkeypatch.setattr("PancreasSegLib.Panel.StatisticsSection.DEBOUNCE_MILLISECONDS", 5)
     monkeypatch.setattr("PancreasSegLib.Panel.Panel.ROI_MILLISECONDS", 5)
     monkeypatch.setattr("PancreasSegLib.Panel.ModelSection.POLL_MILLISECONDS", 5)
+    monkeypatch.setattr("PancreasSegLib.Panel.ModelSection.TYPING_MILLISECONDS", 5)
     monkeypatch.setattr("PancreasSegLib.Panel.InputSection.POLL_MILLISECONDS", 5)
     widget = aWidget()
     built = Panel(slicer.util.childWidgetVariables(widget), Workflow(client), sys.executable, dialogs)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import qt
 from Testing.engine.model_samples import write_tiny
 from Testing.panel.conftest import wait
 
-from pancreasseg.core.errors import RunError
+from pancreasseg.core.errors import Cancelled, RunError
 from pancreasseg.core.progress import Update
 
 BUNDLED = "phantom-two-stage"
@@ -46,7 +47,7 @@ class FakeTask:
 
     def __init__(self, arguments, python) -> None:
         self.news: list = []
-        self.ended = False
+        self.ended = self.cancelled = False
         FakeTask.started.append(list(arguments))
         FakeTask.last = self
 
@@ -56,6 +57,9 @@ class FakeTask:
             if isinstance(it, Exception):
                 raise it
         return news
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
     def end(self) -> None:
         self.ended = True
@@ -265,10 +269,24 @@ def test_a_download_is_cancelled_by_the_same_button(panel, ui, task) -> None:
     assert ui.installModelButton.text == "Cancel"
     assert ui.installModelButton.enabled
     ui.installModelButton.click()
-    assert task.last.ended
+    assert task.last.cancelled
+    assert ui.installModelButton.text == "Cancelling..."
+    assert ui.installModelButton.toolTip == "The installation is being stopped."
+    task.last.news = [Cancelled()]
+    wait(lambda: not panel.session.installing)
     assert ui.modelsMessage.text == "Cancelled; nothing was installed."
     assert ui.installModelButton.text == "Install"
     assert names(panel, "installed") == []
+
+
+def test_a_download_that_was_done_before_it_was_cancelled_is_said_to_be_installed(panel, ui, task) -> None:
+    select(panel, "obelisk-hybrid")
+    ui.installModelButton.click()
+    ui.installModelButton.click()
+    task.last.news = [{"installed": ["obelisk-hybrid"]}]
+    wait(lambda: not panel.session.installing)
+    assert ui.modelsMessage.text == "Installed: obelisk-hybrid."
+    assert ui.installModelButton.text == "Install"
 
 
 def test_closing_the_panel_ends_a_download(panel, ui, task) -> None:
@@ -282,8 +300,48 @@ def test_another_folder_is_another_store(panel, ui, client, tmp_path, installed)
     other = tmp_path / "Modelle"
     write_tiny(other / "models" / "other-model", name="other-model")
     ui.modelFolder.currentPath = str(other)
-    assert names(panel, "installed") == ["other-model"]
+    wait(lambda: names(panel, "installed") == ["other-model"])
     assert os.environ["PANCREASSEG_HOME"] == str(other), "the worker reads it too"
+    assert qt.QSettings().value("PancreasSeg/ModelFolder") == str(other)
+
+
+def test_typing_a_folder_changes_nothing_until_it_is_whole(panel, ui, home, tmp_path, monkeypatch) -> None:
+    """CTK tells of every letter."""
+    ended = []
+    monkeypatch.setattr(panel.session.workflow, "shutdown", lambda: ended.append(panel.session.models.home))
+    folder = tmp_path / "Modelle"
+    folder.mkdir()
+    for length in range(1, len(str(folder)) + 1):
+        ui.modelFolder.currentPath = str(folder)[:length]
+    assert os.environ["PANCREASSEG_HOME"] == str(home), "he types"
+    assert ended == []
+    wait(lambda: ended)
+    assert ended == [str(folder)]
+
+
+@pytest.mark.parametrize("typed", ["", "/there/is/no/such/folder"])
+def test_a_folder_that_is_none_is_not_taken(panel, ui, home, installed, typed, monkeypatch) -> None:
+    ended = []
+    monkeypatch.setattr(panel.session.workflow, "shutdown", lambda: ended.append(1))
+    ui.modelFolder.currentPath = typed
+    panel.models.onTyped()
+    assert ended == []
+    assert os.environ["PANCREASSEG_HOME"] == str(home)
+    assert not qt.QSettings().value("PancreasSeg/ModelFolder")
+    assert names(panel, "installed") == [installed]
+    assert typed in ui.modelsMessage.text
+
+
+def test_a_folder_typed_just_before_a_run_waits_for_its_end(panel, ui, client, selected, tmp_path) -> None:
+    before = os.environ["PANCREASSEG_HOME"]
+    ui.modelFolder.currentPath = str(tmp_path)
+    client.held = True
+    ui.segmentButton.click()
+    panel.models.onTyped()
+    assert os.environ["PANCREASSEG_HOME"] == before
+    client.held = False
+    wait(lambda: os.environ["PANCREASSEG_HOME"] == str(tmp_path))
+    assert not panel.session.busy
 
 
 def test_without_any_model_the_button_says_what_to_do(panel, ui, selected, monkeypatch, tmp_path) -> None:

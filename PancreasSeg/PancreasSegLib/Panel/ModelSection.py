@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 
 import qt
 from slicer.i18n import tr as _
 
-from pancreasseg.core.errors import PancreasSegError
+from pancreasseg.core.errors import Cancelled, PancreasSegError
 from pancreasseg.worker.task import Task
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
 
 POLL_MILLISECONDS = 100
+
+# Someone who types a path pauses for longer than this only when it is whole.
+TYPING_MILLISECONDS = 1000
 FOLDER_KEY = "PancreasSeg/ModelFolder"
 
 
@@ -25,6 +29,11 @@ class ModelSection:
         self.rows: list = []
         self._reasons = Reasons()
         self._task: Task | None = None
+        self._cancelling = False
+        self._typing = qt.QTimer()
+        self._typing.setSingleShot(True)
+        self._typing.setInterval(TYPING_MILLISECONDS)
+        self._typing.connect("timeout()", self.onTyped)
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self.poll)
@@ -46,7 +55,7 @@ class ModelSection:
         ui.installFolderButton.connect("clicked(bool)", self.onInstallFolder)
         ui.verifyModelButton.connect("clicked(bool)", self.onVerify)
         ui.removeModelButton.connect("clicked(bool)", self.onRemove)
-        ui.modelFolder.connect("currentPathChanged(QString)", self.onFolder)
+        ui.modelFolder.connect("currentPathChanged(QString)", lambda: self._typing.start())  # with every letter
         stored = qt.QSettings().value(FOLDER_KEY)
         if stored:
             session.models.home = stored
@@ -81,8 +90,9 @@ class ModelSection:
     def onInstall(self) -> None:
         """Install the selected model from the catalogue, or stop installing."""
         if self._task is not None:
-            self._task.end()
-            self._end(_("Cancelled; nothing was installed."))
+            self._cancelling = True
+            self._task.cancel()
+            self.session.changed()
             return
         row = self._row()
         question = _("Download {size} MB from {host} and install '{title}'?").format(
@@ -106,7 +116,10 @@ class ModelSection:
     def onVerify(self) -> None:
         """Hash the selected model's weights."""
         row = self._row()
-        trouble = row.trouble or self.session.models.verify(row.name)
+        try:
+            trouble = row.trouble or self.session.models.verify(row.name)
+        except Exception as error:
+            trouble = self.session.sentence(error)
         showText(self.ui.modelsMessage, trouble or _("'{title}' is whole and unchanged.").format(title=row.title))
 
     def onRemove(self) -> None:
@@ -116,26 +129,42 @@ class ModelSection:
             return
         try:
             self.session.models.remove(row.name)
-        except PancreasSegError as error:
-            showText(self.ui.modelsMessage, str(error))
+        except Exception as error:
+            showText(self.ui.modelsMessage, self.session.sentence(error))
         else:
             showText(self.ui.modelsMessage, _("Removed."))
         self.list()
 
-    def onFolder(self, folder: str) -> None:
-        """Models are kept elsewhere from now on."""
+    def onTyped(self) -> None:
+        """Another folder was chosen: models are kept there from now on, if there is such a folder."""
+        session = self.session
+        folder = self.ui.modelFolder.currentPath
+        if not folder or folder == session.models.home:
+            return
+        if session.busy or session.installing:
+            self._typing.start()  # what goes on ends with the folder it began with
+        elif Path(folder).is_dir():
+            self._moveTo(folder)
+        else:
+            text = _("There is no folder '{folder}'; models are kept in '{home}' as before.")
+            showText(self.ui.modelsMessage, text.format(folder=folder, home=session.models.home))
+
+    def _moveTo(self, folder: str) -> None:
         self.session.models.home = folder
         qt.QSettings().setValue(FOLDER_KEY, folder)
-        if not self.session.busy:
-            self.session.workflow.shutdown()  # the worker reads the folder when it starts
+        self.session.workflow.shutdown()  # the worker reads the folder when it starts
+        showText(self.ui.modelsMessage, "")
         self.list()
 
     def poll(self) -> None:
         """Called by the timer while a model is being installed."""
         try:
             news = self._task.poll()
-        except PancreasSegError as error:
-            self._end(str(error))
+        except Cancelled:
+            self._end(_("Cancelled; nothing was installed."))
+            return
+        except Exception as error:
+            self._end(self.session.sentence(error))
             return
         for it in news:
             if isinstance(it, dict):
@@ -146,8 +175,9 @@ class ModelSection:
     def show(self, situation) -> None:
         """Bring the widgets in line with the situation."""
         ui = self.ui
-        ui.installModelButton.text = _("Cancel") if situation.installing else _("Install")
-        self._reasons.show(ui.installModelButton, "" if situation.installing else situation.whyNotInstallModel())
+        ui.installModelButton.text = self._buttonText(situation)
+        why = _("The installation is being stopped.") if self._cancelling else ""
+        self._reasons.show(ui.installModelButton, why if situation.installing else situation.whyNotInstallModel())
         self._reasons.show(ui.installFileButton, situation.whyNotInstallFile())
         self._reasons.show(ui.installFolderButton, situation.whyNotInstallFile())
         self._reasons.show(ui.verifyModelButton, situation.whyNotVerify())
@@ -158,6 +188,7 @@ class ModelSection:
     def close(self) -> None:
         """The panel goes away."""
         self._timer.stop()
+        self._typing.stop()
         if self._task is not None:
             self._task.end()
 
@@ -178,9 +209,15 @@ class ModelSection:
         self._timer.start()
         self.session.changed()
 
+    def _buttonText(self, situation) -> str:
+        if self._cancelling:
+            return _("Cancelling...")
+        return _("Cancel") if situation.installing else _("Install")
+
     def _end(self, message: str) -> None:
         self._timer.stop()
         self._task = None
+        self._cancelling = False
         self.session.installing = False
         showText(self.ui.modelsMessage, message)
         self.list()
