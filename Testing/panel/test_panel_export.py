@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import highdicom
 import nibabel
@@ -15,13 +16,60 @@ import vtk
 from rt_utils import RTStructBuilder
 from Testing.engine.ct_files import a_series, write_slices
 from Testing.panel.actions import edit, mask, run
+from Testing.panel.conftest import wait
 from Testing.scene.builders import aCt, aGeometry
 
 from pancreasseg.core import Box
+from pancreasseg.core.errors import explain
 from pancreasseg.core.geometry import lps_ras
+from pancreasseg.core.progress import Progress
 from pancreasseg.io.read import read_volume
+from pancreasseg.worker import task
 from PancreasSegLib.Scene import Segments, VolumeNodes
-from PancreasSegLib.Work import Export
+from PancreasSegLib.Work import Dicom
+
+
+class TaskHere:
+    """Does in this process, at once, what a task would do in one of its own."""
+
+    started: ClassVar[list[str]] = []
+
+    def __init__(self, arguments, python) -> None:
+        TaskHere.started.append(arguments[0])
+        try:
+            self._answer = task._TASKS[arguments[0]](arguments[1:], Progress())
+        except Exception as error:
+            self._answer = explain(error)
+
+    def poll(self) -> list:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return [self._answer]
+
+    def end(self) -> None:
+        pass
+
+
+@pytest.fixture
+def tasksHere(monkeypatch):
+    monkeypatch.setattr(TaskHere, "started", [])
+    monkeypatch.setattr(Dicom, "Task", TaskHere)
+    monkeypatch.setattr("PancreasSegLib.Panel.ExportSection.POLL_MILLISECONDS", 2)
+    return TaskHere
+
+
+def click(panel, button) -> None:
+    """Click on an export button, and wait for the file."""
+    button.click()
+    wait(lambda: not panel.export.busy)
+
+
+def openSection(panel) -> None:
+    """Open the section, and wait for the preflight."""
+    panel.ui.exportSection.collapsed = True
+    panel.ui.exportSection.collapsed = False
+    wait(lambda: not panel.export.busy)
+
 
 BUTTONS = ("dicomSegButton", "rtStructButton", "niftiButton", "nrrdButton", "stlButton")
 
@@ -44,7 +92,7 @@ def series(tmp_path):
 
 
 @pytest.fixture
-def fromDicom(panel, scene, series, monkeypatch):
+def fromDicom(tasksHere, panel, scene, series, monkeypatch):
     """A CT that Slicer knows from its DICOM database, segmented."""
     volume = read_volume(series)
     node = VolumeNodes.addVolumeNode(scene, volume, "CT from DICOM")
@@ -52,14 +100,20 @@ def fromDicom(panel, scene, series, monkeypatch):
     node.SetAttribute("DICOM.instanceUIDs", " ".join(files))
 
     class Database:
+        inserted: ClassVar[list[str]] = []
+
         @staticmethod
         def fileForInstance(identifier: str) -> str:
             return files.get(identifier, "")
 
+        @classmethod
+        def insert(cls, path: str) -> None:
+            cls.inserted.append(path)
+
     monkeypatch.setattr(slicer, "dicomDatabase", Database, raising=False)
     panel.ui.volumeSelector.setCurrentNode(node)
     run(panel)
-    panel.ui.exportSection.collapsed = False
+    openSection(panel)
     return panel
 
 
@@ -108,7 +162,7 @@ def test_a_second_export_keeps_the_first(panel, ui, selected, folder) -> None:
 
 def test_dicom_seg_is_read_back_by_highdicom(fromDicom, ui, folder, series) -> None:
     assert ui.dicomSegButton.enabled, ui.dicomSegButton.toolTip
-    ui.dicomSegButton.click()
+    click(fromDicom, ui.dicomSegButton)
     written = highdicom.seg.segread(folder / "pancreas.seg.dcm")
     description = written.get_segment_description(1)
     assert description.segmented_property_type.value == "15776009"
@@ -118,19 +172,28 @@ def test_dicom_seg_is_read_back_by_highdicom(fromDicom, ui, folder, series) -> N
 
 
 class Exporter:
-    """What Slicer's own plugin offers."""
+    """Slicer's own exporter; it finds the voxels of a segment by the name of their array, as the real one does."""
 
     failure: Exception | None = None
 
     def __init__(self, segmentationNode) -> None:
         Exporter.last = self
+        self.segmentation = segmentationNode.GetSegmentation()
 
     def export(self, folder, name, metadata, segmentIDs) -> bool:
         if Exporter.failure is not None:
+            Path(folder, name).write_bytes(b"half an obj")
             raise Exporter.failure
+        if not any(self._hasVoxels(identifier) for identifier in segmentIDs):
+            raise RuntimeError("NoNonEmptySegmentsFoundError")
         Path(folder, name).write_bytes(b"by Slicer")
         self.asked = (metadata, segmentIDs)
         return True
+
+    def _hasVoxels(self, identifier) -> bool:
+        image = self.segmentation.GetSegment(identifier).GetRepresentation("Binary labelmap")
+        array = image.GetPointData().GetArray("ImageScalars")
+        return array is not None and array.GetRange()[1] > 0
 
     def cleanup(self) -> None:
         self.cleaned = True
@@ -142,30 +205,115 @@ def slicersPlugin(monkeypatch, fromDicom):
     module.DICOMSegmentationExporter = Exporter
     monkeypatch.setattr(Exporter, "failure", None)
     monkeypatch.setitem(sys.modules, "DICOMSegmentationPlugin", module)
-    inserted = []
-    monkeypatch.setattr(slicer.dicomDatabase, "insert", inserted.append, raising=False)
-    return inserted
+    return slicer.dicomDatabase.inserted
 
 
 def test_inside_slicer_its_own_exporter_writes_and_the_database_knows(slicersPlugin, fromDicom, ui, folder) -> None:
-    ui.dicomSegButton.click()
+    click(fromDicom, ui.dicomSegButton)
     assert (folder / "pancreas.seg.dcm").read_bytes() == b"by Slicer"
     assert slicersPlugin == [str(folder / "pancreas.seg.dcm")]
     assert Exporter.last.asked == ({"SeriesDescription": "Pancreas"}, [fromDicom.session.parameters.segmentId])
     assert Exporter.last.cleaned
 
 
-def test_slicers_exporter_that_fails_is_a_sentence(slicersPlugin, fromDicom, ui, folder, monkeypatch) -> None:
+def test_slicers_exporter_finds_what_was_drawn_restored_or_read_from_an_old_scene(slicersPlugin, fromDicom, ui, folder):
+    parameters = fromDicom.session.parameters
+    edit(parameters)
+    ui.restoreDraftButton.click()
+    segment = parameters.segmentationNode.GetSegmentation().GetSegment(parameters.segmentId)
+    segment.GetRepresentation("Binary labelmap").GetPointData().GetScalars().SetName("")
+    click(fromDicom, ui.dicomSegButton)
+    assert (folder / "pancreas.seg.dcm").read_bytes() == b"by Slicer"
+
+
+def test_where_slicers_exporter_fails_the_engine_writes(slicersPlugin, fromDicom, ui, folder, monkeypatch) -> None:
     monkeypatch.setattr(Exporter, "failure", RuntimeError("itkimage2segimage failed"))
-    ui.dicomSegButton.click()
-    assert ui.exportMessage.text.startswith("Slicer could not write the DICOM SEG object (RuntimeError).")
-    assert list(folder.iterdir()) == []
+    click(fromDicom, ui.dicomSegButton)
+    assert ui.exportMessage.text.startswith("Written: pancreas.seg.dcm.")
+    written = highdicom.seg.segread(folder / "pancreas.seg.dcm")
+    assert written.get_volume(combine_segments=True).array.sum() == mask(fromDicom.session.parameters).sum()
     assert Exporter.last.cleaned
+    assert slicersPlugin == [str(folder / "pancreas.seg.dcm")]
+
+
+def test_every_dicom_object_goes_into_the_database_of_its_ct(fromDicom, ui, folder) -> None:
+    click(fromDicom, ui.rtStructButton)
+    click(fromDicom, ui.dicomSegButton)
+    assert slicer.dicomDatabase.inserted == [str(folder / f"pancreas.{kind}.dcm") for kind in ("rtstruct", "seg")]
+
+
+def test_a_database_that_does_not_take_the_file_loses_nothing(fromDicom, ui, folder, monkeypatch) -> None:
+    def insert(path: str) -> None:
+        raise RuntimeError("the database is locked")
+
+    monkeypatch.setattr(slicer.dicomDatabase, "insert", insert)
+    click(fromDicom, ui.rtStructButton)
+    assert (folder / "pancreas.rtstruct.dcm").is_file()
+    assert "could not be put into Slicer's DICOM database" in ui.exportMessage.text
+
+
+def test_headers_are_read_once_and_never_on_the_main_thread(fromDicom, ui, folder, tasksHere, monkeypatch) -> None:
+    """Those of 500 slices took four seconds, after every run."""
+    monkeypatch.setattr("pancreasseg.export.preflight.read_series", lambda *_, **__: pytest.fail("read again"))
+    assert tasksHere.started == ["series"]
+    run(fromDicom)
+    openSection(fromDicom)
+    assert tasksHere.started == ["series"]
+    assert ui.dicomSegButton.enabled
+
+
+def test_while_headers_are_read_the_buttons_say_so(fromDicom, ui, folder, series, monkeypatch) -> None:
+    held = [True]
+    monkeypatch.setattr(TaskHere, "poll", lambda self: [] if held[0] else [self._answer])
+    fromDicom.export._reader._known.clear()
+    ui.exportSection.collapsed = True
+    ui.exportSection.collapsed = False
+    assert ui.dicomSegButton.toolTip == "The headers of the DICOM series are being read."
+    assert ui.niftiButton.enabled
+    held[0] = False
+    wait(lambda: not fromDicom.export.busy)
+    assert ui.dicomSegButton.enabled
+
+
+def test_a_process_of_its_own_reads_the_headers_and_writes(fromDicom, ui, folder, monkeypatch) -> None:
+    monkeypatch.setattr(Dicom, "Task", task.Task)
+    monkeypatch.setattr("pydicom.dcmread", lambda *_, **__: pytest.fail("read on the main thread"))
+    fromDicom.export._reader._known.clear()
+    openSection(fromDicom)
+    assert ui.rtStructButton.enabled, ui.rtStructButton.toolTip
+    click(fromDicom, ui.rtStructButton)
+    assert ui.exportMessage.text.startswith("Written: pancreas.rtstruct.dcm.")
+    assert (folder / "pancreas.rtstruct.dcm").stat().st_size > 1000
+
+
+def test_a_writer_that_fails_is_a_sentence_and_the_buttons_come_back(fromDicom, ui, folder, monkeypatch) -> None:
+    def fail(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pancreasseg.export.formats.export", fail)
+    click(fromDicom, ui.rtStructButton)
+    assert ui.exportMessage.text == "The disk is full. Free some space, or choose a folder on another disk."
+    assert ui.rtStructButton.enabled
+
+
+def test_the_panel_that_goes_away_while_a_file_is_written_ends_quietly(fromDicom, ui, folder, monkeypatch) -> None:
+    ended = []
+    monkeypatch.setattr(TaskHere, "end", lambda self: ended.append(self))
+    ui.rtStructButton.click()
+    fromDicom.export.close()
+    assert len(ended) == 1
+
+
+def test_slices_that_left_the_database_are_told(fromDicom, ui, folder, monkeypatch) -> None:
+    monkeypatch.setattr(slicer.dicomDatabase, "fileForInstance", lambda identifier: "")
+    openSection(fromDicom)
+    assert "20 of the 20 slices of this CT are no longer in Slicer" in ui.preflightLabel.text
+    assert not ui.dicomSegButton.enabled
 
 
 def test_an_edited_segment_is_exported_as_semiautomatic(fromDicom, ui, folder) -> None:
     edit(fromDicom.session.parameters)
-    ui.dicomSegButton.click()
+    click(fromDicom, ui.dicomSegButton)
     written = highdicom.seg.segread(folder / "pancreas.seg.dcm")
     assert written.get_segment_description(1).algorithm_type.value == "SEMIAUTOMATIC"
 
@@ -175,7 +323,7 @@ def test_rtstruct_is_read_back_by_rt_utils(fromDicom, ui, folder, series) -> Non
     k, j, i = np.ogrid[:20, :32, :32]
     solid = ((k - 8) / 4) ** 2 + ((j - 13) / 6) ** 2 + ((i - 17) / 9) ** 2 < 1
     Segments.writeMask(solid, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
-    ui.rtStructButton.click()
+    click(fromDicom, ui.rtStructButton)
     read = RTStructBuilder.create_from(str(series), str(folder / "pancreas.rtstruct.dcm"))
     assert read.get_roi_names() == ["Pancreas"]
     theirs = np.moveaxis(read.get_roi_mask_by_name("Pancreas"), -1, 0)
@@ -195,8 +343,7 @@ def test_a_ct_that_is_not_from_dicom_is_told_before_the_click(panel, ui, selecte
 
 def test_a_slice_that_is_missing_on_disk_is_told_before_the_click(fromDicom, ui, folder, series) -> None:
     sorted(series.iterdir())[7].unlink()
-    ui.exportSection.collapsed = True
-    ui.exportSection.collapsed = False
+    openSection(fromDicom)
     assert not ui.rtStructButton.enabled
     assert ui.preflightLabel.text
 
@@ -209,7 +356,7 @@ def test_a_volume_read_from_dicom_files_without_a_database_knows_them_too(scene,
         storage.AddFileName(file)
     storage.SetFileName(files[0])
     node.SetAndObserveStorageNodeID(storage.GetID())
-    assert Export.dicomFiles(node) == files
+    assert Dicom.filesOf(node) == tuple(files)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -236,7 +383,7 @@ def test_dicom_in_a_folder_that_cannot_be_written_is_the_same_sentence(
     fromDicom, ui, folder, monkeypatch, name
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
-    getattr(ui, name).click()
+    click(fromDicom, getattr(ui, name))
     assert ui.exportMessage.text == "The export folder cannot be written. Choose another one."
     assert list(folder.iterdir()) == []
 
@@ -291,7 +438,7 @@ def test_an_export_names_the_pipeline_and_the_model_that_made_it(panel, ui, sele
 def test_margins_are_exported_with_the_pancreas_in_one_dicom_object(fromDicom, ui, folder) -> None:
     ui.marginXSpinBox.value = 4.0
     ui.addMarginButton.click()
-    ui.dicomSegButton.click()
+    click(fromDicom, ui.dicomSegButton)
     written = highdicom.seg.segread(folder / "pancreas.seg.dcm")
     assert [written.get_segment_description(n).segment_label for n in (1, 2)] == ["Pancreas", "Pancreas + 4 mm"]
     description = written.get_segment_description(2)
@@ -350,7 +497,7 @@ def test_slicers_exporter_gets_the_margins_and_a_hand_drawn_segment_is_manual(
     parameters = fromDicom.session.parameters
     segmentation = parameters.segmentationNode.GetSegmentation()
     scene.RemoveNode(Segments.draftOf(parameters.segmentationNode))
-    ui.dicomSegButton.click()
+    click(fromDicom, ui.dicomSegButton)
     assert Exporter.last.asked[1] == [parameters.segmentId, segmentation.GetNthSegmentID(1)]
     kind = vtk.mutable("")
     segmentation.GetSegment(parameters.segmentId).GetTag("DICOM.SegmentAlgorithmType", kind)

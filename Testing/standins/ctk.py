@@ -189,7 +189,12 @@ class ctkPathLineEdit(qt.QWidget):
         self._box.setEditText(path)
 
     def addCurrentPathToHistory(self) -> None:
-        self._box.insertItem(0, self._box.currentText())
+        # As the real one does, which fills its box anew.
+        path = self._box.currentText()
+        others = [self._box.itemText(row) for row in range(self._box.count())]
+        self._box.clear()
+        self._box.addItems([path, *(other for other in others if other != path)])
+        self._box.setCurrentIndex(0)
 
     currentPath = QtCore.Property(str, lambda self: self._box.currentText(), setCurrentPath)
     # Flags in CTK; text here.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 
 import qt
 from slicer.i18n import tr as _
 
-from pancreasseg.core.errors import PancreasSegError
 from PancreasSegLib.Panel.SegmentSection import asHtml
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
-from PancreasSegLib.Work import Export
+from PancreasSegLib.Scene.Coordinates import geometryOfNode
+from PancreasSegLib.Work import Dicom, Export
 
 FOLDER_KEY = "PancreasSeg/ExportFolder"
+POLL_MILLISECONDS = 100
 
 
 class ExportSection:
@@ -22,7 +24,11 @@ class ExportSection:
         self.ui = ui
         self.session = session
         self._reasons = Reasons()
-        self._checked: tuple | None = None
+        self._reader = Dicom.SeriesReader(session.python)
+        self._writing: Dicom.DicomExport | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MILLISECONDS)
+        self._timer.connect("timeout()", self.poll)
         self._buttons = {
             "DICOM SEG": ui.dicomSegButton,
             "RTSTRUCT": ui.rtStructButton,
@@ -47,10 +53,16 @@ class ExportSection:
         showText(ui.exportMessage, "")
         showText(ui.preflightLabel, "")
 
+    @property
+    def busy(self) -> bool:
+        """Something is being read or written beside Slicer."""
+        return self._writing is not None or self._reader.reading
+
     def onFolder(self, folder: str) -> None:
-        """Another folder was chosen."""
+        """Another folder was chosen, or is being typed; one that is there is remembered."""
         self.session.folder = folder
-        qt.QSettings().setValue(FOLDER_KEY, folder)
+        if folder and Path(folder).is_dir():
+            qt.QSettings().setValue(FOLDER_KEY, folder)
         self.session.changed()
 
     def onCollapsed(self, collapsed: bool) -> None:
@@ -61,20 +73,28 @@ class ExportSection:
     def preflight(self) -> None:
         """Say what stands in the way of DICOM export, or should be known before it."""
         parameters = self.session.parameters
-        self.session.dicomRefusal = ""
-        findings = []
+        refusal, remarks = "", []
         if parameters is not None and parameters.hasSegment():
             try:
-                findings = Export.preflight(parameters)
-            except (PancreasSegError, ModuleNotFoundError) as error:
-                self.session.dicomRefusal = self.session.sentence(error)
-        serious = [finding.sentence for finding in findings if finding.severity.value == "serious"]
-        if serious:
-            self.session.dicomRefusal = serious[0]
-        lines = asHtml([finding.as_dict() for finding in findings])
-        if lines or self.session.dicomRefusal:
-            lines = f"{_('Before DICOM export:')}<br>{lines or html.escape(self.session.dicomRefusal)}"
-        showText(self.ui.preflightLabel, lines)
+                remarks = Export.marginRemarks(parameters)
+                facts = self._reader.facts(Dicom.filesOf(parameters.volumeNode))
+                if facts is None:
+                    refusal = _("The headers of the DICOM series are being read.")
+                    self._timer.start()
+                else:
+                    remarks = [*facts.findings, *remarks]
+                    facts.check(geometryOfNode(parameters.volumeNode))
+            except Exception as error:
+                refusal = self.session.sentence(error)
+        self._showPreflight(remarks, refusal)
+
+    def _showPreflight(self, remarks, refusal: str) -> None:
+        """Remarks inform; a refusal disables what would end in it."""
+        self.session.dicomRefusal = refusal
+        lines = [html.escape(refusal)] if refusal else []
+        if remarks:
+            lines.append(asHtml([remark.as_dict() for remark in remarks]))
+        showText(self.ui.preflightLabel, "<br>".join([_("Before DICOM export:"), *lines]) if lines else "")
         self.session.changed()
 
     def segmentChanged(self) -> None:
@@ -84,14 +104,64 @@ class ExportSection:
 
     def onExport(self, kind: str) -> None:
         """Write the pancreas and its margins in one format."""
+        session = self.session
         try:
-            paths, findings = Export.write(kind, self.session.parameters, self.session.folder)
-        except (PancreasSegError, ModuleNotFoundError, OSError) as error:
-            showText(self.ui.exportMessage, self.session.sentence(error))
+            if kind in Dicom.FORMATS:
+                self._begin(kind)
+            else:
+                self._tell(Export.write(kind, session.parameters, session.folder))
+        except Exception as error:
+            self._fail(error)
+
+    def _begin(self, kind: str) -> None:
+        """Start writing a DICOM object."""
+        session = self.session
+        facts = self._reader.facts(Dicom.filesOf(session.parameters.volumeNode))
+        if facts is None:  # the files are others than a moment ago
+            self.preflight()
             return
-        self.ui.exportFolder.addCurrentPathToHistory()
-        written = _("Written: {files}.").format(files=", ".join(path.name for path in paths))
-        showText(self.ui.exportMessage, " ".join([written, *(finding.sentence for finding in findings)]))
+        path = Export.freePath(session.folder, kind)
+        self._writing = Dicom.DicomExport(kind, session.parameters, path, session.python, facts)
+        showText(self.ui.exportMessage, _("Writing {file}.").format(file=path.name))
+        self._timer.start()
+        session.changed()
+
+    def poll(self) -> None:
+        """Called by the timer while something is being read or written."""
+        try:
+            if self._reader.poll():
+                self.preflight()
+        except Exception as error:
+            self._showPreflight([], self.session.sentence(error))
+        try:
+            written = self._writing.poll() if self._writing is not None else None
+        except Exception as error:
+            self._writing = None
+            self._fail(error)
+        else:
+            if written is not None:
+                self._writing = None
+                self._tell(written)
+        if not self.busy:
+            self._timer.stop()
+
+    def close(self) -> None:
+        """The panel goes away."""
+        self._timer.stop()
+        self._reader.end()
+        if self._writing is not None:
+            self._writing.end()
+
+    def _tell(self, written) -> None:
+        with Quiet(self.ui.exportFolder):  # CTK passes through other paths on the way
+            self.ui.exportFolder.addCurrentPathToHistory()
+        text = _("Written: {files}.").format(files=", ".join(path.name for path in written.paths))
+        showText(self.ui.exportMessage, " ".join([text, *(finding.sentence for finding in written.findings)]))
+        self.session.changed()
+
+    def _fail(self, error: Exception) -> None:
+        showText(self.ui.exportMessage, self.session.sentence(error))
+        self.session.changed()
 
     def onIsotropic(self, same: bool) -> None:
         """One margin for all directions, or three."""
@@ -114,15 +184,16 @@ class ExportSection:
         self.session.saveForUndo(parameters.segmentationNode)
         try:
             identifier = Export.addMargin(parameters, sides, insideBody=ui.insideBodyCheckBox.checked)
-        except (PancreasSegError, ModuleNotFoundError) as error:
-            showText(ui.exportMessage, self.session.sentence(error))
+        except Exception as error:
+            self._fail(error)
             return
         name = parameters.segmentationNode.GetSegmentation().GetSegment(identifier).GetName()
         showText(ui.exportMessage, _("Added the segment '{name}'.").format(name=name))
 
     def show(self, situation) -> None:
         """Bring the widgets in line with the situation."""
+        writing = _("A file is being written.") if self._writing is not None else ""
         for kind, button in self._buttons.items():
-            dicom = kind in ("DICOM SEG", "RTSTRUCT")
-            self._reasons.show(button, situation.whyNotDicom() if dicom else situation.whyNotExport())
+            why = situation.whyNotDicom() if kind in Dicom.FORMATS else situation.whyNotExport()
+            self._reasons.show(button, writing or why)
         self._reasons.show(self.ui.addMarginButton, situation.whyNotMargin())

@@ -117,7 +117,7 @@ class Panel(VTKObservationMixin):
         self._turns.clear()
         self.removeObservers()
         self.runner.close()
-        for section in (self.input, self.statistics, self.models):
+        for section in (self.input, self.statistics, self.export, self.models):
             section.close()
         self.correct.disconnectEditor()
 

@@ -23,6 +23,9 @@ ALGORITHM_NAME = "PancreasSeg"
 DRAFT_ROLE = "PancreasSeg.Draft"
 LABELMAP = "Binary labelmap"
 
+# Slicer's DICOM SEG exporter looks for voxels under this name, and takes a segment without it for empty.
+SCALARS_NAME = "ImageScalars"
+
 # Grids that stray by less than this count as the same: rounding in files, never a person's move.
 SAME_GRID_VOXELS = 0.01
 
@@ -58,6 +61,14 @@ def setAlgorithmType(segment, algorithmType: str) -> None:
         segment.SetTag("DICOM.SegmentAlgorithmType", algorithmType)
 
 
+def nameScalars(segment) -> None:
+    """Name the voxels of a segment that comes from elsewhere, for example from an older scene, as Slicer expects."""
+    labelmap = segment.GetRepresentation(LABELMAP)
+    scalars = labelmap.GetPointData().GetScalars() if labelmap is not None else None
+    if scalars is not None and scalars.GetName() != SCALARS_NAME:
+        scalars.SetName(SCALARS_NAME)
+
+
 def writeMask(mask: np.ndarray, segmentationNode, segmentId: str, volumeNode, box: Box | None = None) -> None:
     """Replace a segment's voxels by a mask; other segments stay as they are.
 
@@ -88,7 +99,9 @@ def writeMask(mask: np.ndarray, segmentationNode, segmentId: str, volumeNode, bo
     labelmap.SetExtent(extent)
     labelmap.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijkToRas(geometry)))
     values = np.ascontiguousarray(mask[held.slices] != 0, dtype=np.uint8)
-    labelmap.GetPointData().SetScalars(numpy_to_vtk(values.ravel(), deep=True))
+    scalars = numpy_to_vtk(values.ravel(), deep=True)
+    scalars.SetName(SCALARS_NAME)
+    labelmap.GetPointData().SetScalars(scalars)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if not logic.SetBinaryLabelmapToSegment(labelmap, segmentationNode, segmentId, logic.MODE_REPLACE, extent):
         raise RuntimeError(f"the segment {segmentId!r} could not be written")

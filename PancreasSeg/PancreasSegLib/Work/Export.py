@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import slicer
 import vtk
 
 from pancreasseg.core import Volume
@@ -25,27 +23,9 @@ KINDS = {"DICOM SEG": "dicom-seg", "RTSTRUCT": "rtstruct", "NIfTI": "nifti", "NR
 MARGIN_TAG = "PancreasSeg.Margin"
 
 
-def dicomFiles(volumeNode) -> list[str] | None:
-    """The files of the CT's series, from Slicer's DICOM database or from where the volume was read; None without."""
-    database = getattr(slicer, "dicomDatabase", None)
-    identifiers = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()
-    if database is not None and identifiers:
-        files = [database.fileForInstance(identifier) for identifier in identifiers]
-        return files if all(files) else None
-    storage = volumeNode.GetStorageNode()
-    if storage is None:
-        return None
-    files = [storage.GetNthFileName(n) for n in range(storage.GetNumberOfFileNames())] or [storage.GetFileName()]
-    return files if all(_isDicom(file) for file in files) else None
-
-
-def preflight(parameters: Parameters) -> list:
-    """What stands in the way of DICOM export or should be known before it, as findings."""
-    from pancreasseg.export.preflight import check_dicom_export
-
-    segments = exportSegments(parameters)
-    findings = check_dicom_export(dicomFiles(parameters.volumeNode), segments, geometryOfNode(parameters.volumeNode))
-    return [*findings, *outdatedMargins(parameters, segments[0].mask)]
+def marginRemarks(parameters: Parameters) -> list:
+    """`outdatedMargins` of the segment as it is now; looks at voxels only where there are margins."""
+    return outdatedMargins(parameters, pancreasSegment(parameters).mask) if marginIds(parameters) else []
 
 
 def exportSegments(parameters: Parameters) -> list:
@@ -113,32 +93,56 @@ def algorithmOf(parameters: Parameters) -> dict:
     return {**named, "algorithm_version": provenance["version"]} if provenance else named
 
 
-def write(kind: str, parameters: Parameters, folder: str) -> tuple[tuple[Path, ...], tuple]:
-    """Write the pancreas and its margins into a folder under names of their own; earlier exports stay.
+@dataclass(frozen=True)
+class Written:
+    """What an export came to.
+
+    Attributes:
+        paths: the files.
+        findings: what a person should know about them.
+    """
+
+    paths: tuple[Path, ...]
+    findings: tuple = ()
+
+
+def write(kind: str, parameters: Parameters, folder: str, stem: str = "pancreas") -> Written:
+    """Write the pancreas and its margins as NIfTI, NRRD or STL into a folder; earlier exports stay.
 
     Args:
         kind: a key of `KINDS`.
         parameters: of the CT.
         folder: must exist.
-
-    Returns:
-        The files, and what a person should know about them, as findings.
+        stem: what the files are called.
 
     Raises:
-        InputError: nothing to export, or what DICOM needs is missing.
+        InputError: nothing to export.
         OutputError: the folder cannot be written.
     """
-    from pancreasseg.export.formats import FILE_NAMES, export
+    from pancreasseg.export.formats import export
 
-    path = _freePath(_writable(Path(folder)), FILE_NAMES[KINDS[kind]])
     segments = exportSegments(parameters)
     geometry = geometryOfNode(parameters.volumeNode)
-    files = dicomFiles(parameters.volumeNode)
-    if kind == "DICOM SEG" and _slicersPlugin(parameters) is not None:
-        paths, findings = (path,), _writeBySlicer(path, parameters, segments, files)
-    else:
-        paths, findings = export(KINDS[kind], path, segments, geometry, files, **algorithmOf(parameters))
-    return paths, (*findings, *outdatedMargins(parameters, segments[0].mask))
+    path = freePath(folder, kind, stem)
+    paths, findings = export(KINDS[kind], path, segments, geometry, **algorithmOf(parameters))
+    return Written(paths, (*findings, *outdatedMargins(parameters, segments[0].mask)))
+
+
+def freePath(folder: str, kind: str, stem: str = "pancreas") -> Path:
+    """Where to write: with a number where files of an earlier export begin with that name; several segments add theirs.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    from pancreasseg.export.formats import FILE_NAMES
+
+    where = _writable(Path(folder))
+    suffix = FILE_NAMES[KINDS[kind]].partition(".")[2]
+    free, number = stem, 1
+    while any(path.name.startswith(free) and path.name.endswith(f".{suffix}") for path in where.iterdir()):
+        number += 1
+        free = f"{stem}-{number}"
+    return where / f"{free}.{suffix}"
 
 
 def addMargin(parameters: Parameters, millimetres: tuple[float, float, float], *, insideBody: bool) -> str:
@@ -180,70 +184,9 @@ def _fingerprint(mask: np.ndarray) -> str:
     return f"{zlib.crc32(np.packbits(mask != 0)):08x}"
 
 
-def _slicersPlugin(parameters: Parameters):
-    """Slicer's own exporter where it is there and knows the CT; it also puts the file into the database."""
-    if getattr(slicer, "dicomDatabase", None) is None or not parameters.volumeNode.GetAttribute("DICOM.instanceUIDs"):
-        return None
-    try:
-        import DICOMSegmentationPlugin
-    except ImportError:
-        return None  # Slicer before 5.12 has it in an extension
-    return DICOMSegmentationPlugin
-
-
-def _writeBySlicer(path: Path, parameters: Parameters, segments: list, files) -> tuple:
-    from pancreasseg.export.preflight import prepare
-    from pancreasseg.export.segment import Algorithm
-
-    # Refuses in plain words what the exporter would end in a traceback for.
-    findings = prepare(files, segments, geometryOfNode(parameters.volumeNode)).findings
-    node = parameters.segmentationNode
-    segment = node.GetSegmentation().GetSegment(parameters.segmentId)
-    if segments[0].algorithm is Algorithm.MANUAL:
-        Segments.setAlgorithmType(segment, Algorithm.MANUAL.value)
-    else:
-        Segments.setAlgorithm(segment, segments[0].algorithm.value, algorithmOf(parameters)["algorithm_name"])
-    exporter = _slicersPlugin(parameters).DICOMSegmentationExporter(node)
-    identifiers = [parameters.segmentId, *marginIds(parameters)]
-    try:
-        exporter.export(str(path.parent), path.name, {"SeriesDescription": segments[0].name}, identifiers)
-    except Exception as error:  # the exporter raises whatever dcmqi ended with
-        path.unlink(missing_ok=True)
-        logging.exception("PancreasSeg: Slicer's DICOM SEG export failed")
-        raise OutputError(
-            "dicom-seg-failed",
-            f"Slicer could not write the DICOM SEG object ({type(error).__name__}).",
-            "The Python console has the details; NIfTI and NRRD do not depend on DICOM.",
-        ) from error
-    finally:
-        exporter.cleanup()
-    slicer.dicomDatabase.insert(str(path))
-    return findings
-
-
-def _isDicom(file: str | None) -> bool:
-    """True for a DICOM file; told by its content, because they often have no extension."""
-    path = Path(file or "")
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        stream.seek(128)
-        return stream.read(4) == b"DICM"
-
-
 def _writable(folder: Path) -> Path:
     if not folder.is_dir():
         raise OutputError("no-folder", "The export folder does not exist.", "Choose another one.")
     if not os.access(folder, os.W_OK):
         raise OutputError("read-only", "The export folder cannot be written.", "Choose another one.")
     return folder
-
-
-def _freePath(folder: Path, name: str) -> Path:
-    """The path, with a number where files of an earlier export begin with that name; several segments add theirs."""
-    stem, dot, suffix = name.partition(".")
-    free, number = stem, 1
-    while any(folder.glob(f"{free}*{dot}{suffix}")):
-        number += 1
-        free = f"{stem}-{number}"
-    return folder / f"{free}{dot}{suffix}"

@@ -10,6 +10,7 @@ import numpy as np
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.export.placing import SeriesFacts
 from pancreasseg.export.segment import ExportSegment, check_segments
 from pancreasseg.export.series import Source, SourceSeries, read_series
 
@@ -80,6 +81,16 @@ def prepare(
     found = read_series(source, series=series)
     masks = tuple(found.place(segment.mask, geometry) for segment in segments)
     return Prepared(found, masks, tuple(_remarks(found)))
+
+
+def series_facts(source: Source, *, series: int | str | None = None) -> SeriesFacts:
+    """What `check_dicom_export` finds out by reading the headers of every slice.
+
+    Raises:
+        InputError: as for `read_series`.
+    """
+    found = read_series(source, series=series)
+    return SeriesFacts(found.geometry, tuple(_remarks(found)))
 
 
 def _blocking(refusal: InputError) -> Finding:

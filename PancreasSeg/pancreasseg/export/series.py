@@ -11,17 +11,15 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from pancreasseg.core import Box, Geometry
+from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.export.placing import same_voxels
 from pancreasseg.io.dicom import find_slices
 from pancreasseg.io.dicom_slices import lenient
 
 #: A folder with the series, or its files; None when the CT did not come from DICOM.
 Source = Path | str | Sequence[Path | str] | None
-
-#: Voxels; rounding in headers and NIfTI files stays far below, and the least real shift, half a voxel, far above.
-SAME_VOXEL = 0.05
 
 # Attributes that every DICOM object must have and that may be empty (type 2).
 _MAY_BE_EMPTY = (
@@ -54,7 +52,7 @@ class SourceSeries:
         Raises:
             InputError: the grid is another one.
         """
-        order, signs, box = _same_voxels(geometry, self.geometry)
+        order, signs, box = same_voxels(geometry, self.geometry)
         # Index axis a is array axis 2 - a.
         turned = mask.transpose([2 - order[2 - axis] for axis in range(3)])
         turned = np.flip(turned, tuple(axis for axis in range(3) if signs[2 - axis] < 0))
@@ -170,26 +168,3 @@ def _repair_frame(headers: Sequence[Dataset]) -> list[Finding]:
             "Give the files of one series only.",
         )
     return []
-
-
-def _same_voxels(geometry: Geometry, series: Geometry) -> tuple[list[int], list[int], Box]:
-    """How ``geometry`` sits in ``series``: for each index axis of the series its own axis and sign, and the region."""
-    steps = np.linalg.inv(series.index_to_world[:3, :3]) @ geometry.index_to_world[:3, :3]
-    order = [int(np.abs(row).argmax()) for row in steps]
-    signs = [1 if row[axis] > 0 else -1 for row, axis in zip(steps, order, strict=True)]
-    ends = [(0, n - 1) for n in geometry.size]
-    corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1).T
-    placed = series.to_index(geometry.to_world(corners))
-    first = np.rint(placed[0])
-    ideal = first + np.stack([corners[:, axis] * sign for axis, sign in zip(order, signs, strict=True)], axis=1)
-    off = float(np.abs(placed - ideal).max())
-    low, high = ideal.min(axis=0).astype(int), ideal.max(axis=0).astype(int) + 1
-    inside = bool((low >= 0).all() and (high <= np.asarray(series.size)).all())
-    if len(set(order)) < 3 or off > SAME_VOXEL or not inside:
-        raise InputError(
-            "mask-not-on-series",
-            "The segmentation does not lie on the voxels of the DICOM series: the CT it was drawn on was resampled, "
-            "moved or is another one.",
-            "Segment the CT as it was loaded from DICOM, without transforms or resampling, and export again.",
-        )
-    return order, signs, Box((int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2])))

@@ -2,6 +2,8 @@
 
     install SOURCE...   install a model, or the one that several files are parts of; the result names what was installed
     phantom SEED FILE   make a phantom CT: an .npy of HU, shape (K, J, I); the result has its geometry
+    series JOB          read the headers of a DICOM series; see `pancreasseg.worker.jobs`
+    export JOB          write a DICOM object; see there
 
 It speaks the worker's protocol on standard output: progress, then one result or error with id 1. `Task` is the side of
 the one who asks. The task stops by itself when its standard input ends: in Slicer Python is started by a launcher, and
@@ -136,7 +138,19 @@ def _phantom(arguments: Sequence[str], progress: Progress) -> dict[str, Any]:
     return {"geometry": phantom.volume.geometry.as_dict()}
 
 
-_TASKS = {"install": _install, "phantom": _phantom}
+def _series(arguments: Sequence[str], _progress: Progress) -> dict[str, Any]:
+    from pancreasseg.worker.jobs import do_series_job
+
+    return do_series_job(Path(arguments[0]))
+
+
+def _export(arguments: Sequence[str], _progress: Progress) -> dict[str, Any]:
+    from pancreasseg.worker.jobs import do_export_job
+
+    return do_export_job(Path(arguments[0]))
+
+
+_TASKS = {"install": _install, "phantom": _phantom, "series": _series, "export": _export}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
