@@ -98,7 +98,7 @@ class Views(LayoutManager):
     """The layout manager of `slicer.app`, with real views."""
 
     def __init__(self, slices: list[SliceWidget], threeD: ViewWidget, headless: HeadlessSlicer) -> None:
-        super().__init__()
+        super().__init__(headless.scene)
         self._headless = headless
         self.slices = slices
         self.threeD = threeD

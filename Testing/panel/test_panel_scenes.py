@@ -194,8 +194,8 @@ def test_without_an_roi_the_pancreas_is_located_again(panel, ui, client, selecte
 
 def test_entering_and_leaving_the_module_hands_views_and_shortcuts_over(panel, ui) -> None:
     panel.enter()
-    assert (ui.segmentEditor._shortcuts, ui.segmentEditor._views) == (True, True)
     ui.segmentEditor.setActiveEffectByName("Paint")
+    assert (ui.segmentEditor._shortcuts, ui.segmentEditor._views) == (True, True)
     panel.exit()
     assert ui.segmentEditor.activeEffect() is None
     assert (ui.segmentEditor._shortcuts, ui.segmentEditor._views) == (False, False)
@@ -221,6 +221,37 @@ def test_while_another_module_is_shown_the_shared_editor_is_left_alone(panel, ui
     panel.correct.enter()
     panel.refresh()
     assert editor.GetSegmentationNode() is panel.session.parameters.segmentationNode
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["closed", "closed without its editor node"])
+def test_the_scene_can_be_closed_while_a_person_paints(panel, ui, scene, selected, gone) -> None:
+    run(panel)
+    ui.segmentEditor.setActiveEffectByName("Paint")
+    if gone:
+        scene.RemoveNode(ui.segmentEditor.mrmlSegmentEditorNode())
+    scene.Clear(False)
+    assert not ui.segmentEditor._views
+    slicer.app.layoutManager().setLayout(2)
+    assert ui.segmentEditor.mrmlSegmentEditorNode() is scene.GetSingletonNode(
+        "SegmentEditor", "vtkMRMLSegmentEditorNode"
+    )
+
+
+def test_an_empty_scene_can_be_closed_while_the_panel_is_shown(panel, ui, scene) -> None:
+    scene.Clear(False)
+    panel.exit()
+    scene.Clear(False)
+
+
+def test_the_editor_keeps_its_node_while_the_scene_is_closed(panel, ui, scene, selected) -> None:
+    """Slicer's widget complains in the error log whenever it has none."""
+    node = ui.segmentEditor.mrmlSegmentEditorNode()
+    seen = []
+    tag = scene.AddObserver(scene.EndCloseEvent, lambda *_: seen.append(ui.segmentEditor.mrmlSegmentEditorNode()), 1.0)
+    scene.Clear(False)
+    scene.RemoveObserver(tag)
+    assert seen == [node]
+    assert node.GetSegmentationNode() is None
 
 
 def test_the_editor_is_slicers_own(panel, ui, scene) -> None:

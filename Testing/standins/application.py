@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import slicer
 from PySide6 import QtCore, QtWidgets
 from Testing.slicer_boot.application import ApplicationStandIn
 from Testing.standins import qt
@@ -21,15 +22,29 @@ class Signals(qt.QObject):
     startupCompleted = QtCore.Signal()
 
 
-class LayoutManager:
-    """Remembers what the views were asked to show."""
+class LayoutManager(qt.QObject):
+    """Remembers what the views were asked to show, and announces the layout whenever the scene was closed."""
 
-    def __init__(self) -> None:
-        self.reset3D = 0
-        self.layout = 4
+    layoutChanged = QtCore.Signal(int)
 
-    def resetThreeDViews(self) -> None:
-        self.reset3D += 1
+    def __init__(self, scene: Any) -> None:
+        super().__init__()
+        self._layout = 4
+        # Set up with the application, so before any panel: the panel hears of the closed scene after this.
+        scene.AddObserver(scene.EndCloseEvent, self._onSceneClosed)
+
+    def _onSceneClosed(self, *_: Any) -> None:
+        self.layoutChanged.emit(self._layout)
+
+    def setLayout(self, layout: int) -> None:
+        self._layout = layout
+        self.layoutChanged.emit(layout)
+
+    layout = QtCore.Property(int, lambda self: self._layout, setLayout)
+
+    def mrmlSliceLogics(self) -> Any:
+        """The logics of the slice views: those of the application."""
+        return slicer.app.applicationLogic().GetSliceLogics()
 
 
 class PanelApplication(ApplicationStandIn):
@@ -41,7 +56,7 @@ class PanelApplication(ApplicationStandIn):
 
     def __init__(self, application: ApplicationStandIn) -> None:
         super().__init__(application.applicationLogic(), application.temporaryPath)
-        self.manager: LayoutManager | None = LayoutManager()
+        self.manager: LayoutManager | None = LayoutManager(application.mrmlScene())
         self._modules = ModuleManager()
         self._signals = Signals()
 

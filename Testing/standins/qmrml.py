@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+import slicer.util
 from PySide6 import QtCore, QtWidgets
 from Testing.standins import qt
 
@@ -179,7 +180,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         super().__init__(parent)
         self._editor = None
         self._effect = None
-        self._observer = None
+        observers: list[tuple[Any, int]] = []
+        self._observers = observers
+        self.destroyed.connect(lambda *_: _removeAll(observers))
         self._shortcuts = False
         self._views = False
         self._states = 10
@@ -200,27 +203,32 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._table)
         layout.addLayout(effects)
+        if slicer.app.layoutManager() is not None:
+            slicer.app.layoutManager().layoutChanged.connect(self._onLayoutChanged)
 
     # --- which segmentation, segment and volume: all of it lives in the editor node
 
     def setMRMLSegmentEditorNode(self, node: Any) -> None:
-        if self._editor is not None and self._observer is not None:
-            self._editor.RemoveObserver(self._observer)
+        if node is self._editor:
+            return
+        _removeAll(self._observers)
         self._editor = node
-        self._observer = None
         if node is not None:
-            self._observer = node.AddObserver("ModifiedEvent", lambda *_: self.updateWidgetFromMRML())
+            tag = node.AddObserver("ModifiedEvent", lambda *_: self.updateWidgetFromMRML())
+            self._observers.append((node, tag))
             self._history.SetSegmentation(self._segmentation())
         self.updateWidgetFromMRML()
 
     def mrmlSegmentEditorNode(self) -> Any:
-        return self._editor
+        """The node, to which the widget points weakly: a node that was removed is none."""
+        return self._editor if self._editor is not None and self._editor.GetScene() is not None else None
 
     def segmentationNode(self) -> Any:
         return self._editor.GetSegmentationNode() if self._editor is not None else None
 
     def setSegmentationNode(self, node: Any) -> None:
         if self.segmentationNode() is not node:
+            self.setActiveEffect(None)
             self._editor.SetAndObserveSegmentationNode(node)
             self._history.SetSegmentation(self._segmentation())
             first = (
@@ -265,10 +273,16 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         return self._effect
 
     def setActiveEffect(self, effect: Any) -> None:
+        if self.mrmlSegmentEditorNode() is None or effect == self._effect:
+            return
         self._effect = effect
+        if effect:
+            self.setupViewObservations()
+        else:
+            self.removeViewObservations()
 
     def setActiveEffectByName(self, name: str) -> None:
-        self._effect = name or None
+        self.setActiveEffect(name or None)
 
     def installKeyboardShortcuts(self, parent: QtWidgets.QWidget | None = None) -> None:
         self._shortcuts = True
@@ -281,6 +295,17 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
 
     def removeViewObservations(self) -> None:
         self._views = False
+
+    def _onLayoutChanged(self, _layout: int) -> None:
+        """Slicer's widget shows the source volume in the views of the new layout; it does not ask for the node first."""
+        if not self._views:
+            return
+        node = self.mrmlSegmentEditorNode()
+        if node is None:
+            raise RuntimeError("Slicer ends here: the views are observed and there is no segment editor node")
+        volume = node.GetSourceVolumeNode()
+        if volume is not None and self.autoShowSourceVolumeNode:
+            slicer.util.setSliceViewerLayers(background=volume)
 
     # --- undo
 

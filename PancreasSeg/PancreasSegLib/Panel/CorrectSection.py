@@ -44,15 +44,20 @@ class CorrectSection:
         self.editor.setMRMLSegmentEditorNode(node)
         self.editor.setMRMLScene(slicer.mrmlScene)
 
-    def disconnectEditor(self) -> None:
-        """The scene is being closed."""
+    def releaseScene(self) -> None:
+        """The scene is being closed: nothing in the editor may point into it, nor may its views be observed.
+
+        The widget keeps its editor node, as in Slicer's own Segment Editor: it looks into it without asking when the
+        layout manager announces the empty scene's layout, which comes before anybody else hears that the scene is closed.
+        """
         self.editor.setActiveEffect(None)
-        self.editor.setMRMLSegmentEditorNode(None)
+        if self.editor.mrmlSegmentEditorNode() is not None:
+            self.editor.setSegmentationNode(None)
+        self.editor.removeViewObservations()
 
     def enter(self) -> None:
-        """The panel is shown."""
+        """The panel is shown. The widget observes the views by itself while an effect is active."""
         self._shown = True
-        self.editor.setupViewObservations()
         self.editor.installKeyboardShortcuts()
 
     def exit(self) -> None:

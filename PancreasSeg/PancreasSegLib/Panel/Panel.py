@@ -119,7 +119,7 @@ class Panel(VTKObservationMixin):
         self.runner.close()
         for section in (self.input, self.statistics, self.export, self.models):
             section.close()
-        self.correct.disconnectEditor()
+        self.correct.releaseScene()
 
     @property
     def settled(self) -> bool:
@@ -230,7 +230,7 @@ class Panel(VTKObservationMixin):
         """The scene is about to be closed."""
         self._turns.clear()
         self._forget()
-        self.correct.disconnectEditor()
+        self.correct.releaseScene()
         self.session.volumeNode = None
 
     def onEndClose(self, *_arguments) -> None:
