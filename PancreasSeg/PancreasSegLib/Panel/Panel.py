@@ -7,7 +7,6 @@ import slicer
 import slicer.util
 import vtk
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
 from PancreasSegLib.Panel.AdvancedSection import AdvancedSection
 from PancreasSegLib.Panel.CorrectSection import CorrectSection
@@ -22,6 +21,7 @@ from PancreasSegLib.Panel.SegmentSection import SegmentSection
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.StatisticsSection import StatisticsSection
 from PancreasSegLib.Panel.Turns import Turns
+from PancreasSegLib.Scene.Observers import Observers
 from PancreasSegLib.Work import Agreement, Attention
 
 # Dragging an ROI is a burst of changes; the panel follows when it pauses.
@@ -35,7 +35,7 @@ SEGMENTATION_EVENTS = (
 )
 
 
-class Panel(VTKObservationMixin):
+class Panel:
     """What a person sees of PancreasSeg.
 
     Args:
@@ -46,13 +46,13 @@ class Panel(VTKObservationMixin):
     """
 
     def __init__(self, ui, workflow, python: str, dialogs: Dialogs | None = None) -> None:
-        VTKObservationMixin.__init__(self)
         self.ui = ui
         self.session = Session(workflow, dialogs or Dialogs(), python)
         self.runner = Runner(self.session)
         self._refreshing = False
         self._closing = False
-        self._watched: dict[str, object] = {}
+        self._observers = Observers()  # of the scene
+        self._watched: dict[str, tuple[object, Observers]] = {}
         self._roiTimer = qt.QTimer()
         self._roiTimer.setSingleShot(True)
         self._roiTimer.setInterval(ROI_MILLISECONDS)
@@ -89,11 +89,11 @@ class Panel(VTKObservationMixin):
         self.runner.offerPackages = self.dependencies.offer
 
         scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onEndClose)
-        self.addObserver(scene, scene.EndImportEvent, self.onEndImport)
-        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
-        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
+        self._observers.add(scene, scene.StartCloseEvent, self.onStartClose)
+        self._observers.add(scene, scene.EndCloseEvent, self.onEndClose)
+        self._observers.add(scene, scene.EndImportEvent, self.onEndImport)
+        self._observers.add(scene, scene.NodeAddedEvent, self.onNodeAdded)
+        self._observers.add(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.session.volumeNode = ui.volumeSelector.currentNode()
         self.session.changed = self.refresh
         self.session.changedSoon = self._roiTimer.start
@@ -115,7 +115,8 @@ class Panel(VTKObservationMixin):
         self._closing = True
         self._roiTimer.stop()
         self._turns.clear()
-        self.removeObservers()
+        self._observers.clear()
+        self._forget()
         self.runner.close()
         for section in (self.input, self.statistics, self.export, self.models):
             section.close()
@@ -223,6 +224,7 @@ class Panel(VTKObservationMixin):
 
     def onNodeRemoved(self, *_arguments) -> None:
         """Some node is gone; what pointed to it points nowhere now."""
+        self._forget(goneOnly=True)
         self._roiTimer.start()
         self.session.scheduleStatistics()
 
@@ -252,18 +254,19 @@ class Panel(VTKObservationMixin):
         if parameters is not None:
             wanted["roi"], wanted["segmentation"] = parameters.roiNode, parameters.segmentationNode
         for kind, node in wanted.items():
-            if self._watched.get(kind) is not node:
-                for observed, event, method in self._eventsOf(kind, self._watched.get(kind)):
-                    self.removeObserver(observed, event, method)
+            watched, observers = self._watched.get(kind, (None, Observers()))
+            if watched is not node:
+                observers.clear()
                 for observed, event, method in self._eventsOf(kind, node):
-                    self.addObserver(observed, event, method)
-                self._watched[kind] = node
+                    observers.add(observed, event, method)
+                self._watched[kind] = (node, observers)
 
-    def _forget(self) -> None:
-        for kind, node in self._watched.items():
-            for observed, event, method in self._eventsOf(kind, node):
-                self.removeObserver(observed, event, method)
-        self._watched = {}
+    def _forget(self, *, goneOnly: bool = False) -> None:
+        """Watch none of the CT's nodes any more, or none of those that have left the scene: they must not be kept."""
+        for kind, (node, observers) in list(self._watched.items()):
+            if node is None or node.GetScene() is None or not goneOnly:
+                observers.clear()
+                del self._watched[kind]
 
     def _eventsOf(self, kind: str, node) -> list[tuple]:
         if node is None:
