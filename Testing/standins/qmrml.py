@@ -297,7 +297,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._views = False
 
     def _onLayoutChanged(self, _layout: int) -> None:
-        """Slicer's widget shows the source volume in the views of the new layout; it does not ask for the node first."""
+        """Slicer's widget shows the source volume in the views of the new layout; it asks for no node first."""
         if not self._views:
             return
         node = self.mrmlSegmentEditorNode()

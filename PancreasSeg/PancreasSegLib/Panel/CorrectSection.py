@@ -48,7 +48,7 @@ class CorrectSection:
         """The scene is being closed: nothing in the editor may point into it, nor may its views be observed.
 
         The widget keeps its editor node, as in Slicer's own Segment Editor: it looks into it without asking when the
-        layout manager announces the empty scene's layout, which comes before anybody else hears that the scene is closed.
+        layout manager announces the empty scene's layout, before anybody else hears that the scene is closed.
         """
         self.editor.setActiveEffect(None)
         if self.editor.mrmlSegmentEditorNode() is not None:
