@@ -1,6 +1,7 @@
 """First run on a bare Slicer: what is missing is installed at the point of use, after one question."""
 
 import importlib.metadata
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -10,6 +11,7 @@ import slicer
 from Testing.panel.conftest import wait
 
 from pancreasseg.core.errors import RunError
+from PancreasSegLib.Panel.Widgets import Quiet
 from PancreasSegLib.Work import Dependencies
 
 
@@ -25,6 +27,7 @@ def bare(monkeypatch):
         return original(name)
 
     monkeypatch.setattr(Dependencies, "_present", set())
+    monkeypatch.setattr(Dependencies, "_asked", {})
     monkeypatch.setattr(importlib.metadata, "version", version)
     return absent
 
@@ -35,13 +38,17 @@ def torchExtension(monkeypatch, bare):
     calls = []
 
     class PyTorchUtilsLogic:
-        result: object = SimpleNamespace(__version__="2.13.0")
+        succeeds = True
+        importable = True
 
         def installTorch(self, askConfirmation=True, forceComputationBackend=None, torchVersionRequirement=None):
             calls.append((askConfirmation, torchVersionRequirement))
-            if self.result is not None:
-                bare.discard("torch")
-            return self.result
+            if not self.succeeds:
+                raise subprocess.CalledProcessError(1, ["light-the-torch", "install", "torch"])
+            bare.discard("torch")
+            if not self.importable:
+                raise ImportError("libiomp5.so: cannot open shared object file")
+            return SimpleNamespace(__version__="2.13.0")
 
     module = ModuleType("PyTorchUtils")
     module.PyTorchUtilsLogic = PyTorchUtilsLogic
@@ -129,18 +136,148 @@ def test_declining_leaves_the_panel_usable_and_says_what_to_do(
     assert ui.dependenciesLabel.text == "Missing: torch, safetensors, scikit-image."
 
 
-def test_without_the_pytorch_extension_the_sentence_says_how_to_get_it(panel, ui, selected, bare, packaging) -> None:
+class ExtensionsManager:
+    """Slicer's manager of extensions."""
+
+    def __init__(self, *, reachable: bool) -> None:
+        self.interactive = True
+        self.reachable = reachable
+        self.asked: list[tuple] = []
+
+    def isExtensionInstalled(self, name: str) -> bool:
+        return False
+
+    def installExtensionFromServer(self, name: str, restart: bool) -> bool:
+        self.asked.append((name, restart, self.interactive))
+        return self.reachable
+
+
+@pytest.fixture
+def manager(monkeypatch, bare, packaging):
+    """A Slicer without the PyTorch extension, and with a server that has it."""
+    manager = ExtensionsManager(reachable=True)
+    monkeypatch.setattr(slicer.app, "extensionsManagerModel", lambda: manager, raising=False)
+    return manager
+
+
+@pytest.fixture
+def restarts(monkeypatch):
+    restarted = []
+    monkeypatch.setattr(slicer.util, "restart", lambda: restarted.append(1))
+    return restarted
+
+
+def test_the_pytorch_extension_is_installed_from_the_panel_and_slicer_restarts(
+    panel, ui, dialogs, manager, restarts
+) -> None:
+    panel.refresh()
+    ui.dependenciesButton.click()
+    assert manager.asked == [("PyTorch", False, False)], "without popups of its own"
+    assert manager.interactive
+    assert "Slicer's own server" in dialogs.asked[0]
+    assert "Restart Slicer now?" in dialogs.asked[1]
+    assert restarts == [1]
+
+
+def test_slicer_does_not_restart_over_unsaved_work(panel, ui, dialogs, selected, manager, restarts) -> None:
     ui.segmentButton.click()
-    assert ui.segmentMessage.text.startswith("The extension PyTorch is not installed.")
+    assert len(dialogs.asked) == 1
+    assert restarts == []
+    assert ui.segmentMessage.text.endswith("Save the scene first.")
+
+
+@pytest.mark.parametrize("kind", ["not reachable", "no manager"])
+def test_an_extension_that_cannot_be_had_is_a_sentence_that_says_how_to_get_it(
+    panel, ui, selected, manager, restarts, kind, monkeypatch
+) -> None:
+    manager.reachable = False
+    if kind == "no manager":
+        monkeypatch.delattr(slicer.app, "extensionsManagerModel")
+    ui.segmentButton.click()
+    assert ui.segmentMessage.text.startswith("The extension PyTorch is not installed")
     assert "Extensions Manager" in ui.segmentMessage.text
     assert ui.segmentButton.enabled
+    assert restarts == []
 
 
-def test_torch_that_cannot_be_installed_is_a_sentence(panel, ui, selected, bare, torchExtension, packaging) -> None:
-    torchExtension.PyTorchUtilsLogic.result = None
+def test_torch_that_cannot_be_installed_is_a_sentence_and_the_log_says_why(
+    panel, ui, selected, bare, torchExtension, packaging
+) -> None:
+    """The extension raises what pip's process ended with; its output goes to the Python console."""
+    torchExtension.PyTorchUtilsLogic.succeeds = False
     ui.segmentButton.click()
     assert ui.segmentMessage.text.startswith("PyTorch could not be installed.")
+    assert "Python console" in ui.segmentMessage.text
+    assert "proxy" in ui.segmentMessage.text
+    assert "light-the-torch" in ui.dependenciesLog.plainText
     assert packaging.calls == []
+
+
+def test_torch_that_slicer_itself_cannot_import_is_good_enough_for_the_worker(
+    panel, ui, selected, bare, torchExtension, packaging
+) -> None:
+    torchExtension.PyTorchUtilsLogic.importable = False
+    ui.segmentButton.click()
+    assert len(packaging.calls) == 1, "the rest is installed as well"
+
+
+def test_after_an_installation_models_folder_and_device_are_shown(
+    panel, ui, client, bare, torchExtension, packaging
+) -> None:
+    with Quiet(ui.modelFolder):
+        ui.modelFolder.setCurrentPath("")  # as at a start without the packages
+    panel.models.list()
+    assert ui.modelSelector.count == 1
+    ui.dependenciesButton.click()
+    packaging.succeed()
+    wait(lambda: "Fake device" in ui.statusLabel.text)
+    assert ("hello", None) in client.requests
+    assert ui.modelSelector.count > 1
+    assert ui.modelFolder.currentPath == panel.session.models.home != ""
+
+
+def test_on_an_intel_mac_it_is_said_before_anything_is_downloaded(
+    panel, ui, dialogs, selected, bare, torchExtension, packaging, monkeypatch
+) -> None:
+    monkeypatch.setattr(Dependencies, "sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr(Dependencies, "platform", SimpleNamespace(machine=lambda: "x86_64"))
+    ui.segmentButton.click()
+    assert dialogs.asked == torchExtension.calls == packaging.calls == []
+    assert "Intel" in ui.segmentMessage.text
+    assert "Apple silicon" in ui.segmentMessage.text
+    assert not ui.dependenciesButton.enabled
+    monkeypatch.setattr(Dependencies, "platform", SimpleNamespace(machine=lambda: "arm64"))
+    ui.segmentButton.click()
+    assert len(dialogs.asked) == 1
+
+
+def test_a_package_that_only_one_thing_needs_is_offered_when_that_is_wanted(
+    panel, ui, dialogs, client, bare, packaging
+) -> None:
+    """DICOM SEG needs highdicom, which Slicer 5.12 has."""
+    bare.clear()
+    bare.add("highdicom")
+    assert Dependencies.missing() == Dependencies.wanted() == ()
+    done = []
+    error = RunError(
+        "package-missing",
+        "Writing DICOM SEG needs the Python package highdicom, which is not installed.",
+        "Install it for the Python that runs PancreasSeg, e.g. with: pip install highdicom",
+    )
+    assert panel.session.sentence(error) == (
+        "Writing DICOM SEG needs the Python package highdicom, which is not installed. "
+        "Install what is missing under Advanced, Python packages."
+    )
+    dialogs.agree = False
+    assert panel.session.offerPackage(error, lambda: done.append(1))
+    assert ui.dependenciesLabel.text == "Missing: highdicom."
+    assert ui.dependenciesButton.enabled
+    dialogs.agree = True
+    assert panel.session.offerPackage(error, lambda: done.append(1))
+    assert packaging.calls[0][0][-1] == "highdicom>=0.22"
+    packaging.succeed()
+    assert done == [1]
+    assert not panel.session.offerPackage(RunError("disk-full", "The disk is full."), lambda: done.append(2))
 
 
 def test_pip_that_fails_is_a_sentence_and_the_log_says_why(
@@ -212,4 +349,6 @@ def test_a_worker_without_its_packages_ends_in_the_same_sentence(panel, ui, clie
     client.fail["load"] = RunError("package-missing", "The Python package torch is not installed.", "Install it.")
     ui.segmentButton.click()
     wait(lambda: not panel.session.busy)
-    assert ui.segmentMessage.text == "The Python package torch is not installed. Install it."
+    assert ui.segmentMessage.text == (
+        "The Python package torch is not installed. Install what is missing under Advanced, Python packages."
+    )

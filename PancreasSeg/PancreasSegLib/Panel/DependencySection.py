@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import logging
 
+import slicer
+import slicer.util
 from slicer.i18n import tr as _
 
+from pancreasseg.core.errors import explain
 from PancreasSegLib.Panel.Widgets import Reasons, showText
 from PancreasSegLib.Work import Dependencies
 
 
 class DependencySection:
-    """Args: the widgets of the .ui file, the session, and what to call with a sentence when a person must read it."""
+    """Installs what is missing, after asking.
 
-    def __init__(self, ui, session, tell) -> None:
+    Args:
+        ui: the widgets of the .ui file.
+        session: shared by the sections.
+        tell: called with a sentence when a person must read it.
+        onInstalled: called when packages have come.
+    """
+
+    def __init__(self, ui, session, tell, onInstalled) -> None:
         self.ui = ui
         self.session = session
         self.tell = tell
+        self.onInstalled = onInstalled
         self._reasons = Reasons()
         self._installing = False
         self._then = lambda: None
+        session.offerPackage = self.offerFor
         ui.dependenciesButton.connect("clicked(bool)", lambda: self.offer(lambda: None))
 
     def offer(self, then) -> None:
@@ -27,19 +39,48 @@ class DependencySection:
         if self._installing:
             self.tell(_("The Python packages are being installed."))
             return
-        names = ", ".join(Dependencies.missing())
+        impossible = Dependencies.impossible()
+        if impossible:
+            self.tell(impossible)
+            return
+        names = ", ".join(Dependencies.wanted())
         question = _(
             "PancreasSeg needs Python packages that Slicer does not bring along: {names}.\n\n"
-            "They are downloaded from pypi.org and, for torch, from pytorch.org. Install them now?"
+            "They are downloaded from pypi.org and, for torch, from pytorch.org. Slicer's extension PyTorch, which "
+            "installs torch, comes from Slicer's own server where it is missing. Install them now?"
         ).format(names=names)
         if not self.session.dialogs.confirm(question):
-            self.tell(
-                _("Without {names} nothing can be segmented. They can be installed later under Advanced.").format(
-                    names=names
-                )
-            )
+            self.tell(self._declined())
             self.session.changed()
             return
+        self._install(then)
+
+    def offerFor(self, error: Exception, then) -> bool:
+        """The same for one thing that could not be done; false when no package that can be installed was missing."""
+        if not Dependencies.want(explain(error)):
+            return False
+        self.offer(then)
+        return True
+
+    def show(self, situation) -> None:
+        """Bring the widgets in line with the situation."""
+        missing = Dependencies.wanted()
+        reason = _("The Python packages are being installed.") if self._installing else ""
+        if not missing or situation.running:
+            reason = reason or situation.whyNotInstallPackages()
+        self._reasons.show(self.ui.dependenciesButton, reason or Dependencies.impossible())
+        text = _("Missing: {names}.").format(names=", ".join(missing)) if missing else _("All packages are installed.")
+        showText(self.ui.dependenciesLabel, text)
+
+    def _declined(self) -> str:
+        missing = ", ".join(Dependencies.missing())
+        if not missing:
+            return ""  # only something optional was offered
+        return _("Without {names} nothing can be segmented. They can be installed later under Advanced.").format(
+            names=missing
+        )
+
+    def _install(self, then) -> None:
         self._installing = True
         self._then = then
         self.tell(_("Installing Python packages; the log is under Advanced."))
@@ -47,21 +88,22 @@ class DependencySection:
         self.ui.dependenciesGroup.collapsed = False
         try:
             Dependencies.install(Dependencies.Callbacks(self._log, self._done))
+        except Dependencies.RestartNeeded as needed:
+            self._installing = False
+            self._restart(needed)
         except Exception as error:
             logging.exception("PancreasSeg: packages could not be installed")
             self._installing = False
             self.tell(self.session.sentence(error))
         self.session.changed()
 
-    def show(self, situation) -> None:
-        """Bring the widgets in line with the situation."""
-        reason = (
-            _("The Python packages are being installed.") if self._installing else situation.whyNotInstallPackages()
-        )
-        self._reasons.show(self.ui.dependenciesButton, reason)
-        missing = ", ".join(situation.missingPackages)
-        text = _("Missing: {names}.").format(names=missing) if missing else _("All packages are installed.")
-        showText(self.ui.dependenciesLabel, text)
+    def _restart(self, needed) -> None:
+        """Start Slicer again if the person agrees; what is not saved is never thrown away for it."""
+        self.tell(str(needed))
+        if slicer.mrmlScene.GetModifiedSinceRead() or slicer.mrmlScene.GetStorableNodesModifiedSinceRead():
+            self.tell(_("{sentence} Save the scene first.").format(sentence=needed.message))
+        elif self.session.dialogs.confirm(_("{sentence} Restart Slicer now?").format(sentence=needed.message)):
+            slicer.util.restart()
 
     def _log(self, line: str) -> None:
         self.ui.dependenciesLog.appendPlainText(line.rstrip())
@@ -69,6 +111,8 @@ class DependencySection:
     def _done(self, trouble: str) -> None:
         self._installing = False
         self.tell(trouble)
+        if not trouble:
+            self.onInstalled()
         self.session.changed()
         if not trouble:
             self._then()

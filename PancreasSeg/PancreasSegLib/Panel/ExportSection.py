@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import logging
 from pathlib import Path
 
 import qt
 from slicer.i18n import tr as _
 
+from pancreasseg.core.errors import PancreasSegError
 from PancreasSegLib.Panel.SegmentSection import asHtml
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
@@ -26,6 +28,7 @@ class ExportSection:
         self._reasons = Reasons()
         self._reader = Dicom.SeriesReader(session.python)
         self._writing: Dicom.DicomExport | None = None
+        self._kind = ""
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self.poll)
@@ -111,7 +114,7 @@ class ExportSection:
             else:
                 self._tell(Export.write(kind, session.parameters, session.folder))
         except Exception as error:
-            self._fail(error)
+            self._fail(error, kind)
 
     def _begin(self, kind: str) -> None:
         """Start writing a DICOM object."""
@@ -121,6 +124,7 @@ class ExportSection:
             self.preflight()
             return
         path = Export.freePath(session.folder, kind)
+        self._kind = kind
         self._writing = Dicom.DicomExport(kind, session.parameters, path, session.python, facts)
         showText(self.ui.exportMessage, _("Writing {file}.").format(file=path.name))
         self._timer.start()
@@ -137,7 +141,7 @@ class ExportSection:
             written = self._writing.poll() if self._writing is not None else None
         except Exception as error:
             self._writing = None
-            self._fail(error)
+            self._fail(error, self._kind)
         else:
             if written is not None:
                 self._writing = None
@@ -159,8 +163,13 @@ class ExportSection:
         showText(self.ui.exportMessage, " ".join([text, *(finding.sentence for finding in written.findings)]))
         self.session.changed()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception, kind: str = "") -> None:
+        """Say why something could not be done; offer the package that was missing for it."""
+        if not isinstance(error, PancreasSegError):
+            logging.error("PancreasSeg: the export failed unexpectedly", exc_info=error)
         showText(self.ui.exportMessage, self.session.sentence(error))
+        if kind:
+            self.session.offerPackage(error, lambda: self.onExport(kind))
         self.session.changed()
 
     def onIsotropic(self, same: bool) -> None:

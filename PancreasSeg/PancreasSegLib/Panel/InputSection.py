@@ -138,7 +138,7 @@ class InputSection:
         try:
             card = self.session.models.chosen(model, pipeline).card
         except ModelError as error:
-            return str(error)
+            return self.session.sentence(error)
         return f"{card.title} {card.version}"
 
     def _hardware(self) -> list[str]:

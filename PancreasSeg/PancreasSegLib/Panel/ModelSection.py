@@ -68,6 +68,9 @@ class ModelSection:
     def list(self) -> None:
         """Read what is installed, and show it."""
         self.rows = self.session.models.rows()
+        if not self.ui.modelFolder.currentPath:  # it was not known while packages were missing
+            with Quiet(self.ui.modelFolder):
+                self.ui.modelFolder.setCurrentPath(self.session.models.home)
         table = self.ui.modelsTable
         with Quiet(table):
             table.clearSelection()

@@ -67,7 +67,7 @@ class Panel:
         self.export = ExportSection(ui, self.session)
         self.advanced = AdvancedSection(ui, self.session)
         self.models = ModelSection(ui, self.session, self.advanced.listModels)
-        self.dependencies = DependencySection(ui, self.session, self.segment.message)
+        self.dependencies = DependencySection(ui, self.session, self.segment.message, self.onPackages)
         self._sections = (
             self.input,
             self.locate,
@@ -147,6 +147,11 @@ class Panel:
         self.refresh()
         self.statistics.update()
         self.export.segmentChanged()
+
+    def onPackages(self) -> None:
+        """Python packages were installed: what they read and run can be shown now."""
+        self.models.list()
+        self.runner.describe()
 
     def showMessage(self, kind: str, text: str) -> None:
         """A sentence about a run, in the section where it was started."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
-from pancreasseg.core.errors import InputError, PancreasSegError, explain
+from pancreasseg.core.errors import InputError, PancreasSegError
 from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import Attention, Dependencies
 from PancreasSegLib.Work.Models import MARGINS, TWO_STAGE, Models
+from PancreasSegLib.Work.Sentences import sentenceOf
 
 
 class Session:
@@ -27,6 +28,7 @@ class Session:
         changedSoon: the same, when it may wait for a moment and for other changes.
         scheduleStatistics: called when the segment may have changed.
         measure: called with what to have measured and with whom to tell; see `Workflow.measure`.
+        offerPackage: called with an error and what to do afterwards; true when a package that was missing is offered.
         saveForUndo: called with a segmentation node before it is changed; true when Undo can bring it back.
         busy: "locate", "segment" or "attention" while a run is going on, else empty.
         attentionMap: which map a run "attention" fetches.
@@ -48,6 +50,7 @@ class Session:
         self.changedSoon = lambda: None
         self.scheduleStatistics = lambda: None
         self.measure = lambda _question, _onMeasured: None
+        self.offerPackage = lambda _error, _then: False
         self.saveForUndo = lambda _segmentationNode: False
         self.busy = ""
         self.attentionMap = ""
@@ -146,9 +149,9 @@ class Session:
         try:
             return {"attentionMaps": Attention.mapsOf(parameters)}
         except PancreasSegError as error:
-            return {"attentionRefusal": str(error)}
+            return {"attentionRefusal": sentenceOf(error)}
 
     @staticmethod
     def sentence(error: Exception) -> str:
         """What a person reads about an error."""
-        return str(explain(error))
+        return sentenceOf(error)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
+import logging
+import platform
 import re
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +16,14 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from pancreasseg.core.errors import RunError
+from pancreasseg.core.errors import PancreasSegError, RunError
 
 TORCH = "torch"
 TORCH_VERSION = ">=2.4"
+TORCH_EXTENSION = "PyTorch"
+
+# Needed for one thing only; Slicer 5.12 brings them along.
+OPTIONAL = {"highdicom": "0.22"}
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 
 
@@ -32,11 +40,41 @@ def missing() -> tuple[str, ...]:
 
     What was there once is not looked for again, because this is asked at every change of a button.
     """
-    needed = {TORCH: TORCH_VERSION.removeprefix(">="), **requirements()}
+    return _absent({TORCH: TORCH_VERSION.removeprefix(">="), **requirements()})
+
+
+def wanted() -> tuple[str, ...]:
+    """Those that are missing, first of all `missing`, then what a person has asked for with `want`."""
+    return (*missing(), *_absent({name: OPTIONAL[name] for name in _asked}))
+
+
+def want(error: PancreasSegError) -> str:
+    """Count an optional package among those to install because of the error that it is not there; its name, or ""."""
+    if error.code != "package-missing":
+        return ""
+    name = next((name for name in OPTIONAL if name in error.message), "")
+    if name:
+        _asked[name] = None
+    return name
+
+
+def impossible() -> str:
+    """Why what is missing can never be installed here, in a sentence; empty when it can."""
+    if TORCH in missing() and sys.platform == "darwin" and platform.machine() == "x86_64":
+        return _(
+            "PyTorch {version} cannot be had for this Slicer: it is built for Intel processors, and the last PyTorch "
+            "for those on a Mac is 2.2. On a Mac with an Apple processor install the Slicer for Apple silicon; on an "
+            "Intel Mac PancreasSeg cannot segment."
+        ).format(version=TORCH_VERSION)
+    return ""
+
+
+def _absent(needed: dict[str, str]) -> tuple[str, ...]:
     _present.update(name for name, lowest in needed.items() if name not in _present and _isInstalled(name, lowest))
     return tuple(name for name in needed if name not in _present)
 
 
+_asked: dict[str, None] = {}
 _present: set[str] = set()
 
 
@@ -73,21 +111,22 @@ def install(callbacks: Callbacks) -> None:
     first of all what comes with Slicer, is pinned to its present version: pip refuses rather than replace it.
 
     Raises:
-        RunError: the PyTorch extension is missing, or it could not install torch.
+        RestartNeeded: the PyTorch extension was installed and works once Slicer has been started again.
+        RunError: the PyTorch extension could not be installed, or it could not install torch.
     """
-    absent = missing()
+    absent = wanted()
     if TORCH in absent:
         _installTorch(callbacks)
-    needed = requirements()
-    wanted = [f"{name}>={needed[name]}" for name in absent if name != TORCH]
-    if not wanted:
+    needed = {**requirements(), **OPTIONAL}
+    names = [f"{name}>={needed[name]}" for name in absent if name != TORCH]
+    if not names:
         callbacks.done("")
         return
     pins = _pins(set(absent))
     try:
         import slicer.packaging
     except ImportError:
-        _installBlocking(wanted, pins, callbacks)
+        _installBlocking(names, pins, callbacks)
         return
 
     def completed(code):
@@ -95,7 +134,7 @@ def install(callbacks: Callbacks) -> None:
         callbacks.done(_verdict(code))
 
     slicer.packaging.pip_install(
-        ["--only-binary", ":all:", *wanted],
+        ["--only-binary", ":all:", *names],
         constraints=pins,
         blocking=False,
         show_progress=False,
@@ -105,22 +144,63 @@ def install(callbacks: Callbacks) -> None:
     )
 
 
+class RestartNeeded(RunError):
+    """Slicer has to be started again before the installation can go on."""
+
+
 def _installTorch(callbacks: Callbacks) -> None:
     try:
         import PyTorchUtils
-    except ImportError as error:
-        raise RunError(
-            "pytorch-extension-missing",
-            _("The extension PyTorch is not installed."),
-            _("Install it in the Extensions Manager, restart Slicer, and click again."),
-        ) from error
+    except ImportError:
+        _installExtension(callbacks)
+        raise RestartNeeded(
+            "restart-needed",
+            _("The extension PyTorch is installed and works once Slicer has been started again."),
+            _("Then click again to install PyTorch itself."),
+        ) from None
     callbacks.log(_("Installing PyTorch; this can take some minutes."))
-    logic = PyTorchUtils.PyTorchUtilsLogic()
-    if logic.installTorch(askConfirmation=False, torchVersionRequirement=TORCH_VERSION) is None:
+    trouble = ""
+    try:
+        logic = PyTorchUtils.PyTorchUtilsLogic()
+        logic.installTorch(askConfirmation=False, torchVersionRequirement=TORCH_VERSION)
+    except Exception as error:  # pip's exit code, or an import of torch that Slicer's other libraries spoil
+        logging.exception("PancreasSeg: PyTorch could not be installed")
+        trouble = str(error)
+    importlib.invalidate_caches()
+    if TORCH in missing():
+        callbacks.log(trouble or _("The PyTorch extension installed nothing."))
         raise RunError(
             "torch-not-installed",
             _("PyTorch could not be installed."),
-            _("Open the module PyTorch Utils, install PyTorch there, and click again."),
+            _(
+                "The Python console (menu View) shows what pip said. Behind a proxy set HTTPS_PROXY before Slicer "
+                "starts; or install PyTorch in the module PyTorch Utils, and click again."
+            ),
+        )
+
+
+def _installExtension(callbacks: Callbacks) -> None:
+    """Install the PyTorch extension as its page in the Extensions Manager does."""
+    import slicer
+
+    try:
+        manager = slicer.app.extensionsManagerModel()
+        installed = manager.isExtensionInstalled(TORCH_EXTENSION)
+        if not installed:
+            callbacks.log(_("Installing the extension PyTorch."))
+            interactive, manager.interactive = manager.interactive, False  # the person has agreed already
+            try:
+                installed = manager.installExtensionFromServer(TORCH_EXTENSION, False)
+            finally:
+                manager.interactive = interactive
+    except Exception:  # a Slicer that was built without extensions has no such manager
+        logging.exception("PancreasSeg: the extension PyTorch could not be installed")
+        installed = False
+    if not installed:
+        raise RunError(
+            "pytorch-extension-missing",
+            _("The extension PyTorch is not installed, and could not be installed from here."),
+            _("Install it in the Extensions Manager, restart Slicer, and click again."),
         )
 
 
@@ -153,7 +233,8 @@ def _pins(free: set[str]) -> Path:
 
 
 def _verdict(code: int) -> str:
-    left = missing()
+    importlib.invalidate_caches()
+    left = wanted()
     if code == 0 and not left:
         return ""
     names = ", ".join(left) or _("all")

@@ -104,7 +104,9 @@ class Models:
         try:
             self.chosen(model, pipeline)
         except ModelError as error:
-            return str(error)
+            from PancreasSegLib.Work.Sentences import sentenceOf
+
+            return sentenceOf(error)
         return ""
 
     def pipelineOf(self, model: str, pipeline: str) -> str:
