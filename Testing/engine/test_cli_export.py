@@ -131,15 +131,44 @@ def test_check_says_what_stands_in_the_way_and_writes_nothing(
     assert "study identifier (UID) of the CT is empty" in err
 
 
-def test_nothing_is_written_in_any_format_when_dicom_is_impossible(
+def test_a_series_that_dicom_cannot_refer_to_is_exported_in_the_other_formats(
     export: Export, series: Path, mask: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(series)
     write_series(series, GEOMETRY, SeriesInstanceUID="")
-    code, _, err = export(mask, "--volume", series, "--output", tmp_path / "out")
+    command = (mask, "--volume", series, "--output", tmp_path / "out")
+    code, out, err = export(*command)
     assert code == 3
-    assert "series identifier (UID) of the CT is empty" in err
-    assert list((tmp_path / "out").iterdir()) == []
+    assert "dicom-seg was not written. The series identifier (UID) of the CT is empty" in err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "pancreas.nii.gz", "pancreas.seg.nrrd", "pancreas.stl"
+    }  # fmt: skip
+    assert "pancreas.stl" in out
+    told = json.loads(export(*command, "--json")[1])
+    assert {entry["format"]: entry["code"] for entry in told["failed"]} == {
+        "dicom-seg": "dicom-uids-empty",
+        "rtstruct": "dicom-uids-empty",
+    }
+    assert export(*command[:-1], tmp_path / "dicom", "--format", "rtstruct")[0] == 3
+    assert list((tmp_path / "dicom").iterdir()) == []
+
+
+def test_a_mistake_in_one_format_keeps_no_other_from_being_written(
+    export: Export, series: Path, mask: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("Doe^Jane")
+
+    monkeypatch.setattr("highdicom.seg.Segmentation", broken)
+    code, _, err = export(mask, "--volume", series, "--output", tmp_path / "out")
+    assert code == 70
+    assert "dicom-seg was not written" in err
+    assert "Doe" not in err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(FILE_NAMES.values()) - {"pancreas.seg.dcm"}
+    code, _, err = export(mask, "--volume", series, "--check")
+    assert code == 3, "the check knows it beforehand"
+    assert "KeyError" in err
+    assert export(mask, "--volume", series, "--check", "--format", "rtstruct")[0] == 0
 
 
 def test_what_is_repaired_is_told(export: Export, series: Path, mask: Path, tmp_path: Path) -> None:
@@ -149,7 +178,7 @@ def test_what_is_repaired_is_told(export: Export, series: Path, mask: Path, tmp_
     assert code == 0
     assert "Warning: The CT has no frame of reference" in out
     code, out, _ = export(mask, "--volume", series, "--output", tmp_path / "out", "--format", "rtstruct", "--json")
-    assert [finding["code"] for finding in json.loads(out)["findings"]] == ["dicom-no-frame-of-reference"]
+    assert json.loads(out)["findings"][-1]["code"] == "dicom-no-frame-of-reference"
     assert json.loads(out)["files"] == ["pancreas.rtstruct.dcm"]
 
 
@@ -178,7 +207,7 @@ def test_a_mask_of_unknown_origin_is_not_passed_off_as_anything(export: Export, 
         (["--format", "docx"], 2, "invalid choice"),
         (["--smooth", "99"], 3, "between 0 and 10 mm"),
         (["--label", "liver"], 3, "names no segment 'liver'"),
-        (["--margin", "3", "--margin", "3"], 3, "Two segments have the same name"),
+        (["--margin", "3", "--margin", "3.0,3,3"], 3, "The margin 'Pancreas + 3 mm' is there twice"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_leaves_no_file(

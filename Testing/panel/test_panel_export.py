@@ -486,7 +486,7 @@ def test_two_margins_of_one_name_are_a_sentence(panel, ui, selected, folder) -> 
     ui.addMarginButton.click()
     ui.addMarginButton.click()
     ui.nrrdButton.click()
-    assert ui.exportMessage.text == "Two segments have the same name. Rename one of them."
+    assert ui.exportMessage.text == "The margin 'Pancreas + 5 mm' is there twice. Leave one of them out."
     assert list(folder.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command, add_series, series_of
-from pancreasseg.core.errors import InputError
+from pancreasseg.core.errors import InputError, PancreasSegError, as_json, explain
 
 if TYPE_CHECKING:
     from pancreasseg.core import Volume
@@ -26,7 +26,7 @@ Write a mask for planning systems and archives, with margins in mm around it:
   stl         pancreas.stl            the surface in mm (LPS)
 
 A DICOM file holds the pancreas and its margins; in the other formats each of them is a file of its own. Files of the
-same names are replaced.
+same names are replaced. A format that cannot be written keeps none of the others from being written.
 """
 _FORMATS = ("dicom-seg", "rtstruct", "nifti", "nrrd", "stl")
 _STATING = ("dicom-seg", "rtstruct", "nrrd")  # formats that say how a mask was made
@@ -74,9 +74,9 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     command.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Run the command."""
-    from pancreasseg.export.formats import DICOM, FILE_NAMES, export
+def run(options: argparse.Namespace) -> int:
+    """Run the command; returns 0, or the exit code of the first format that could not be written."""
+    from pancreasseg.export.formats import DICOM
     from pancreasseg.io.atomic import prepare_folder
     from pancreasseg.io.read import read_volume
 
@@ -92,33 +92,66 @@ def run(options: argparse.Namespace) -> None:
             pancreas, algorithm = _read_pancreas(options, volume, stated=stated)
         with progress.stage("measure"):
             segments = [pancreas, *_margins(options, pancreas, volume)]
-        findings: list[Finding] = []
+        findings = list(volume.findings)
         if options.check or any(form in DICOM for form in formats):
-            findings = _preflight(segments, volume, source, options)
-        written: list[Path] = []
-        if not options.check:
-            with progress.stage("write"):
-                for form in dict.fromkeys(formats):
-                    paths, _ = export(
-                        form,
-                        options.output / FILE_NAMES[form],
-                        segments,
-                        volume.geometry,
-                        source,
-                        series=series_of(options),
-                        algorithm_name=algorithm,
-                        smoothing_mm=options.smooth,
-                    )
-                    written += paths
-    names = [path.name for path in written]
+            findings += _preflight(segments, volume, source, options)
+        with progress.stage("write"):
+            wanted = [] if options.check else list(dict.fromkeys(formats))
+            written, refused = _write(wanted, segments, volume, source, options, algorithm)
+    if refused and not written:
+        raise next(iter(refused.values()))
+    _show(options, written, refused, findings)
+    return next((error.exit_code for error in refused.values()), 0)
+
+
+def _write(
+    formats: Sequence[str],
+    segments: Sequence[ExportSegment],
+    volume: Volume,
+    source: Path | None,
+    options: argparse.Namespace,
+    algorithm: str,
+) -> tuple[list[str], dict[str, PancreasSegError]]:
+    """The names of the files written, and for each format that could not be written why."""
+    from pancreasseg.export.formats import FILE_NAMES, export
+
+    written: list[str] = []
+    refused: dict[str, PancreasSegError] = {}
+    for form in formats:
+        try:
+            paths, _ = export(
+                form,
+                options.output / FILE_NAMES[form],
+                segments,
+                volume.geometry,
+                source,
+                series=series_of(options),
+                algorithm_name=algorithm,
+                smoothing_mm=options.smooth,
+            )
+        except Exception as error:  # whatever it is, the other formats are written
+            if options.debug:
+                raise
+            refused[form] = explain(error)
+        else:
+            written += [path.name for path in paths]
+    return written, refused
+
+
+def _show(
+    options: argparse.Namespace, written: list[str], refused: dict[str, PancreasSegError], findings: list[Finding]
+) -> None:
     if options.json:
-        console.show_json({"files": names, "findings": [finding.as_dict() for finding in findings]})
+        failed = [{"format": form, **as_json(error)} for form, error in refused.items()]
+        console.show_json({"files": written, "failed": failed, "findings": [finding.as_dict() for finding in findings]})
         return
     console.show_findings(findings)
+    for form, error in refused.items():
+        console.say(f"Error: {form} was not written. {error}")
     if options.check:
         console.show("Nothing stands in the way of DICOM export.")
     else:
-        console.show(f"Written to {options.output}: {', '.join(names)}")
+        console.show(f"Written to {options.output}: {', '.join(written)}")
 
 
 def _margin(text: str) -> tuple[float, float, float]:
@@ -177,16 +210,18 @@ def _margins(options: argparse.Namespace, pancreas: ExportSegment, volume: Volum
 def _preflight(
     segments: Sequence[ExportSegment], volume: Volume, source: Path | None, options: argparse.Namespace
 ) -> list[Finding]:
-    """What should be known before DICOM is written.
+    """What should be known about DICOM; what stands in its way is said by the writers, unless only that is asked.
 
     Raises:
-        InputError: what stands in its way, all of it.
+        InputError: ``--check``, and what stands in the way, all of it.
     """
     from pancreasseg.core.finding import Severity
+    from pancreasseg.export.formats import DICOM
     from pancreasseg.export.preflight import check_dicom_export
 
-    findings = check_dicom_export(source, segments, volume.geometry, series=series_of(options))
+    rehearse = [form for form in DICOM if form in (options.format or DICOM)] if options.check else []
+    findings = check_dicom_export(source, segments, volume.geometry, series=series_of(options), rehearse=rehearse)
     serious = [finding for finding in findings if finding.severity is Severity.SERIOUS]
-    if serious:
+    if serious and options.check:
         raise InputError(serious[0].code, " ".join(finding.sentence for finding in serious))
-    return findings
+    return [finding for finding in findings if finding not in serious]

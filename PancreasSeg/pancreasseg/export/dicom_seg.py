@@ -6,17 +6,21 @@ DICOM PS3.3 A.51 (Segmentation IOD), C.8.20; codes from PS3.16 CID 7150 and CID 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
 
 from pancreasseg import __version__
 from pancreasseg.core import Geometry
 from pancreasseg.core.finding import Finding
 from pancreasseg.export.packages import needed
-from pancreasseg.export.preflight import prepare
+from pancreasseg.export.preflight import Prepared, prepare
 from pancreasseg.export.segment import Algorithm, ExportSegment, as_dicom_code
 from pancreasseg.export.series import Source
 from pancreasseg.io.atomic import atomic_write
@@ -60,29 +64,63 @@ def write_dicom_seg(
     highdicom = needed("highdicom", "Writing DICOM SEG")
     prepared = prepare(source, segments, geometry, series=series)
     with lenient():
-        dataset = highdicom.seg.Segmentation(
-            source_images=prepared.series.headers,
-            pixel_array=np.stack(prepared.masks, axis=-1),
-            segmentation_type="BINARY",
-            segment_descriptions=[
-                _description(highdicom, number, segment, algorithm_name, algorithm_version)
-                for number, segment in enumerate(segments, start=1)
-            ],
-            series_instance_uid=highdicom.UID(),
-            series_number=SERIES_NUMBER,
-            series_description="PancreasSeg segmentation",
-            sop_instance_uid=highdicom.UID(),
-            instance_number=1,
-            manufacturer="PancreasSeg",
-            manufacturer_model_name="PancreasSeg",
-            software_versions=__version__,
-            device_serial_number="none",
-            content_label="SEGMENTATION",
-            content_description="Pancreas segmentation",
-        )
+        dataset = _segmentation(highdicom, prepared, segments, algorithm_name, algorithm_version)
         with atomic_write(path) as partial:
             dataset.save_as(partial)
     return prepared.findings
+
+
+def rehearse_dicom_seg(prepared: Prepared, segments: Sequence[ExportSegment]) -> None:
+    """Do all that `write_dicom_seg` does but write the file; raises what it would."""
+    highdicom = needed("highdicom", "Writing DICOM SEG")
+    with lenient():
+        _segmentation(highdicom, prepared, segments, "PancreasSeg", __version__).save_as(BytesIO())
+
+
+def _segmentation(
+    highdicom: ModuleType, prepared: Prepared, segments: Sequence[ExportSegment], name: str, version: str
+) -> Any:
+    dataset = highdicom.seg.Segmentation(
+        source_images=[_as_single_frame(header) for header in prepared.series.headers],
+        pixel_array=np.stack(prepared.masks, axis=-1),
+        segmentation_type="BINARY",
+        segment_descriptions=[
+            _description(highdicom, number, segment, name, version) for number, segment in enumerate(segments, start=1)
+        ],
+        series_instance_uid=highdicom.UID(),
+        series_number=SERIES_NUMBER,
+        series_description="PancreasSeg segmentation",
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer="PancreasSeg",
+        manufacturer_model_name="PancreasSeg",
+        software_versions=__version__,
+        device_serial_number="none",
+        content_label="SEGMENTATION",
+        content_description="Pancreas segmentation",
+    )
+    dataset.update(prepared.series.identity)
+    _refer_to_true_classes(dataset, prepared.series.headers)
+    return dataset
+
+
+def _as_single_frame(header: Dataset) -> Dataset:
+    """Of an enhanced class highdicom expects a file with functional groups, also where it holds one frame only."""
+    single = Dataset()
+    single.update({element.tag: element for element in header if element.keyword != "SOPClassUID"})
+    single.SOPClassUID = CTImageStorage
+    return single
+
+
+def _refer_to_true_classes(dataset: Dataset, headers: Sequence[Dataset]) -> None:
+    classes = {header.SOPInstanceUID: header.SOPClassUID for header in headers if header.SOPClassUID != CTImageStorage}
+
+    def correct(item: Dataset, element: DataElement) -> None:
+        if element.keyword == "ReferencedSOPInstanceUID" and element.value in classes:
+            item.ReferencedSOPClassUID = classes[element.value]
+
+    if classes:
+        dataset.walk(correct)
 
 
 def _description(highdicom: ModuleType, number: int, segment: ExportSegment, name: str, version: str) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pancreasseg.core import Geometry
-from pancreasseg.core.errors import InputError
+from pancreasseg.core.errors import InputError, PancreasSegError, explain
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.export.placing import SeriesFacts
 from pancreasseg.export.segment import ExportSegment, check_segments
@@ -33,7 +33,12 @@ class Prepared:
 
 
 def check_dicom_export(
-    source: Source, segments: Sequence[ExportSegment], geometry: Geometry, *, series: int | str | None = None
+    source: Source,
+    segments: Sequence[ExportSegment],
+    geometry: Geometry,
+    *,
+    series: int | str | None = None,
+    rehearse: Sequence[str] = (),
 ) -> list[Finding]:
     """Look for what is missing before a DICOM SEG or RTSTRUCT is written.
 
@@ -42,6 +47,7 @@ def check_dicom_export(
         segments: what is to be exported.
         geometry: the grid of the segments' masks.
         series: which series of a folder that holds several, as for `read_volume`.
+        rehearse: formats to make in memory as well, which takes as long as writing them, to report what fails.
 
     Returns:
         Serious findings block the export; warnings say what is repaired or worth checking; info is for knowledge.
@@ -57,10 +63,12 @@ def check_dicom_export(
     except InputError as refusal:
         return [*findings, _blocking(refusal)]
     try:
-        for segment in segments:
-            found.place(segment.mask, geometry)
+        masks = tuple(found.place(segment.mask, geometry) for segment in segments)
     except InputError as refusal:
         findings.append(_blocking(refusal))
+    else:
+        if rehearse and not findings:
+            findings += _rehearsed(rehearse, Prepared(found, masks, ()), segments)
     return [*findings, *_remarks(found)]
 
 
@@ -93,7 +101,20 @@ def series_facts(source: Source, *, series: int | str | None = None) -> SeriesFa
     return SeriesFacts(found.geometry, tuple(_remarks(found)))
 
 
-def _blocking(refusal: InputError) -> Finding:
+def _rehearsed(forms: Sequence[str], prepared: Prepared, segments: Sequence[ExportSegment]) -> list[Finding]:
+    from pancreasseg.export.dicom_seg import rehearse_dicom_seg
+    from pancreasseg.export.rtstruct import rehearse_rtstruct
+
+    findings = []
+    for form in forms:
+        try:
+            {"dicom-seg": rehearse_dicom_seg, "rtstruct": rehearse_rtstruct}[form](prepared, segments)
+        except Exception as error:  # what a writer would end with, too
+            findings.append(_blocking(explain(error)))
+    return findings
+
+
+def _blocking(refusal: PancreasSegError) -> Finding:
     return Finding(refusal.code, Severity.SERIOUS, str(refusal))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +27,14 @@ from pancreasseg import __version__
 from pancreasseg.core import Geometry
 from pancreasseg.core.finding import Finding
 from pancreasseg.export.contours import slice_contours
-from pancreasseg.export.preflight import prepare
+from pancreasseg.export.preflight import Prepared, prepare
 from pancreasseg.export.segment import PANCREAS, ExportSegment
-from pancreasseg.export.series import Source
+from pancreasseg.export.series import Source, SourceSeries
 from pancreasseg.io.atomic import atomic_write
 from pancreasseg.io.dicom_slices import lenient
 
 SERIES_NUMBER = 301
 _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
-_FROM_STUDY = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime",
-    "StudyID", "StudyDescription", "AccessionNumber", "ReferringPhysicianName", "FrameOfReferenceUID",
-)  # fmt: skip
 
 
 def write_rtstruct(
@@ -71,19 +68,31 @@ def write_rtstruct(
         OutputError: the file cannot be written.
     """
     prepared = prepare(source, segments, geometry, series=series)
-    headers = prepared.series.headers
     with lenient():
-        dataset = _structure_set(headers, label)
-        for number, (segment, mask) in enumerate(zip(segments, prepared.masks, strict=True), start=1):
-            dataset.StructureSetROISequence.append(_roi(number, segment, headers[0]))
-            dataset.ROIContourSequence.append(_contours(number, segment, mask, headers))
-            dataset.RTROIObservationsSequence.append(_observation(number, segment))
+        dataset = _structures(prepared, segments, label)
         with atomic_write(path) as partial:
             dataset.save_as(partial, enforce_file_format=True)
     return prepared.findings
 
 
-def _structure_set(headers: Sequence[Dataset], label: str) -> FileDataset:
+def rehearse_rtstruct(prepared: Prepared, segments: Sequence[ExportSegment]) -> None:
+    """Do all that `write_rtstruct` does but write the file; raises what it would."""
+    with lenient():
+        _structures(prepared, segments, "").save_as(BytesIO(), enforce_file_format=True)
+
+
+def _structures(prepared: Prepared, segments: Sequence[ExportSegment], label: str) -> FileDataset:
+    headers = prepared.series.headers
+    dataset = _structure_set(prepared.series, label)
+    for number, (segment, mask) in enumerate(zip(segments, prepared.masks, strict=True), start=1):
+        dataset.StructureSetROISequence.append(_roi(number, segment, headers[0]))
+        dataset.ROIContourSequence.append(_contours(number, segment, mask, headers))
+        dataset.RTROIObservationsSequence.append(_observation(number, segment))
+    return dataset
+
+
+def _structure_set(source: SourceSeries, label: str) -> FileDataset:
+    headers = source.headers
     meta = FileMetaDataset()
     # Explicit VR limits a contour to 64 KiB of text, which fine outlines exceed.
     meta.TransferSyntaxUID = ImplicitVRLittleEndian
@@ -91,11 +100,9 @@ def _structure_set(headers: Sequence[Dataset], label: str) -> FileDataset:
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.update(source.identity)
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    for name in _FROM_STUDY:
-        if name in headers[0]:
-            setattr(dataset, name, str(headers[0].get(name) or ""))
+    dataset.StudyInstanceUID, dataset.FrameOfReferenceUID = headers[0].StudyInstanceUID, headers[0].FrameOfReferenceUID
     now = datetime.now().astimezone()
     date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     dataset.InstanceCreationDate = dataset.SeriesDate = dataset.StructureSetDate = date

@@ -79,14 +79,12 @@ def check_segments(segments: Sequence[ExportSegment], geometry: Geometry) -> Non
     """Refuse what no format can hold.
 
     Raises:
-        InputError: nothing to export, a segment without voxels, or two segments of one name.
+        InputError: nothing to export, a segment without voxels, equal margins, or two segments of one name.
         ValueError: a mask that does not fit ``geometry``.
     """
     if not segments:
         raise InputError("nothing-to-export", "There is no segment to export.", "Segment the pancreas first.")
-    names = [segment.name for segment in segments]
-    if len(set(names)) < len(names):
-        raise InputError("segments-same-name", "Two segments have the same name.", "Rename one of them.")
+    _check_names(segments)
     for segment in segments:
         if segment.mask.shape != geometry.shape:
             raise ValueError(f"mask {segment.mask.shape} does not fit the grid {geometry.shape}")
@@ -96,6 +94,16 @@ def check_segments(segments: Sequence[ExportSegment], geometry: Geometry) -> Non
                 f"The segment {segment.name} has no voxels, so there is nothing to export.",
                 "Segment the pancreas first, or leave this segment out.",
             )
+
+
+def _check_names(segments: Sequence[ExportSegment]) -> None:
+    first: dict[str, ExportSegment] = {}
+    for segment in segments:
+        if segment.name in first and first[segment.name].code == segment.code == MARGIN:
+            raise InputError("margins-equal", f"The margin '{segment.name}' is there twice.", "Leave one of them out.")
+        if segment.name in first:
+            raise InputError("segments-same-name", "Two segments have the same name.", "Rename one of them.")
+        first[segment.name] = segment
 
 
 def as_dicom_code(code: Code) -> Any:

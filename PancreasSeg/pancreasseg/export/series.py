@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
 
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError
-from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.finding import Finding
+from pancreasseg.export.headers import make_headers
+from pancreasseg.export.identity import read_identity
 from pancreasseg.export.placing import same_voxels
 from pancreasseg.io.dicom import find_slices
 from pancreasseg.io.dicom_slices import lenient
@@ -21,25 +22,21 @@ from pancreasseg.io.dicom_slices import lenient
 #: A folder with the series, or its files; None when the CT did not come from DICOM.
 Source = Path | str | Sequence[Path | str] | None
 
-# Attributes that every DICOM object must have and that may be empty (type 2).
-_MAY_BE_EMPTY = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
-    "AccessionNumber", "ReferringPhysicianName",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class SourceSeries:
     """A CT series as other DICOM objects refer to it.
 
     Attributes:
-        headers: one data set a slice, without pixels, from first to last along +k; what could be repaired is.
+        headers: one data set a slice from first to last along +k: references and geometry, made anew and valid.
         geometry: the grid of the slices, as `read_volume` states it.
+        identity: what an export states about patient and study, see `identity.read_identity`.
         findings: what was repaired.
     """
 
     headers: tuple[Dataset, ...]
     geometry: Geometry
+    identity: Dataset
     findings: tuple[Finding, ...]
 
     def place(self, mask: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -86,85 +83,7 @@ def read_series(source: Source, *, series: int | str | None = None) -> SourceSer
             "Export NIfTI or NRRD instead, or have the archive send the series as one file a slice.",
         )
     with lenient():
-        headers = [dcmread(one.file, force=True, stop_before_pixels=True) for one in slices]
-    return SourceSeries(tuple(headers), geometry, tuple(_repair(headers)))
-
-
-def _repair(headers: Sequence[Dataset]) -> list[Finding]:
-    """Complete headers in place; raises where a reference would point nowhere or to the wrong patient's study."""
-    for name, what in (("StudyInstanceUID", "study"), ("SeriesInstanceUID", "series")):
-        values = {str(header.get(name) or "").strip() for header in headers}
-        if "" in values:
-            raise InputError(
-                "dicom-uids-empty",
-                f"The {what} identifier (UID) of the CT is empty, so no other system could tell which CT the "
-                "segmentation belongs to.",
-                "Get the series from the archive again, without the step that emptied it, or export NIfTI or NRRD.",
-            )
-        if len(values) > 1:
-            raise InputError(
-                "dicom-several-series",
-                f"The slices belong to {len(values)} different {'studies' if what == 'study' else 'series'}.",
-                "Give the files of one series only.",
-            )
-    findings = _repair_instances(headers) + _repair_frame(headers)
-    for header in headers:
-        for name in _MAY_BE_EMPTY:
-            if name not in header:
-                setattr(header, name, "")
-    if not str(headers[0].PatientID).strip():
-        sentence = (
-            "The CT carries no patient ID, so neither will the export; an archive may ask for one when you send it."
-        )
-        findings.append(Finding("dicom-no-patient-id", Severity.INFO, sentence))
-    return findings
-
-
-def _repair_instances(headers: Sequence[Dataset]) -> list[Finding]:
-    repaired = 0
-    for header in headers:
-        for name in ("SOPClassUID", "SOPInstanceUID"):
-            if not str(header.get(name) or "").strip():
-                value = header.file_meta.get("MediaStorage" + name) if hasattr(header, "file_meta") else None
-                if not value:
-                    raise InputError(
-                        "dicom-uids-empty",
-                        "A slice has no identifier (UID), so nothing could refer to it.",
-                        "Get the series from the archive again, or export NIfTI or NRRD instead.",
-                    )
-                setattr(header, name, value)
-                repaired += name == "SOPInstanceUID"
-    if len({header.SOPInstanceUID for header in headers}) < len(headers):
-        raise InputError(
-            "dicom-uids-repeated",
-            "Several slices have the same identifier (UID), so nothing could refer to one of them.",
-            "Get the series from the archive again, or export NIfTI or NRRD instead.",
-        )
-    if not repaired:
-        return []
-    sentence = (
-        f"{repaired} of {len(headers)} slices had an empty identifier (UID); the one in the head of the file is used. "
-        "Check that the exported file opens on this CT in the other program."
-    )
-    return [Finding("dicom-slice-uids-repaired", Severity.WARNING, sentence, float(repaired))]
-
-
-def _repair_frame(headers: Sequence[Dataset]) -> list[Finding]:
-    frames = {str(header.get("FrameOfReferenceUID") or "").strip() for header in headers}
-    if frames == {""}:
-        # Made from the series' own UID, so that all exports of one series share it.
-        made = generate_uid(entropy_srcs=[str(headers[0].SeriesInstanceUID), "frame of reference"])
-        for header in headers:
-            header.FrameOfReferenceUID = made
-        sentence = (
-            "The CT has no frame of reference (the identifier that ties images of one position together); the export "
-            "gets a new one. Check in the other program that the contours lie on the CT."
-        )
-        return [Finding("dicom-no-frame-of-reference", Severity.WARNING, sentence)]
-    if len(frames) > 1:
-        raise InputError(
-            "dicom-several-frames",
-            "The slices were not all taken in one position of the patient (several frames of reference).",
-            "Give the files of one series only.",
-        )
-    return []
+        originals = [dcmread(one.file, force=True, stop_before_pixels=True) for one in slices]
+        identity, about_identity = read_identity(originals)
+        headers, about_headers = make_headers(originals, slices, geometry.spacing[2])
+    return SourceSeries(tuple(headers), geometry, identity, (*about_headers, *about_identity))

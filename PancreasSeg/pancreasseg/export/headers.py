@@ -1,0 +1,156 @@
+"""The slices of a CT series as the writers take them: made anew, valid, references and geometry only.
+
+What the files say about the patient is not in them (see `identity`), so that no library stumbles over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    generate_uid,
+)
+from pydicom.valuerep import DSfloat
+
+from pancreasseg.core.errors import InputError
+from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.export.identity import CHARACTER_SET, MAY_BE_EMPTY, is_decimal, stated
+from pancreasseg.io.dicom_slices import Slice
+
+_CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+
+
+def make_headers(
+    originals: Sequence[Dataset], slices: Sequence[Slice], step: float
+) -> tuple[list[Dataset], list[Finding]]:
+    """A header for each slice, and what was repaired.
+
+    Args:
+        originals: the files' headers as pydicom read them.
+        slices: what the reader made of the same files.
+        step: mm between slices.
+
+    Raises:
+        InputError: no identifiers to refer to, or those of several studies, series or positions.
+    """
+    headers = [_header(original, one) for original, one in zip(originals, slices, strict=True)]
+    _check_study(headers)
+    findings = [*_repair_instances(headers, originals), *_repair_classes(headers), *_repair_frame(headers)]
+    return headers, [*findings, *_repair_thickness(headers, originals, step)]
+
+
+def _header(original: Dataset, one: Slice) -> Dataset:
+    """A slice as a writer needs it; its geometry is what the reader made of the file."""
+    header = Dataset()
+    header.SpecificCharacterSet = CHARACTER_SET
+    for name in MAY_BE_EMPTY:
+        setattr(header, name, "")
+    for name in _UIDS:
+        setattr(header, name, stated(original, name))
+    header.Modality, header.Rows, header.Columns = "CT", one.rows, one.columns
+    for name, values in (
+        ("ImagePositionPatient", one.position),
+        ("ImageOrientationPatient", one.orientation),
+        ("PixelSpacing", one.spacing),
+    ):
+        setattr(header, name, [DSfloat(value, auto_format=True) for value in values or ()])
+    return header
+
+
+def _check_study(headers: Sequence[Dataset]) -> None:
+    """Refuse what would point nowhere or to the wrong patient's study."""
+    for name, what in (("StudyInstanceUID", "study"), ("SeriesInstanceUID", "series")):
+        values = {header[name].value for header in headers}
+        if "" in values:
+            raise InputError(
+                "dicom-uids-empty",
+                f"The {what} identifier (UID) of the CT is empty, so no other system could tell which CT the "
+                "segmentation belongs to.",
+                "Get the series from the archive again, without the step that emptied it, or export NIfTI or NRRD.",
+            )
+        if len(values) > 1:
+            raise InputError(
+                "dicom-several-series",
+                f"The slices belong to {len(values)} different {'studies' if what == 'study' else 'series'}.",
+                "Give the files of one series only.",
+            )
+
+
+def _repair_instances(headers: Sequence[Dataset], originals: Sequence[Dataset]) -> list[Finding]:
+    repaired = 0
+    for header, original in zip(headers, originals, strict=True):
+        for name in ("SOPClassUID", "SOPInstanceUID"):
+            if not header[name].value:
+                setattr(header, name, stated(getattr(original, "file_meta", Dataset()), "MediaStorage" + name))
+                repaired += name == "SOPInstanceUID"
+        if not header.SOPInstanceUID:
+            raise InputError(
+                "dicom-uids-empty",
+                "A slice has no identifier (UID), so nothing could refer to it.",
+                "Get the series from the archive again, or export NIfTI or NRRD instead.",
+            )
+    if len({header.SOPInstanceUID for header in headers}) < len(headers):
+        raise InputError(
+            "dicom-uids-repeated",
+            "Several slices have the same identifier (UID), so nothing could refer to one of them.",
+            "Get the series from the archive again, or export NIfTI or NRRD instead.",
+        )
+    if not repaired:
+        return []
+    sentence = (
+        f"{repaired} of {len(headers)} slices had an empty identifier (UID); the one in the head of the file is used. "
+        "Check that the exported file opens on this CT in the other program."
+    )
+    return [Finding("dicom-slice-uids-repaired", Severity.WARNING, sentence, float(repaired))]
+
+
+def _repair_classes(headers: Sequence[Dataset]) -> list[Finding]:
+    """The reader took the slices for CT, whatever class somebody's step has made of them."""
+    replaced = [header for header in headers if header.SOPClassUID not in _CT_CLASSES]
+    for header in replaced:
+        header.SOPClassUID = CTImageStorage
+    if not replaced:
+        return []
+    sentence = (
+        f"{len(replaced)} of {len(headers)} slices do not say that they are CT images (SOP class); the export refers "
+        "to them as such. Check that the exported file opens on this CT in the other program."
+    )
+    return [Finding("dicom-class-repaired", Severity.WARNING, sentence, float(len(replaced)))]
+
+
+def _repair_thickness(headers: Sequence[Dataset], originals: Sequence[Dataset], step: float) -> list[Finding]:
+    """State how thick the slices are, which DICOM SEG must; where none says it, as thick as they lie apart."""
+    texts = [stated(original, "SliceThickness") for original in originals]
+    numbers = [float(text) for text in texts if is_decimal(text) and float(text) > 0]
+    for header in headers:
+        header.SliceThickness = DSfloat(numbers[0] if numbers else step, auto_format=True)
+    if numbers:
+        return []
+    sentence = f"The CT does not say how thick its slices are; DICOM SEG states the distance between them, {step:g} mm."
+    return [Finding("dicom-no-slice-thickness", Severity.INFO, sentence, step)]
+
+
+def _repair_frame(headers: Sequence[Dataset]) -> list[Finding]:
+    frames = {header.FrameOfReferenceUID for header in headers}
+    if frames == {""}:
+        # Made from the series' own UID, so that all exports of one series share it.
+        made = generate_uid(entropy_srcs=[str(headers[0].SeriesInstanceUID), "frame of reference"])
+        for header in headers:
+            header.FrameOfReferenceUID = made
+        sentence = (
+            "The CT has no frame of reference (the identifier that ties images of one position together); the export "
+            "gets a new one. Check in the other program that the contours lie on the CT."
+        )
+        return [Finding("dicom-no-frame-of-reference", Severity.WARNING, sentence)]
+    if len(frames) > 1:
+        raise InputError(
+            "dicom-several-frames",
+            "The slices were not all taken in one position of the patient (several frames of reference).",
+            "Give the files of one series only.",
+        )
+    return []
