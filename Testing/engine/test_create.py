@@ -12,7 +12,7 @@ from pancreasseg.lab.training.recipes import RECIPES
 from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
 from pancreasseg.networks import build
-from pancreasseg.pipelines import NAMES, choose, create
+from pancreasseg.pipelines import choose, create, names
 from pancreasseg.pipelines.two_stage import TwoStagePipeline
 
 ARGUMENTS = {"channels": [4, 8]}
@@ -87,6 +87,6 @@ def test_a_model_without_the_networks_of_the_pipeline_is_refused(store: Store) -
 def test_unknown_names_are_refused_with_the_known_ones(store: Store) -> None:
     with pytest.raises(ModelError) as caught:
         choose("three-stage", None, store)
-    assert all(name in str(caught.value) for name in NAMES)
+    assert all(name in str(caught.value) for name in names())
     with pytest.raises(ModelError, match="nobody"):
         choose(None, "nobody", store)

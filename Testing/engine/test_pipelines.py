@@ -22,7 +22,6 @@ from pancreasseg.grids.resample import network_grid
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.models.card import NetworkCard
 from pancreasseg.models.package import ModelPackage
-from pancreasseg.pipelines import base
 from pancreasseg.pipelines.base import Stage
 from pancreasseg.pipelines.single_stage import SingleStagePipeline
 from pancreasseg.pipelines.two_stage import TwoStageOptions, TwoStagePipeline
@@ -57,7 +56,7 @@ class Package:
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float], Stage]:
-    monkeypatch.setattr(base, "load_networks", lambda package, network_card: [Bright()])
+    monkeypatch.setattr("pancreasseg.networks.load.load_networks", lambda package, network_card: [Bright()])
 
     def make(role: str, spacing_mm: float) -> Stage:
         package: ModelPackage = Package()  # type: ignore[assignment]

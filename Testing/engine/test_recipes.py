@@ -53,7 +53,7 @@ def test_every_recipe_is_tried_here():
 @pytest.mark.parametrize("name", recipes.NAMES)
 def test_a_recipe_names_what_exists_and_makes_a_valid_card(name):
     recipe = recipes.get(name)
-    assert tuple(part.role for part in recipe.parts) == pipelines.ROLES[recipe.pipeline]
+    assert tuple(part.role for part in recipe.parts) == pipelines.declarations()[recipe.pipeline].roles
     for part in recipe.parts:
         with torch.device("meta"):
             networks.build(part.network, **part.arguments)

@@ -19,7 +19,6 @@ from pancreasseg.grids.resample import from_grid, network_grid
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.read import read_volume
 from pancreasseg.models.store import Store
-from pancreasseg.pipelines import base
 from pancreasseg.pipelines.abdomen import find_abdomen
 from pancreasseg.pipelines.base import Stage
 from pancreasseg.pipelines.whole_volume import WholeVolumeOptions, WholeVolumePipeline, climb, winners
@@ -46,7 +45,9 @@ def stage(monkeypatch: pytest.MonkeyPatch, members: int = 2) -> Stage:
     )
     card = checked(card_of(entry, pipeline="whole-volume"))
     package = type("Package", (), {"card": card})()
-    monkeypatch.setattr(base, "load_networks", lambda package, card: [ByBrightness() for _ in card.members])
+    monkeypatch.setattr(
+        "pancreasseg.networks.load.load_networks", lambda package, card: [ByBrightness() for _ in card.members]
+    )
     return Stage(package, card.networks[0], Hardware("cpu", "f32"))
 
 

@@ -16,7 +16,7 @@ from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.progress import Update
 from PancreasSegLib.Scene import RoiNodes, Segments
-from PancreasSegLib.Work.Models import MARGINS, Models
+from PancreasSegLib.Work.Models import Models
 
 
 def test_one_click_runs_both_stages_and_brings_box_segment_and_numbers(panel, ui, client, selected) -> None:
@@ -103,14 +103,14 @@ def test_every_stage_that_the_engine_announces_has_a_text(panel, ui, selected, p
 
 
 def test_every_pipeline_is_among_the_files_whose_stages_are_read() -> None:
-    from pancreasseg.pipelines import NAMES
+    from pancreasseg.pipelines import names
     from pancreasseg.pipelines.base import Pipeline
 
     for path in ANNOUNCING[:-2]:
         importlib.import_module(f"pancreasseg.pipelines.{path.stem}")
     classes = {cls for it in Pipeline.__subclasses__() for cls in (it, *it.__subclasses__())}
     written = {stage for path in ANNOUNCING[:-2] for stage in stages_in(path)}
-    assert len(classes) >= len(set(NAMES) - {"fast"}), "fast is two-stage with one box"
+    assert len(classes) >= len(set(names()) - {"fast"}), "fast is two-stage with one box"
     assert {"coarse", "fine", "organs", "window", "body", "search", "fusion"} <= written
 
 
@@ -285,11 +285,13 @@ def test_a_pipeline_without_a_margin_says_so_and_is_asked_for_none(panel, ui, cl
 
 
 def test_the_margins_shown_are_those_of_the_engine_and_of_the_models_card(panel, ui, selected) -> None:
+    from pancreasseg.pipelines import names
     from pancreasseg.pipelines.mask_rcnn import MaskRcnnOptions
     from pancreasseg.pipelines.two_stage import TwoStageOptions
 
     own = {"two-stage": TwoStageOptions().margin_mm, "mask-rcnn": MaskRcnnOptions().margin_mm}
-    assert {**own, "fast": own["two-stage"]} == MARGINS
+    shown = {name: Models().marginOf("no-such-model", name) for name in names()}
+    assert {name: margin for name, margin in shown.items() if margin} == {**own, "fast": own["two-stage"]}
     (network,) = CARD["networks"]
     networks = [{**network, "role": "localizer", "members": ["one"]}, {**network, "members": ["two"]}]
     folder = Path(os.environ["PANCREASSEG_HOME"]) / "models" / "wide"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
+from pancreasseg import pipelines
+from pancreasseg.core.setup import DEVICES, PRECISIONS
 from PancreasSegLib.Panel.Widgets import Reasons, fill, select
-
-PIPELINES = ("two-stage", "fast", "whole-volume", "single-stage", "hierarchical", "mask-rcnn")
-DEVICES = ("cuda", "cpu")
-PRECISIONS = ("f32", "bf16", "fp16")
 
 
 class AdvancedSection:
@@ -25,21 +23,10 @@ class AdvancedSection:
             "device": ui.deviceSelector,
             "precision": ui.precisionSelector,
         }
-        words = {
-            "two-stage": _("Two stages, three opinions (accurate)"),
-            "fast": _("Two stages, one box (fast)"),
-            "whole-volume": _("Whole volume in one go"),
-            "single-stage": _("Sliding window, no localizer"),
-            "hierarchical": _("Two networks, the second around what the first found"),
-            "mask-rcnn": _("Box from axial slices (Mask R-CNN), then 3D"),
-            "cuda": _("Graphics card (CUDA)"),
-            "cpu": _("Processor (CPU)"),
-            "f32": _("Full (f32)"),
-            "bf16": _("Half (bf16)"),
-            "fp16": _("Half (fp16)"),
-        }
-        for name, choices in (("pipeline", PIPELINES), ("device", DEVICES), ("precision", PRECISIONS)):
-            fill(self._selectors[name], [("", self._automatic(name)), *((c, words[c]) for c in choices)], "")
+        titles = {name: each.title for name, each in pipelines.declarations().items()}
+        for name, choices in (("pipeline", titles), ("device", DEVICES), ("precision", PRECISIONS)):
+            listed = [(choice, _(title)) for choice, title in choices.items()]
+            fill(self._selectors[name], [("", self._automatic(name)), *listed], "")
         ui.modelSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("model", index))
         ui.pipelineSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("pipeline", index))
         ui.deviceSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("device", index))

@@ -7,6 +7,7 @@ import html
 import slicer
 from slicer.i18n import tr as _
 
+from pancreasseg import pipelines
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, fill, showText
 from PancreasSegLib.Scene import Overlay
 from PancreasSegLib.Work import Agreement, Attention
@@ -22,20 +23,7 @@ class SegmentSection:
         self.session = session
         self.runner = runner
         self._reasons = Reasons()
-        self._stages = {
-            "load": _("Reading the CT"),
-            "body": _("Finding the body"),
-            "coarse": _("Finding the pancreas"),
-            "search": _("Finding the abdomen"),
-            "window": _("Segmenting"),
-            "organs": _("Segmenting"),
-            "fine": _("Segmenting"),
-            "models": _("Loading the model"),
-            "review": _("Checking the result"),
-            "fusion": _("Voting"),
-            "recrop": _("Segmenting again"),
-            "attention": _("Reading where the network looked"),
-        }
+        self._steps = pipelines.words()
         ui.segmentButton.connect("clicked(bool)", self.onButton)
         ui.fastRadioButton.connect("toggled(bool)", self.onFast)
         ui.agreementCheckBox.connect("toggled(bool)", self.onAgreement)
@@ -53,7 +41,8 @@ class SegmentSection:
     def onFast(self, fast: bool) -> None:
         """Accurate or fast."""
         if self.session.parameters is not None:
-            self.session.parameters.pipeline = "fast" if fast else "two-stage"
+            accurate, faster = self.session.models.speeds(self.session.parameters.pipeline)
+            self.session.parameters.pipeline = faster if fast else accurate
         self.session.changed()
 
     def onAgreement(self, shown: bool) -> None:
@@ -90,7 +79,7 @@ class SegmentSection:
     def showProgress(self, update) -> None:
         """Stage, share done and time left."""
         self.ui.progressBar.value = round(100 * update.fraction)
-        stage = self._stages.get(update.stage, update.stage)
+        stage = _(self._steps.get(update.stage, update.stage))
         self.ui.progressLabel.text = stage if update.seconds_left is None else f"{stage} · {_left(update.seconds_left)}"
 
     def showNotice(self, finding) -> None:
@@ -113,7 +102,8 @@ class SegmentSection:
             self._reasons.show(button, situation.volumeRefusal or situation.whyNotFast())
         self._reasons.show(ui.agreementCheckBox, situation.whyNotAgreement())
         with Quiet(ui.accurateRadioButton, ui.fastRadioButton, ui.agreementCheckBox):
-            fast = parameters is not None and parameters.pipeline == "fast"
+            pipeline = parameters.pipeline if parameters is not None else ""
+            fast = pipeline != "" and pipeline == self.session.models.speeds(pipeline)[1]
             ui.fastRadioButton.checked = fast
             ui.accurateRadioButton.checked = not fast
             ui.agreementCheckBox.checked = parameters is not None and Agreement.isAgreementShown(parameters)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
+from pancreasseg import pipelines
 from pancreasseg.core.errors import InputError, PancreasSegError
 from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import Attention, Dependencies
-from PancreasSegLib.Work.Models import MARGINS, TWO_STAGE, Models
+from PancreasSegLib.Work.Models import Models
 from PancreasSegLib.Work.Sentences import sentenceOf
 
 
@@ -107,9 +108,9 @@ class Session:
     def _ofModel(self, parameters: Parameters) -> dict:
         pipeline = self.models.pipelineOf(parameters.model, parameters.pipeline)
         fast = margin = ""
-        if pipeline and pipeline not in TWO_STAGE:
+        if pipeline and pipeline not in self.models.speeds(pipeline):
             fast = _("The pipeline '{name}' has one way to run; accurate and fast are for two-stage models.")
-        if pipeline and pipeline not in MARGINS:
+        if pipeline and pipelines.declarations()[pipeline].margin_mm is None:
             margin = _("The pipeline '{name}' leaves no margin around what it finds.")
         return {
             "modelRefusal": self.models.refusal(parameters.model, parameters.pipeline),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pancreasseg import pipelines
 from pancreasseg.core.errors import ModelError
 from pancreasseg.core.results import Attention
 from PancreasSegLib.Scene import Overlay
@@ -21,13 +22,13 @@ def mapsOf(parameters: Parameters) -> tuple[str, ...]:
         ModelError: none, because it has no attention gates, or because that model is not installed any more.
     """
     from pancreasseg.models.store import Store
-    from pancreasseg.pipelines import ROLES
     from pancreasseg.pipelines.attention import gated, map_names, no_attention
 
     provenance = parameters.result.get("provenance", {})
     models = provenance.get("models", ())
     packages = [Store().get(model["name"]) for model in models]
-    card = gated(packages, ROLES.get(provenance.get("pipeline", ""), ()))
+    pipeline = pipelines.declarations().get(provenance.get("pipeline", ""))
+    card = gated(packages, () if pipeline is None else pipeline.roles)
     if card is None:
         raise no_attention([model["name"] for model in models])
     for package, model in zip(packages, models, strict=True):

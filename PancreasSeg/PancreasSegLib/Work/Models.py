@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from pancreasseg import pipelines
 from pancreasseg.core.errors import ModelError, PancreasSegError
 
 STATES = ("installed", "bundled", "available", "damaged")
-TWO_STAGE = ("two-stage", "fast")
-
-# Pipelines that leave a margin around what their localizer found: mm, where the model's card says no other.
-MARGINS = {"two-stage": 10.0, "fast": 10.0, "mask-rcnn": 16.0}
 
 
 @dataclass(frozen=True)
@@ -93,9 +90,7 @@ class Models:
         Raises:
             ModelError: nothing installed fits.
         """
-        from pancreasseg.pipelines import choose
-
-        return choose(pipeline or None, model or None, self._store())[0]
+        return pipelines.choose(pipeline or None, model or None, self._store())[0]
 
     def refusal(self, model: str, pipeline: str) -> str:
         """Why no run could start with these choices, in a sentence; empty when one could."""
@@ -120,7 +115,13 @@ class Models:
 
     def marginOf(self, model: str, pipeline: str) -> float | None:
         """`marginOf`, also while the packages are missing that reading models needs."""
-        return marginOf(model, pipeline) if self.readable else MARGINS.get(pipeline)
+        return marginOf(model, pipeline) if self.readable else _declaredMargin(pipeline)
+
+    @staticmethod
+    def speeds(pipeline: str) -> tuple[str, str]:
+        """The accurate and the fast pipeline between which a person can choose; those of ``pipeline`` if it has two."""
+        pairs = [(each.name, each.faster) for each in pipelines.declarations().values() if each.faster]
+        return next((pair for pair in pairs if pipeline in pair), pairs[0])
 
     def verify(self, name: str) -> str:
         """What is wrong with an installed model; empty when its files are whole and unchanged."""
@@ -146,13 +147,17 @@ class Models:
 
 def marginOf(model: str, pipeline: str) -> float | None:
     """The margin in mm that a run with these choices leaves around what was found; None where it has no such thing."""
-    from pancreasseg.models.store import Store
-    from pancreasseg.pipelines import choose
-
     try:
-        card = choose(pipeline or None, model or None, Store())[0].card
+        card = pipelines.choose(pipeline or None, model or None)[0].card
     except ModelError:
-        return MARGINS.get(pipeline)  # the run will say why there can be none
+        return _declaredMargin(pipeline)  # the run will say why there can be none
     name = pipeline or card.pipeline
+    declared = _declaredMargin(name)
     own = card.options if card.pipeline == name else {}
-    return float(own.get("margin_mm", MARGINS[name])) if name in MARGINS else None
+    return declared if declared is None else float(own.get("margin_mm", declared))
+
+
+def _declaredMargin(pipeline: str) -> float | None:
+    """The margin of a pipeline where the model's card says no other."""
+    declaration = pipelines.declarations().get(pipeline)
+    return None if declaration is None else declaration.margin_mm

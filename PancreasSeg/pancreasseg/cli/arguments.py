@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pancreasseg import pipelines
 from pancreasseg.core.errors import InputError
-from pancreasseg.pipelines import NAMES
+from pancreasseg.core.setup import AUTO, DEVICES, PRECISIONS
 
 if TYPE_CHECKING:
     from pancreasseg.core import Volume
@@ -64,21 +65,21 @@ def add_engine(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--pipeline",
         metavar="NAME",
-        help=f"one of {', '.join(NAMES)}; by default the one that the model is made for",
+        help=f"one of {', '.join(pipelines.names())}; by default the one that the model is made for",
     )
     command.add_argument(
         "--model", metavar="NAME", help="an installed model (see 'pancreasseg models list'); by default the best one"
     )
     command.add_argument(
         "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
+        choices=(AUTO, *DEVICES),
+        default=AUTO,
         help="where to compute (default: a GPU if there is one)",
     )
     command.add_argument(
         "--precision",
-        choices=("auto", "f32", "bf16", "fp16"),
-        default="auto",
+        choices=(AUTO, *PRECISIONS),
+        default=AUTO,
         help="number format (default: the fastest that the device is good at)",
     )
 
@@ -108,12 +109,9 @@ def check_input(options: argparse.Namespace) -> None:
         InputError: there is no such file or folder.
         ModelError: no such pipeline or model.
     """
-    from pancreasseg.models.store import Store
-    from pancreasseg.pipelines import choose
-
     if not options.input.exists():
         raise InputError("no-such-file", f"There is no file or folder {options.input}.", "Check the path.")
-    choose(options.pipeline, options.model, Store())
+    pipelines.choose(options.pipeline, options.model)
 
 
 def load_pipeline(options: argparse.Namespace, progress: Progress) -> Pipeline:
@@ -123,8 +121,6 @@ def load_pipeline(options: argparse.Namespace, progress: Progress) -> Pipeline:
         ModelError: unknown, damaged or not fitting.
         RunError: the device is not there, or torch is not installed.
     """
-    from pancreasseg import pipelines
-
     with progress.stage("models"):
         pipeline = pipelines.create(
             options.pipeline, model=options.model, device=options.device, precision=options.precision

@@ -44,11 +44,10 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; returns 0, or the exit code of an input that cannot be used when some could not."""
     from pancreasseg.core.progress import Progress
     from pancreasseg.io.atomic import prepare_folder
-    from pancreasseg.models.store import Store
     from pancreasseg.pipelines import choose
 
     cts = find_cts(options.inputs)
-    choose(options.pipeline, options.model, Store())
+    choose(options.pipeline, options.model)
     prepare_folder(options.output)
     pipeline = load_pipeline(options, Progress())
     rows: list[dict[str, Any]] = []

@@ -8,25 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from pancreasseg import pipelines
 from pancreasseg.core.errors import PancreasSegError, as_json
 from pancreasseg.core.finding import Finding
 from pancreasseg.core.progress import Progress, Update
 
-_STAGES = {
-    "read": "Reading the CT",
-    "models": "Loading the model",
-    "body": "Finding the body",
-    "coarse": "Finding the pancreas",
-    "search": "Finding the abdomen",
-    "window": "Segmenting",
-    "organs": "Segmenting",
-    "fine": "Segmenting",
-    "fusion": "Combining the masks",
-    "recrop": "Segmenting again",
-    "attention": "Reading the attention",
-    "review": "Checking the result",
-    "measure": "Measuring",
-    "write": "Writing the results",
+#: Steps of commands that no pipeline knows.
+_OWN = {
     "axes": "Looking how labels lie",
     "check": "Checking the cases",
     "resample": "Resampling the cases",
@@ -90,7 +78,7 @@ class _Lines:
 
 def stage_title(stage: str) -> str:
     """A stage's name for people."""
-    return _STAGES.get(stage, stage.capitalize())
+    return {**_OWN, **pipelines.words()}.get(stage, stage.capitalize())
 
 
 def say(line: str) -> None:

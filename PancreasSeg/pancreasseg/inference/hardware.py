@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from pancreasseg.core.errors import RunError
+from pancreasseg.core.setup import AUTO, DEVICES, PRECISIONS
 
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "f32", "bf16", "fp16")
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -27,7 +26,7 @@ class Hardware:
         return Hardware(self.device, "fp16" if self.device == "cuda" else self.precision)
 
 
-def choose(device: str = "auto", precision: str = "auto") -> Hardware:
+def choose(device: str = AUTO, precision: str = AUTO) -> Hardware:
     """The device and precision to use.
 
     "auto" takes a CUDA GPU where there is one, half precision on it, and bf16 on CPUs with bf16 instructions; plain
@@ -36,11 +35,11 @@ def choose(device: str = "auto", precision: str = "auto") -> Hardware:
     Raises:
         RunError: a GPU is asked for and there is none, or a precision that the device does not have.
     """
-    if device not in DEVICES or precision not in PRECISIONS:
+    if device not in (AUTO, *DEVICES) or precision not in (AUTO, *PRECISIONS):
         raise RunError(
             "unknown-device",
             f"There is no device {device!r} with precision {precision!r}.",
-            f"Devices are {', '.join(DEVICES)}; precisions are {', '.join(PRECISIONS)}.",
+            f"Devices are {', '.join((AUTO, *DEVICES))}; precisions are {', '.join((AUTO, *PRECISIONS))}.",
         )
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
@@ -50,7 +49,7 @@ def choose(device: str = "auto", precision: str = "auto") -> Hardware:
             "Choose the device 'auto' or 'cpu', or install a PyTorch build for your GPU.",
         )
     chosen = "cuda" if has_gpu and device != "cpu" else "cpu"
-    if precision == "auto":
+    if precision == AUTO:
         precision = "fp16" if chosen == "cuda" else ("bf16" if cpu_has_bf16() else "f32")
     if chosen == "cpu" and precision == "fp16":
         raise RunError(

@@ -89,7 +89,7 @@ class Predictor:
         *,
         patch: Shape | None = None,
         members: Sequence[int] | None = None,
-        read: Read = class_probabilities,
+        read: Read | None = None,
     ) -> np.ndarray:
         """Class probabilities of a prepared array, or whatever else ``read`` takes from the networks.
 
@@ -98,7 +98,7 @@ class Predictor:
             progress: advanced after every forward pass; cancel takes effect before every layer.
             patch: slide a window of this shape instead of one pass over the whole array.
             members: indices of the members to use; all by default.
-            read: maps of the input's size.
+            read: maps of the input's size; by default `class_probabilities`.
 
         Returns:
             float32 of shape (classes, A, B, C): the mean softmax of the members, or the mean of what is read.
@@ -114,7 +114,7 @@ class Predictor:
             attempt = self._ladder[0]
             tile = _smaller(patch, attempt.tile, channels.shape[1:])
             try:
-                return self._run(chosen, channels, attempt.hardware, tile, progress, read)
+                return self._run(chosen, channels, attempt.hardware, tile, progress, read or class_probabilities)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
-from skimage.graph import MCP_Geometric
+
+if TYPE_CHECKING:
+    from skimage.graph import MCP_Geometric
 
 _WORKING_MM = 1.5  # finer voxels are joined to about this size: fast, and well below the organ's thickness
 _WORKING_VOXELS = 30_000  # larger organs (above 100 ml) are looked at more coarsely
@@ -56,7 +59,7 @@ def centreline(mask: np.ndarray, spacing: tuple[float, float, float]) -> Centrel
         ends, start = start, _farthest(flat, sampling, start)
     depth = ndimage.distance_transform_edt(coarse, sampling)
     cost = np.where(coarse, 1.0 / np.maximum(depth, 1e-6) ** 2, -1.0)
-    search = MCP_Geometric(cost, sampling=tuple(sampling))
+    search = _search(cost, sampling)
     search.find_costs([tuple(ends)], [tuple(start)])
     path = np.asarray(search.traceback(tuple(start)), dtype=float)
     line = _smooth((path - 1) * sampling + (factors - 1) / 2 * steps)
@@ -79,9 +82,15 @@ def _joined(mask: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return np.asarray(padded.reshape(k, factors[0], j, factors[1], i, factors[2]).any(axis=(1, 3, 5)))
 
 
+def _search(cost: np.ndarray, sampling: np.ndarray) -> MCP_Geometric:
+    from skimage.graph import MCP_Geometric  # which Slicer does not bring along
+
+    return MCP_Geometric(cost, sampling=tuple(sampling))
+
+
 def _farthest(cost: np.ndarray, sampling: np.ndarray, start: np.ndarray) -> np.ndarray:
     """The voxel with the longest way from ``start``."""
-    ways, _ = MCP_Geometric(cost, sampling=tuple(sampling)).find_costs([tuple(start)])
+    ways, _ = _search(cost, sampling).find_costs([tuple(start)])
     ways[~np.isfinite(ways)] = -1.0
     return np.asarray(np.unravel_index(int(ways.argmax()), ways.shape))
 

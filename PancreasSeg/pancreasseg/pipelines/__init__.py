@@ -1,31 +1,39 @@
-"""Pipelines by name: localizer, segmenter, fusion and post-processing put together."""
+"""Pipelines by name: localizer, segmenter, fusion and post-processing put together.
+
+A pipeline is one module of this room, which says so in its ``DECLARATIONS``. Its modules import torch, and what belongs
+to it, when they build something.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from pancreasseg.core import steps
 from pancreasseg.core.errors import ModelError
-from pancreasseg.models.card import Card, NetworkCard
-from pancreasseg.models.package import ModelPackage
-from pancreasseg.models.store import Store
+from pancreasseg.core.register import declared
 
 if TYPE_CHECKING:
+    from pancreasseg.models.card import Card, NetworkCard
+    from pancreasseg.models.package import ModelPackage
+    from pancreasseg.models.store import Store
     from pancreasseg.pipelines.base import Pipeline
+    from pancreasseg.pipelines.declaration import Declaration
 
-#: Each pipeline and the networks it is made of.
-ROLES: dict[str, tuple[str, ...]] = {
-    "two-stage": ("localizer", "segmenter"),
-    "fast": ("localizer", "segmenter"),
-    "whole-volume": ("whole-volume",),
-    "single-stage": ("segmenter",),
-    "hierarchical": ("localizer", "segmenter"),
-    "mask-rcnn": ("localizer", "segmenter"),
-}
-NAMES = tuple(ROLES)
 
-_Options = TypeVar("_Options")
+def declarations() -> Mapping[str, Declaration]:
+    """All pipelines by name, in the order of lists; loads no torch and no package that Slicer lacks."""
+    return declared(__name__, "DECLARATIONS")
+
+
+def names() -> tuple[str, ...]:
+    """The names of all pipelines, in the order of lists."""
+    return tuple(declarations())
+
+
+def words() -> dict[str, str]:
+    """What a person reads while a step is going on, by step: those of every run and those of all pipelines."""
+    return {**steps.WORDS, **{step: text for each in declarations().values() for step, text in each.steps.items()}}
 
 
 def create(
@@ -40,7 +48,7 @@ def create(
     """Put a pipeline together from installed model packages.
 
     Args:
-        name: one of `NAMES`; by default the one that the model's card names.
+        name: one of `names`; by default the one that the model's card names.
         model: an installed package, or two joined by "+" (localizer, segmenter); by default the best installed one
             that the pipeline can use.
         store: where packages are looked up; the user's own by default.
@@ -53,71 +61,61 @@ def create(
             one whose card has settings that the pipeline does not.
         RunError: the device or precision is not there.
     """
-    packages = choose(name, model, store or Store())
-    name = name or packages[0].card.pipeline
-    parts = [_part(packages, role, name) for role in ROLES[name]]
+    packages = choose(name, model, store)
+    declaration = declarations()[name or packages[0].card.pipeline]
+    parts = [_part(packages, role, declaration.name) for role in declaration.roles]
 
     # torch is loaded only now, when a network is really going to run
     from pancreasseg.inference.hardware import choose as choose_hardware
     from pancreasseg.pipelines.base import Stage
 
-    card = packages[0].card
     hardware = choose_hardware(device, precision)
     stages = [Stage(package, card, hardware) for package, card in parts]
-    if name in ("two-stage", "fast"):
-        from pancreasseg.pipelines.two_stage import TwoStageOptions, TwoStagePipeline
-
-        boxes = {"boxes": 1} if name == "fast" else {}
-        return TwoStagePipeline(stages[0], stages[1], _settings(TwoStageOptions, card, name, {**boxes, **options}))
-    if name == "whole-volume":
-        from pancreasseg.pipelines.whole_volume import WholeVolumeOptions, WholeVolumePipeline
-
-        return WholeVolumePipeline(stages[0], _settings(WholeVolumeOptions, card, name, options))
-    if name == "hierarchical":
-        from pancreasseg.pipelines.hierarchical import HierarchicalOptions, HierarchicalPipeline
-
-        return HierarchicalPipeline(stages[0], stages[1], _settings(HierarchicalOptions, card, name, options))
-    if name == "mask-rcnn":
-        from pancreasseg.pipelines.mask_rcnn import MaskRcnnOptions, MaskRcnnPipeline
-
-        return MaskRcnnPipeline(stages[0], stages[1], _settings(MaskRcnnOptions, card, name, options))
-    from pancreasseg.pipelines.single_stage import SingleStageOptions, SingleStagePipeline
-
-    return SingleStagePipeline(stages[0], _settings(SingleStageOptions, card, name, options))
+    return declaration.pipeline(*stages, _settings(declaration, packages[0].card, options))
 
 
-def choose(name: str | None, model: str | None, store: Store) -> list[ModelPackage]:
+def choose(name: str | None, model: str | None, store: Store | None = None) -> list[ModelPackage]:
     """The packages that `create` would use; loads no weights and no torch.
 
     Raises:
         ModelError: unknown pipeline or model, or nothing installed that fits.
     """
-    if name is not None and name not in ROLES:
-        raise ModelError(
-            "unknown-pipeline", f"There is no pipeline called {name!r}.", f"Choose one of {', '.join(NAMES)}."
-        )
+    from pancreasseg.models.store import Store
+
+    store = store or Store()
+    if name is not None:
+        _known(name)
     if model is not None:
         packages = [store.get(part) for part in model.split("+")]
     else:
-        packages = [store.best(None if name is None else ROLES[name])]
-    for role in ROLES[name or packages[0].card.pipeline]:
-        _part(packages, role, name or packages[0].card.pipeline)
+        packages = [store.best(None if name is None else declarations()[name].roles)]
+    name = name or packages[0].card.pipeline
+    for role in _known(name).roles:
+        _part(packages, role, name)
     return packages
 
 
-def _settings(kind: type[_Options], card: Card, pipeline: str, given: Mapping[str, Any]) -> _Options:
+def _known(name: str) -> Declaration:
+    if name not in declarations():
+        raise ModelError(
+            "unknown-pipeline", f"There is no pipeline called {name!r}.", f"Choose one of {', '.join(names())}."
+        )
+    return declarations()[name]
+
+
+def _settings(declaration: Declaration, card: Card, given: Mapping[str, Any]) -> Any:
     """Settings of a pipeline: those of the card where it is made for this pipeline, then those given."""
-    own = card.options if card.pipeline == pipeline else {}
-    defaults = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
+    own = card.options if card.pipeline == declaration.name else {}
+    defaults = declaration.defaults
     for key, value in own.items():
         fits = type(value) is type(defaults.get(key)) or (type(value) is int and type(defaults.get(key)) is float)
         if not fits:
-            raise _bad_option(card, f"{key} = {value!r} is no setting of the pipeline {pipeline}")
+            raise _bad_option(card, f"{key} = {value!r} is no setting of the pipeline {declaration.name}")
     try:
-        kind(**own)
+        declaration.options(**own)
     except ValueError as error:
         raise _bad_option(card, str(error)) from error
-    return kind(**{**own, **given})
+    return declaration.options(**{**own, **declaration.preset, **given})
 
 
 def _bad_option(card: Card, what: str) -> ModelError:

@@ -10,11 +10,11 @@ from pancreasseg.core import Box, Volume
 from pancreasseg.core.errors import InputError, ModelError
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Attention
-from pancreasseg.models.card import NetworkCard
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pancreasseg.models.card import NetworkCard
     from pancreasseg.models.package import ModelPackage
     from pancreasseg.pipelines.base import Pipeline, Stage
 

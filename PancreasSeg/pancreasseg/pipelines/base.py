@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,13 +14,14 @@ from pancreasseg.core.finding import Finding
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization, Provenance, Segmentation
 from pancreasseg.grids.resample import from_grid, paste
-from pancreasseg.inference.hardware import Hardware
-from pancreasseg.inference.predictor import Predictor, Read, class_probabilities
-from pancreasseg.models.card import NetworkCard
-from pancreasseg.models.package import ModelPackage
-from pancreasseg.networks.load import load_networks
 from pancreasseg.pipelines.fusion import Fused
 from pancreasseg.pipelines.postprocess import Organ
+
+if TYPE_CHECKING:
+    from pancreasseg.inference.hardware import Hardware
+    from pancreasseg.inference.predictor import Read
+    from pancreasseg.models.card import NetworkCard
+    from pancreasseg.models.package import ModelPackage
 
 Costs = tuple[tuple[str, float], ...]
 
@@ -34,6 +36,9 @@ class Stage:
     """
 
     def __init__(self, package: ModelPackage, card: NetworkCard, hardware: Hardware) -> None:
+        from pancreasseg.inference.predictor import Predictor
+        from pancreasseg.networks.load import load_networks
+
         self.package = package
         self.card = card
         # A region resampled to one fixed size is a network's whole world; cut into tiles it would mean something else.
@@ -80,7 +85,7 @@ class Stage:
         *,
         members: Sequence[int] | None = None,
         sliding: bool = False,
-        read: Read = class_probabilities,
+        read: Read | None = None,
     ) -> np.ndarray:
         """Class probabilities (classes, K, J, I) of a prepared input, or what else ``read`` takes from the networks.
 

@@ -16,8 +16,8 @@ from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization, Segmentation
 from pancreasseg.grids.body import TISSUE_HU, body_box, map_box
 from pancreasseg.grids.resample import AIR_HU, from_grid, paste, to_grid
-from pancreasseg.networks.fcn3d import FCN3d
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage, brought_along
+from pancreasseg.pipelines.declaration import Declaration
 from pancreasseg.pipelines.fusion import fuse
 from pancreasseg.pipelines.postprocess import clean, surroundings
 from pancreasseg.pipelines.two_stage import nothing_found
@@ -63,6 +63,8 @@ class HierarchicalPipeline(Pipeline):
     name = "hierarchical"
 
     def __init__(self, localizer: Stage, segmenter: Stage, options: HierarchicalOptions | None = None) -> None:
+        from pancreasseg.networks.fcn3d import FCN3d
+
         super().__init__(localizer, segmenter)
         self.localizer = localizer
         self.segmenter = segmenter
@@ -208,6 +210,8 @@ def body_mask(hu: np.ndarray, threshold: float = TISSUE_HU, steps: int = 2) -> n
 
 def _margin(stage: Stage) -> int:
     """Voxels around a tile that a network of valid convolutions needs; 0 for others."""
+    from pancreasseg.networks.fcn3d import FCN3d
+
     network = stage.predictor.networks[0]
     return network.margin if isinstance(network, FCN3d) else 0
 
@@ -216,3 +220,21 @@ def _starts(length: int, tile: int, overlap: bool) -> list[int]:
     """First voxels of the tiles along an axis; the last tile ends at the end."""
     step = max(tile // 2, 1) if overlap else tile
     return sorted({min(start, length - tile) for start in range(0, length, step)})
+
+
+DECLARATIONS = (
+    Declaration(
+        name="hierarchical",
+        title="Two networks, the second around what the first found",
+        roles=("localizer", "segmenter"),
+        pipeline=HierarchicalPipeline,
+        options=HierarchicalOptions,
+        steps={
+            "body": "Finding the body",
+            "coarse": "Finding the pancreas",
+            "fine": "Segmenting",
+            "fusion": "Combining the masks",
+        },
+        place=50,
+    ),
+)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from scipy.sparse.csgraph import connected_components
 
 from pancreasseg.core import Box, Volume
@@ -15,12 +14,13 @@ from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization
 from pancreasseg.grids.body import body_box, map_box
 from pancreasseg.grids.resample import AIR_HU
-from pancreasseg.inference.slices import SliceDetector
-from pancreasseg.networks.mask_rcnn import Detections, paste
-from pancreasseg.networks.mask_rcnn.boxes import iou
 from pancreasseg.pipelines.base import Costs, Stage
+from pancreasseg.pipelines.declaration import Declaration
 from pancreasseg.pipelines.postprocess import JOIN_MM, Organ, clean, smooth
 from pancreasseg.pipelines.two_stage import TwoStageOptions, TwoStagePipeline, nothing_found, unsure
+
+if TYPE_CHECKING:
+    from pancreasseg.networks.mask_rcnn import Detections
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class MaskRcnnPipeline(TwoStagePipeline):
     """
 
     def __init__(self, localizer: Stage, segmenter: Stage, options: MaskRcnnOptions | None = None) -> None:
+        from pancreasseg.inference.slices import SliceDetector
+
         self.rules = rules = options or MaskRcnnOptions()
         after = TwoStageOptions(
             boxes=1,
@@ -157,6 +159,8 @@ class MaskRcnnPipeline(TwoStagePipeline):
 
 def gather(detections: Sequence[Sequence[Detections]]) -> Found:
     """Detections by slice and member, as one table."""
+    import torch
+
     flat = [(place, one) for place, members in enumerate(detections) for one in members]
     slices = [np.full(len(one.scores), place) for place, one in flat]
     if sum(map(len, slices)) == 0:
@@ -174,6 +178,10 @@ def persistent(found: Found, sure: np.ndarray, least: int, overlap: float) -> np
         least: slices.
         overlap: intersection over union.
     """
+    import torch
+
+    from pancreasseg.networks.mask_rcnn.boxes import iou
+
     if len(found.slices) == 0:
         return np.zeros(0, dtype=bool)
     boxes = torch.from_numpy(found.boxes)
@@ -199,6 +207,10 @@ def robust_box(found: Found, percentile: float) -> Box:
 
 def pasted(found: Found, shape: Sequence[int]) -> np.ndarray:
     """The probabilities laid into a volume (K, J, I), float32; the largest where several lie on each other."""
+    import torch
+
+    from pancreasseg.networks.mask_rcnn import paste
+
     result = np.zeros(tuple(shape), dtype=np.float32)
     for place in np.unique(found.slices):
         here = found.slices == place
@@ -211,3 +223,21 @@ def _holds(plane: np.ndarray, edges: np.ndarray) -> bool:
     """Whether the mask (J, I) has a pixel inside the box."""
     low, high = np.floor(edges[:2]).astype(int), np.ceil(edges[2:]).astype(int)
     return bool(plane[low[1] : high[1], low[0] : high[0]].any())
+
+
+DECLARATIONS = (
+    Declaration(
+        name="mask-rcnn",
+        title="Box from axial slices (Mask R-CNN), then 3D",
+        roles=("localizer", "segmenter"),
+        pipeline=MaskRcnnPipeline,
+        options=MaskRcnnOptions,
+        steps={
+            "coarse": "Finding the pancreas",
+            "fine": "Segmenting",
+            "recrop": "Segmenting again",
+            "fusion": "Combining the masks",
+        },
+        place=60,
+    ),
+)

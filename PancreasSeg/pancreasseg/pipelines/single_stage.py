@@ -10,6 +10,7 @@ from pancreasseg.core.results import Localization, Segmentation
 from pancreasseg.grids.body import body_box
 from pancreasseg.grids.resample import from_grid
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage, brought_along
+from pancreasseg.pipelines.declaration import Declaration
 from pancreasseg.pipelines.fusion import fuse
 from pancreasseg.pipelines.postprocess import JOIN_MM, clean, surroundings
 
@@ -72,3 +73,20 @@ class SingleStagePipeline(Pipeline):
             fused = fuse([from_grid(coarse, grid, volume.geometry, inner)], threshold=self.options.threshold)
             organ = clean(fused.mask, volume.geometry.spacing, JOIN_MM)
         return self.result(volume, inner, fused, organ, progress, findings=findings, timings=timings)
+
+
+DECLARATIONS = (
+    Declaration(
+        name="single-stage",
+        title="Sliding window, no localizer",
+        roles=("segmenter",),
+        pipeline=SingleStagePipeline,
+        options=SingleStageOptions,
+        steps={
+            "body": "Finding the body",
+            "window": "Segmenting",
+            "fusion": "Combining the masks",
+        },
+        place=40,
+    ),
+)

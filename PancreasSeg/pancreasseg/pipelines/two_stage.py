@@ -13,8 +13,9 @@ from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization, Segmentation
 from pancreasseg.grids.body import body_box, map_box
 from pancreasseg.grids.resample import from_grid, nearest_axes, paste
-from pancreasseg.measure import dice
+from pancreasseg.measure.compare import dice
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage
+from pancreasseg.pipelines.declaration import Declaration
 from pancreasseg.pipelines.fusion import METHODS, fuse
 from pancreasseg.pipelines.postprocess import JOIN_MM, Organ, clean, touched_faces
 
@@ -257,3 +258,33 @@ def _middle(volume: Volume) -> Box:
         start[axis] = int(centre - reach_mm / geometry.spacing[axis])
         stop[axis] = int(centre + reach_mm / geometry.spacing[axis]) + 1
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])).clip(geometry)
+
+
+_STEPS = {
+    "coarse": "Finding the pancreas",
+    "fine": "Segmenting",
+    "recrop": "Segmenting again",
+    "fusion": "Combining the masks",
+}
+DECLARATIONS = (
+    Declaration(
+        name="two-stage",
+        title="Two stages, three opinions (accurate)",
+        roles=("localizer", "segmenter"),
+        pipeline=TwoStagePipeline,
+        options=TwoStageOptions,
+        steps=_STEPS,
+        faster="fast",
+        place=10,
+    ),
+    Declaration(
+        name="fast",
+        title="Two stages, one box (fast)",
+        roles=("localizer", "segmenter"),
+        pipeline=TwoStagePipeline,
+        options=TwoStageOptions,
+        steps=_STEPS,
+        preset={"boxes": 1},
+        place=20,
+    ),
+)

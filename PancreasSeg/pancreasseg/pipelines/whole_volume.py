@@ -16,6 +16,7 @@ from pancreasseg.grids.body import map_box
 from pancreasseg.grids.resample import from_grid, nearest_axes, paste
 from pancreasseg.pipelines.abdomen import Abdomen, find_abdomen
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage
+from pancreasseg.pipelines.declaration import Declaration
 from pancreasseg.pipelines.postprocess import JOIN_MM, clean
 
 #: Margin around the found pancreas in the reported box.
@@ -389,3 +390,21 @@ def _near(probability: np.ndarray, grid: Geometry, geometry: Geometry, box: Box,
     if around is not None:
         result[around.relative_to(box).slices] = from_grid(probability, grid, geometry, around)
     return result
+
+
+DECLARATIONS = (
+    Declaration(
+        name="whole-volume",
+        title="Whole volume in one go",
+        roles=("whole-volume",),
+        pipeline=WholeVolumePipeline,
+        options=WholeVolumeOptions,
+        steps={
+            "body": "Finding the body",
+            "search": "Finding the abdomen",
+            "organs": "Segmenting",
+            "fusion": "Combining the masks",
+        },
+        place=30,
+    ),
+)

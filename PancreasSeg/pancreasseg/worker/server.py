@@ -2,7 +2,7 @@
 
 Requests and their parameters:
 
-``hello``     folder, protocol -> ``ready``: protocol, versions, device, models
+``hello``     folder, protocol -> ``ready``: protocol, versions, device, models, pipelines
 ``load``      file, geometry, source, allow -> findings
 ``localize``  volume (its file), pipeline, model, device, precision, options -> box, score, candidates ...
 ``segment``   the same, and box (or null for the localizer's) -> mask, probability, agreement, labels, box, findings ...
@@ -60,6 +60,7 @@ def describe() -> dict[str, Any]:
     """Device, versions and installed models for the client's status line; imports torch."""
     import torch
 
+    from pancreasseg import pipelines
     from pancreasseg.inference import hardware
     from pancreasseg.models.store import Store
 
@@ -77,6 +78,7 @@ def describe() -> dict[str, Any]:
             "torch": torch.__version__,
         },
         "models": models,
+        "pipelines": [{"name": each.name, "title": each.title} for each in pipelines.declarations().values()],
     }
 
 

@@ -56,9 +56,8 @@ def create(settings: Settings) -> Pipeline:
 def identify(settings: Settings) -> list[str]:
     """The weights that `create` would use now: a package that was replaced since gets a fresh pipeline."""
     from pancreasseg import pipelines
-    from pancreasseg.models.store import Store
 
-    return [package.card.weights.sha256 for package in pipelines.choose(settings.pipeline, settings.model, Store())]
+    return [package.card.weights.sha256 for package in pipelines.choose(settings.pipeline, settings.model)]
 
 
 def no_volume() -> RunError:

@@ -1,0 +1,47 @@
+"""What a pipeline says about itself, for the panel, the command line and the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pancreasseg.pipelines.base import Pipeline
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A pipeline by name. The module that makes it lists it in its ``DECLARATIONS``; nothing else knows it.
+
+    Attributes:
+        name: what a person types and a model card names.
+        title: for lists; one line, with a capital letter.
+        roles: the networks it is made of; `pipeline` takes a stage for each in this order, then the options.
+        pipeline: its class.
+        options: the dataclass of its settings; every one has a default.
+        steps: words for each step that it announces.
+        preset: options that are part of the name.
+        faster: the name of the pipeline that does the same in less time, where there is one.
+        place: where it stands in lists; the lowest first.
+    """
+
+    name: str
+    title: str
+    roles: tuple[str, ...]
+    pipeline: type[Pipeline]
+    options: type[Any]
+    steps: Mapping[str, str]
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    faster: str | None = None
+    place: int = 100
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The options by name, as they are when nobody says otherwise."""
+        return {**{option.name: option.default for option in fields(self.options)}, **self.preset}
+
+    @property
+    def margin_mm(self) -> float | None:
+        """The margin around what was found, where the pipeline leaves one that can be set."""
+        return self.defaults.get("margin_mm")
