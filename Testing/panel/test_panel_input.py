@@ -14,20 +14,31 @@ from PancreasSegLib.Scene import VolumeNodes
 
 
 @pytest.fixture
-def SampleData(monkeypatch, scene):
+def SampleData(monkeypatch, scene, ui):
     """Slicer's module, which here adds a node at once."""
     module = ModuleType("SampleData")
 
     class SampleDataLogic:
-        failure: Exception | None = None
+        """As the real one: what goes wrong is logged, and the list of nodes is empty."""
+
+        reachable = True
+
+        def __init__(self, logMessage=None) -> None:
+            self.logMessage = logMessage or (lambda message, level=None: None)
+
+        def downloadSamples(self, name):
+            module.asked = name
+            self.logMessage("<b>Downloading</b> <i>Panoramix-cropped.nrrd</i> ... ", 20)
+            module.shown = module.label.text
+            if not self.reachable:
+                return []
+            return [VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "Panoramix-cropped")]
 
         def downloadSample(self, name):
-            if self.failure is not None:
-                raise self.failure
-            module.asked = name
-            return VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "Panoramix-cropped")
+            return self.downloadSamples(name)[0]
 
     module.SampleDataLogic = SampleDataLogic
+    module.label = ui.inputMessage
     monkeypatch.setitem(sys.modules, "SampleData", module)
     return module
 
@@ -35,14 +46,22 @@ def SampleData(monkeypatch, scene):
 def test_a_real_ct_is_downloaded_by_slicers_own_module_and_selected(ui, SampleData) -> None:
     ui.sampleButton.click()
     assert SampleData.asked == "CTAAbdomenPanoramix"
+    assert SampleData.shown == "Downloading Panoramix-cropped.nrrd ..."
     assert ui.volumeSelector.currentNode().GetName() == "Panoramix-cropped"
     assert ui.segmentButton.enabled
+    assert ui.inputMessage.isHidden()
 
 
-def test_a_download_that_fails_is_a_sentence(ui, SampleData) -> None:
-    SampleData.SampleDataLogic.failure = OSError("no route")
+@pytest.mark.parametrize("way", ["not reachable", "raises"])
+def test_a_download_that_fails_is_a_sentence(ui, SampleData, way, monkeypatch) -> None:
+    def fail(*_arguments):
+        raise OSError("no route")
+
+    if way == "raises":
+        monkeypatch.setattr(SampleData.SampleDataLogic, "downloadSamples", fail)
+    SampleData.SampleDataLogic.reachable = False
     ui.sampleButton.click()
-    assert ui.inputMessage.text == "The sample CT could not be downloaded (OSError)."
+    assert ui.inputMessage.text.startswith("The sample CT could not be downloaded. Check the network connection")
 
 
 def test_without_the_sample_data_module_a_sentence_says_so(ui, monkeypatch) -> None:

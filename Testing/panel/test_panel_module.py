@@ -1,5 +1,6 @@
 """What the module gives to other modules of Slicer, and what loading it costs."""
 
+import importlib
 import runpy
 import subprocess
 import sys
@@ -26,8 +27,10 @@ class PluginBase:
     def getParameterNode(self):
         return self.node
 
+    requested: list[str] | None = None
+
     def getRequestedKeys(self):
-        return self.keys
+        return self.keys if self.requested is None else self.requested
 
     @staticmethod
     def createCodedEntry(value, scheme, meaning, asString=False):
@@ -127,6 +130,30 @@ def test_an_unreadable_ct_leaves_empty_cells(panel, plugin, selected) -> None:
     identifier = panel.session.parameters.segmentId
     selected.SetAndObserveImageData(None)
     assert plugin.computeStatistics(identifier) == {}
+
+
+def test_a_package_that_is_missing_leaves_the_numbers_of_the_other_plugins(panel, plugin, monkeypatch) -> None:
+    """An exception here would end the core module's Apply for all segments."""
+    monkeypatch.setitem(sys.modules, "pancreasseg.measure.measurements", None)
+    assert plugin.computeStatistics(panel.session.parameters.segmentId) == {}
+
+
+def test_what_is_on_by_default_needs_no_surfaces(panel, plugin, monkeypatch) -> None:
+    """It runs in every user's Segment Statistics, on the main thread."""
+    plugin.requested = plugin.defaultKeys
+    for module, name in (("compare", "surface_distances"), ("measurements", "centreline")):
+        there = importlib.import_module(f"pancreasseg.measure.{module}")
+        monkeypatch.setattr(there, name, lambda *_: pytest.fail("slow"))
+    edit(panel.session.parameters)
+    measured = plugin.computeStatistics(panel.session.parameters.segmentId)
+    assert set(measured) == set(SegmentStatistics.OVERLAPS)
+    assert 0 < measured["dsc"] < 1
+
+
+def test_nothing_is_measured_when_nothing_is_asked_for(panel, plugin, monkeypatch) -> None:
+    plugin.requested = []
+    monkeypatch.setattr("PancreasSegLib.Plugins.SegmentStatistics.statisticsOf", lambda *_: pytest.fail("measured"))
+    assert plugin.computeStatistics(panel.session.parameters.segmentId) == {}
 
 
 def test_the_sample_is_made_and_loaded(scene, monkeypatch) -> None:

@@ -16,8 +16,8 @@ from pancreasseg.core.errors import ModelError, PancreasSegError
 from pancreasseg.worker.task import Task
 from PancreasSegLib.Panel.Widgets import Reasons, showText
 from PancreasSegLib.Scene import VolumeNodes
+from PancreasSegLib.Work import SampleCts
 
-SAMPLE = "CTAAbdomenPanoramix"
 PHANTOM_SEED = "1"
 POLL_MILLISECONDS = 100
 
@@ -49,20 +49,19 @@ class InputSection:
 
     def onSample(self) -> None:
         """Download Slicer's sample CT through its own module, which checks what it downloads."""
+        showText(self.ui.inputMessage, _("Downloading a CT through the module Sample Data."))
         try:
-            import SampleData
-        except ImportError:
-            showText(self.ui.inputMessage, _("The module Sample Data of Slicer is not available here."))
+            node = SampleCts.downloadAbdomen(self._downloading)
+        except Exception as error:
+            showText(self.ui.inputMessage, self.session.sentence(error))
             return
-        try:
-            node = SampleData.SampleDataLogic().downloadSample(SAMPLE)
-        except Exception as error:  # the module raises whatever the network made of it
-            showText(
-                self.ui.inputMessage,
-                _("The sample CT could not be downloaded ({kind}).").format(kind=type(error).__name__),
-            )
-            return
+        showText(self.ui.inputMessage, "")
         self.ui.volumeSelector.setCurrentNode(node)
+
+    def _downloading(self, message: str) -> None:
+        """Show how far the download is; clicks wait, because Slicer is in the middle of it."""
+        showText(self.ui.inputMessage, message)
+        slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
 
     def onPhantom(self) -> None:
         """Make a phantom CT in a process of its own; it takes some seconds."""

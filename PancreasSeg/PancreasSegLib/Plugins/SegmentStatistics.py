@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 import slicer
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import PancreasSegError
 from PancreasSegLib.Scene.Parameters import MODULE, Parameters
-from PancreasSegLib.Work.Statistics import statisticsOf
+from PancreasSegLib.Work.Statistics import overlapOf, statisticsOf
+
+# Quick, and therefore on for everybody who uses the core module.
+OVERLAPS = ("dsc", "iou", "precision", "recall", "volume_difference", "volume_difference_percent")
 
 # The core module's plugins give volume and intensities of every segment; these it does not have.
-KEYS = (
-    "length",
-    "diameter_long",
-    "diameter_short",
-    "dsc",
-    "iou",
-    "precision",
-    "recall",
-    "volume_difference",
-    "volume_difference_percent",
-    "hd",
-    "hd95",
-    "msd",
-    "nsd_1mm",
-    "nsd_2mm",
-)
+KEYS = ("length", "diameter_long", "diameter_short", *OVERLAPS, "hd", "hd95", "msd", "nsd_1mm", "nsd_2mm")
 
 
 def register() -> None:
@@ -47,21 +37,25 @@ def pluginClass() -> type:
             self.name = "PancreasSeg"
             self.title = _("PancreasSeg")
             self.keys = list(KEYS)
-            self.defaultKeys = list(KEYS)
+            self.defaultKeys = list(OVERLAPS)
             self._measured: dict = {}
 
         def computeStatistics(self, segmentID):
             """Measurements of the segment by key; nothing for segments that are no result of PancreasSeg."""
+            requested = set(self.getRequestedKeys())
             nodeId = self.getParameterNode().GetParameter("Segmentation")
-            parameters = _parametersOf(slicer.mrmlScene.GetNodeByID(nodeId), segmentID)
+            parameters = _parametersOf(slicer.mrmlScene.GetNodeByID(nodeId), segmentID) if requested else None
             if parameters is None:
                 return {}
+            quick = requested <= set(OVERLAPS)
             try:
-                measurements = statisticsOf(parameters).all
+                measurements = overlapOf(parameters) if quick else statisticsOf(parameters).all
             except PancreasSegError:
                 return {}  # the panel says why; this module shows an empty cell
+            except Exception:  # a package that is missing, for example: the other plugins' numbers must still come
+                logging.exception("PancreasSeg: a segment could not be measured")
+                return {}
             self._measured.update({m.name: m for m in measurements})
-            requested = set(self.getRequestedKeys())
             return {m.name: m.value for m in measurements if m.name in requested and m.value is not None}
 
         def getMeasurementInfo(self, key):

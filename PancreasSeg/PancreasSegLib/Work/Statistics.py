@@ -85,6 +85,20 @@ def statisticsOf(parameters: Parameters) -> Statistics:
     return question.answered(own, compare(question.mask, question.reference, question.geometry))
 
 
+def overlapOf(parameters: Parameters) -> tuple:
+    """Only the overlap with the AI draft or the reference, which is quick; empty where there is none.
+
+    Raises:
+        InputError: as for `statisticsOf`.
+    """
+    from pancreasseg.measure.compare import compare
+
+    question = questionOf(parameters)
+    if question.reference is None:
+        return ()
+    return tuple(compare(question.mask, question.reference, question.geometry, distances=False))
+
+
 def measureSegment(parameters: Parameters) -> tuple:
     """The measurements of the CT's pancreas segment by itself, here and now.
 
