@@ -40,10 +40,13 @@ def test_the_registers_need_nothing_that_slicer_does_not_bring_along():
 from pancreasseg import pipelines
 print(*pipelines.declarations())
 print(*pipelines.words())
+from pancreasseg.export.formats import formats
+print(*formats())
 """
     told = run_without({"torch", "safetensors", "skimage", "highdicom", "rich", "matplotlib"}, program)
     assert "two-stage" in told
     assert "fusion" in told
+    assert "dicom-seg" in told
 
 
 def test_the_help_of_every_command_needs_no_torch():

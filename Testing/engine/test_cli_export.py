@@ -17,7 +17,7 @@ from Testing.engine.dicom_series import SIZE, a_series_grid, blobs, read_rtstruc
 
 from pancreasseg.cli.main import main
 from pancreasseg.core import Geometry
-from pancreasseg.export.formats import FILE_NAMES, FORMATS
+from pancreasseg.export.formats import formats
 from pancreasseg.export.margins import grow
 from pancreasseg.grids.resample import to_image
 from pancreasseg.io.seg_nrrd import encode_seg_nrrd
@@ -57,7 +57,7 @@ def test_a_dicom_ct_allows_every_format_and_all_hold_the_mask(
     folder = tmp_path / "out"
     code, out, err = export(mask, "--volume", series, "--output", folder)
     assert code == 0, err
-    assert {path.name for path in folder.iterdir()} == set(FILE_NAMES.values())
+    assert {path.name for path in folder.iterdir()} == {each.file for each in formats().values()}
     expected = blobs(GEOMETRY)
     assert np.array_equal(read_seg(folder / "pancreas.seg.dcm", GEOMETRY)[1], expected)
     assert np.array_equal(read_rtstruct(folder / "pancreas.rtstruct.dcm", series, GEOMETRY)["Pancreas"], expected)
@@ -164,7 +164,9 @@ def test_a_mistake_in_one_format_keeps_no_other_from_being_written(
     assert code == 70
     assert "dicom-seg was not written" in err
     assert "Doe" not in err
-    assert {path.name for path in (tmp_path / "out").iterdir()} == set(FILE_NAMES.values()) - {"pancreas.seg.dcm"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {each.file for each in formats().values()} - {
+        "pancreas.seg.dcm"
+    }
     code, _, err = export(mask, "--volume", series, "--check")
     assert code == 3, "the check knows it beforehand"
     assert "KeyError" in err
@@ -239,4 +241,4 @@ def test_the_command_knows_every_format(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         main(["export", "--help"])
     told = capsys.readouterr().out
-    assert all(form in told and FILE_NAMES[form] in told for form in FORMATS)
+    assert all(each.name in told and each.file in told for each in formats().values())

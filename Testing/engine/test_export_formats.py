@@ -15,7 +15,7 @@ from Testing.engine.dicom_series import a_series_grid, blobs, read_rtstruct, rea
 
 from pancreasseg.core.errors import InputError, OutputError
 from pancreasseg.export.contours import signed_area, slice_contours
-from pancreasseg.export.formats import FORMATS, export
+from pancreasseg.export.formats import export, formats
 from pancreasseg.export.segment import Algorithm, ExportSegment
 from pancreasseg.io.seg_nrrd import TERMINOLOGY
 
@@ -55,13 +55,13 @@ def test_straight_lines_have_no_points_in_between() -> None:
     assert len(polygon) == 8
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", formats())
 def test_every_format_holds_the_segment(tmp_path: Path, form: str) -> None:
     geometry = a_series_grid("oblique")
     source = write_series(tmp_path / "ct", geometry)
     mask = blobs(geometry)
     (path,), _ = export(form, tmp_path / "pancreas", [ExportSegment(mask)], geometry, source)
-    assert path.name == "pancreas" + FORMATS[form]
+    assert path.name == "pancreas" + formats()[form].ending
     if form == "dicom-seg":
         assert np.array_equal(read_seg(path, geometry)[1], mask)
     elif form == "rtstruct":

@@ -71,7 +71,7 @@ def openSection(panel) -> None:
     wait(lambda: not panel.export.busy)
 
 
-BUTTONS = ("dicomSegButton", "rtStructButton", "niftiButton", "nrrdButton", "stlButton")
+BUTTONS = ("dicomSegButton", "rtstructButton", "niftiButton", "nrrdButton", "stlButton")
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_where_slicers_exporter_fails_the_engine_writes(slicersPlugin, fromDicom
 
 
 def test_every_dicom_object_goes_into_the_database_of_its_ct(fromDicom, ui, folder) -> None:
-    click(fromDicom, ui.rtStructButton)
+    click(fromDicom, ui.rtstructButton)
     click(fromDicom, ui.dicomSegButton)
     assert slicer.dicomDatabase.inserted == [str(folder / f"pancreas.{kind}.dcm") for kind in ("rtstruct", "seg")]
 
@@ -247,7 +247,7 @@ def test_a_database_that_does_not_take_the_file_loses_nothing(fromDicom, ui, fol
         raise RuntimeError("the database is locked")
 
     monkeypatch.setattr(slicer.dicomDatabase, "insert", insert)
-    click(fromDicom, ui.rtStructButton)
+    click(fromDicom, ui.rtstructButton)
     assert (folder / "pancreas.rtstruct.dcm").is_file()
     assert "could not be put into Slicer's DICOM database" in ui.exportMessage.text
 
@@ -280,8 +280,8 @@ def test_a_process_of_its_own_reads_the_headers_and_writes(fromDicom, ui, folder
     monkeypatch.setattr("pydicom.dcmread", lambda *_, **__: pytest.fail("read on the main thread"))
     fromDicom.export._reader._known.clear()
     openSection(fromDicom)
-    assert ui.rtStructButton.enabled, ui.rtStructButton.toolTip
-    click(fromDicom, ui.rtStructButton)
+    assert ui.rtstructButton.enabled, ui.rtstructButton.toolTip
+    click(fromDicom, ui.rtstructButton)
     assert ui.exportMessage.text.startswith("Written: pancreas.rtstruct.dcm.")
     assert (folder / "pancreas.rtstruct.dcm").stat().st_size > 1000
 
@@ -291,15 +291,15 @@ def test_a_writer_that_fails_is_a_sentence_and_the_buttons_come_back(fromDicom, 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pancreasseg.export.formats.export", fail)
-    click(fromDicom, ui.rtStructButton)
+    click(fromDicom, ui.rtstructButton)
     assert ui.exportMessage.text == "The disk is full. Free some space, or choose a folder on another disk."
-    assert ui.rtStructButton.enabled
+    assert ui.rtstructButton.enabled
 
 
 def test_the_panel_that_goes_away_while_a_file_is_written_ends_quietly(fromDicom, ui, folder, monkeypatch) -> None:
     ended = []
     monkeypatch.setattr(TaskHere, "end", lambda self: ended.append(self))
-    ui.rtStructButton.click()
+    ui.rtstructButton.click()
     fromDicom.export.close()
     assert len(ended) == 1
 
@@ -323,7 +323,7 @@ def test_rtstruct_is_read_back_by_rt_utils(fromDicom, ui, folder, series) -> Non
     k, j, i = np.ogrid[:20, :32, :32]
     solid = ((k - 8) / 4) ** 2 + ((j - 13) / 6) ** 2 + ((i - 17) / 9) ** 2 < 1
     Segments.writeMask(solid, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
-    click(fromDicom, ui.rtStructButton)
+    click(fromDicom, ui.rtstructButton)
     read = RTStructBuilder.create_from(str(series), str(folder / "pancreas.rtstruct.dcm"))
     assert read.get_roi_names() == ["Pancreas"]
     theirs = np.moveaxis(read.get_roi_mask_by_name("Pancreas"), -1, 0)
@@ -344,7 +344,7 @@ def test_a_ct_that_is_not_from_dicom_is_told_before_the_click(panel, ui, selecte
 def test_a_slice_that_is_missing_on_disk_is_told_before_the_click(fromDicom, ui, folder, series) -> None:
     sorted(series.iterdir())[7].unlink()
     openSection(fromDicom)
-    assert not ui.rtStructButton.enabled
+    assert not ui.rtstructButton.enabled
     assert ui.preflightLabel.text
 
 
@@ -367,7 +367,7 @@ def test_a_read_only_folder_is_a_sentence(panel, ui, selected, folder) -> None:
     assert ui.exportMessage.text == "The export folder cannot be written. Choose another one."
 
 
-@pytest.mark.parametrize("name", [n for n in BUTTONS if n not in ("dicomSegButton", "rtStructButton")])
+@pytest.mark.parametrize("name", [n for n in BUTTONS if n not in ("dicomSegButton", "rtstructButton")])
 def test_a_folder_that_cannot_be_written_is_a_sentence_and_leaves_nothing(
     panel, ui, selected, folder, monkeypatch, name
 ) -> None:
@@ -378,7 +378,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence_and_leaves_nothing(
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["dicomSegButton", "rtStructButton"])
+@pytest.mark.parametrize("name", ["dicomSegButton", "rtstructButton"])
 def test_dicom_in_a_folder_that_cannot_be_written_is_the_same_sentence(
     fromDicom, ui, folder, monkeypatch, name
 ) -> None:

@@ -126,7 +126,7 @@ def test_a_rotated_roi_is_aligned_by_one_click(panel, ui, scene, selected) -> No
 BUTTONS = (
     "segmentButton", "locateButton", "marginSlider", "alignRoiButton", "roiVisibleCheckBox", "fastRadioButton",
     "agreementCheckBox", "draftCheckBox", "restoreDraftButton", "copyButton", "csvButton", "tableButton", "chartButton",
-    "dicomSegButton", "rtStructButton", "niftiButton", "nrrdButton", "stlButton", "addMarginButton",
+    "dicomSegButton", "rtstructButton", "niftiButton", "nrrdButton", "stlButton", "addMarginButton",
     "installModelButton", "installFileButton", "installFolderButton", "verifyModelButton", "removeModelButton",
     "dependenciesButton", "referenceSegmentSelector",
 )  # fmt: skip

@@ -10,6 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import PancreasSegError
+from pancreasseg.export.formats import formats
 from PancreasSegLib.Panel.SegmentSection import asHtml
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
@@ -32,18 +33,7 @@ class ExportSection:
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self.poll)
-        self._buttons = {
-            "DICOM SEG": ui.dicomSegButton,
-            "RTSTRUCT": ui.rtStructButton,
-            "NIfTI": ui.niftiButton,
-            "NRRD": ui.nrrdButton,
-            "STL": ui.stlButton,
-        }
-        ui.dicomSegButton.connect("clicked(bool)", lambda: self.onExport("DICOM SEG"))
-        ui.rtStructButton.connect("clicked(bool)", lambda: self.onExport("RTSTRUCT"))
-        ui.niftiButton.connect("clicked(bool)", lambda: self.onExport("NIfTI"))
-        ui.nrrdButton.connect("clicked(bool)", lambda: self.onExport("NRRD"))
-        ui.stlButton.connect("clicked(bool)", lambda: self.onExport("STL"))
+        self._buttons = {name: self._button(form) for name, form in formats().items()}
         ui.exportSection.connect("contentsCollapsed(bool)", self.onCollapsed)
         ui.exportFolder.connect("currentPathChanged(QString)", self.onFolder)
         ui.isotropicCheckBox.connect("toggled(bool)", self.onIsotropic)
@@ -60,6 +50,17 @@ class ExportSection:
     def busy(self) -> bool:
         """Something is being read or written beside Slicer."""
         return self._writing is not None or self._reader.reading
+
+    def _button(self, form):
+        """The button of a format: the one in the .ui file, or a new one below the others."""
+        first, *rest = form.name.split("-")
+        button = getattr(self.ui, f"{first}{''.join(word.capitalize() for word in rest)}Button", None)
+        if button is None:
+            button = qt.QPushButton(_(form.title))
+            button.toolTip = _(form.words)
+            self.ui.exportSection.layout().addWidget(button)
+        button.connect("clicked(bool)", lambda: self.onExport(form.name))
+        return button
 
     def onFolder(self, folder: str) -> None:
         """Another folder was chosen, or is being typed; one that is there is remembered."""
@@ -109,7 +110,7 @@ class ExportSection:
         """Write the pancreas and its margins in one format."""
         session = self.session
         try:
-            if kind in Dicom.FORMATS:
+            if formats()[kind].needs_series:
                 self._begin(kind)
             else:
                 self._tell(Export.write(kind, session.parameters, session.folder))
@@ -203,6 +204,6 @@ class ExportSection:
         """Bring the widgets in line with the situation."""
         writing = _("A file is being written.") if self._writing is not None else ""
         for kind, button in self._buttons.items():
-            why = situation.whyNotDicom() if kind in Dicom.FORMATS else situation.whyNotExport()
+            why = situation.whyNotDicom() if formats()[kind].needs_series else situation.whyNotExport()
             self._reasons.show(button, writing or why)
         self._reasons.show(self.ui.addMarginButton, situation.whyNotMargin())

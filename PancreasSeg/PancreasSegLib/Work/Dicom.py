@@ -19,7 +19,8 @@ from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import Export
 from PancreasSegLib.Work.Export import Written
 
-FORMATS = ("DICOM SEG", "RTSTRUCT")
+#: The format that Slicer has an exporter for.
+SLICERS_OWN = "dicom-seg"
 
 
 def filesOf(volumeNode) -> tuple[str, ...]:
@@ -122,7 +123,7 @@ class DicomExport:
     Slicer's own exporter writes DICOM SEG where it can; everything else is written by the engine, beside Slicer.
 
     Args:
-        kind: one of `FORMATS`.
+        form: a format that needs a DICOM series.
         parameters: of the CT.
         path: what to write, from `Export.freePath`.
         python: the Python of the process that writes.
@@ -133,7 +134,7 @@ class DicomExport:
         RunError: the process cannot be started.
     """
 
-    def __init__(self, kind: str, parameters: Parameters, path: Path, python: str, facts) -> None:
+    def __init__(self, form: str, parameters: Parameters, path: Path, python: str, facts) -> None:
         from pancreasseg.export.segment import check_segments
 
         volumeNode = parameters.volumeNode
@@ -146,10 +147,10 @@ class DicomExport:
         self._findings = tuple(Export.outdatedMargins(parameters, segments[0].mask))
         self._written: Written | None = None
         self._job: _Job | None = None
-        if kind == "DICOM SEG" and self._registers and self._writeBySlicer(path, parameters, segments[0]):
+        if form == SLICERS_OWN and self._registers and self._writeBySlicer(path, parameters, segments[0]):
             self._written = Written((path,), facts.findings)
             return
-        form, how = Export.KINDS[kind], Export.algorithmOf(parameters)
+        how = Export.algorithmOf(parameters)
         self._job = _Job(
             "export",
             python,

@@ -12,12 +12,10 @@ import vtk
 
 from pancreasseg.core import Volume
 from pancreasseg.core.errors import OutputError
+from pancreasseg.export.formats import export, formats
 from PancreasSegLib.Scene import Segments, VolumeNodes
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
 from PancreasSegLib.Scene.Parameters import Parameters
-
-# What the panel calls a format, and what the engine does.
-KINDS = {"DICOM SEG": "dicom-seg", "RTSTRUCT": "rtstruct", "NIfTI": "nifti", "NRRD": "nrrd", "STL": "stl"}
 
 # The tag of segments that `addMargin` has made; its value tells which state of the pancreas they were made from.
 MARGIN_TAG = "PancreasSeg.Margin"
@@ -106,11 +104,11 @@ class Written:
     findings: tuple = ()
 
 
-def write(kind: str, parameters: Parameters, folder: str, stem: str = "pancreas") -> Written:
-    """Write the pancreas and its margins as NIfTI, NRRD or STL into a folder; earlier exports stay.
+def write(form: str, parameters: Parameters, folder: str, stem: str = "pancreas") -> Written:
+    """Write the pancreas and its margins in a format that needs no DICOM series into a folder; earlier exports stay.
 
     Args:
-        kind: a key of `KINDS`.
+        form: a key of `pancreasseg.export.formats.formats`.
         parameters: of the CT.
         folder: must exist.
         stem: what the files are called.
@@ -119,25 +117,21 @@ def write(kind: str, parameters: Parameters, folder: str, stem: str = "pancreas"
         InputError: nothing to export.
         OutputError: the folder cannot be written.
     """
-    from pancreasseg.export.formats import export
-
     segments = exportSegments(parameters)
     geometry = geometryOfNode(parameters.volumeNode)
-    path = freePath(folder, kind, stem)
-    paths, findings = export(KINDS[kind], path, segments, geometry, **algorithmOf(parameters))
+    path = freePath(folder, form, stem)
+    paths, findings = export(form, path, segments, geometry, **algorithmOf(parameters))
     return Written(paths, (*findings, *outdatedMargins(parameters, segments[0].mask)))
 
 
-def freePath(folder: str, kind: str, stem: str = "pancreas") -> Path:
+def freePath(folder: str, form: str, stem: str = "pancreas") -> Path:
     """Where to write: with a number where files of an earlier export begin with that name; several segments add theirs.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    from pancreasseg.export.formats import FILE_NAMES
-
     where = _writable(Path(folder))
-    suffix = FILE_NAMES[KINDS[kind]].partition(".")[2]
+    suffix = formats()[form].file.partition(".")[2]
     free, number = stem, 1
     while any(path.name.startswith(free) and path.name.endswith(f".{suffix}") for path in where.iterdir()):
         number += 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command, add_series, series_of
 from pancreasseg.core.errors import InputError, PancreasSegError, as_json, explain
+from pancreasseg.export.formats import export, formats
 
 if TYPE_CHECKING:
     from pancreasseg.core import Volume
@@ -19,23 +20,19 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Write a mask for planning systems and archives, with margins in mm around it:
 
-  dicom-seg   pancreas.seg.dcm        DICOM Segmentation; the CT must be the DICOM folder
-  rtstruct    pancreas.rtstruct.dcm   contours for radiotherapy planning; the same
-  nifti       pancreas.nii.gz         0 and 1 on the grid of the CT
-  nrrd        pancreas.seg.nrrd       with name, colour and terminology, for 3D Slicer
-  stl         pancreas.stl            the surface in mm (LPS)
+{formats}
 
 A DICOM file holds the pancreas and its margins; in the other formats each of them is a file of its own. Files of the
 same names are replaced. A format that cannot be written keeps none of the others from being written.
 """
-_FORMATS = ("dicom-seg", "rtstruct", "nifti", "nrrd", "stl")
-_STATING = ("dicom-seg", "rtstruct", "nrrd")  # formats that say how a mask was made
 _MADE = ("automatic", "semiautomatic", "manual")
 
 
 def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     """Add the command to the command line."""
-    command = add_command(commands, "export", [common], "write a mask for planning systems and archives", _DESCRIPTION)
+    listed = (f"  {each.name:<11} {each.file:<23} {each.words}" for each in formats().values())
+    description = _DESCRIPTION.format(formats="\n".join(listed))
+    command = add_command(commands, "export", [common], "write a mask for planning systems and archives", description)
     command.add_argument("mask", metavar="MASK", type=Path, help="a NIfTI, NRRD, .seg.nrrd or MetaImage file")
     command.add_argument("--volume", metavar="CT", type=Path, required=True, help="the CT: a file or DICOM folder")
     add_series(command)
@@ -47,7 +44,7 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     where.add_argument("--check", action="store_true", help="say what stands in the way of DICOM, and write nothing")
     command.add_argument(
         "--format",
-        choices=_FORMATS,
+        choices=tuple(formats()),
         action="append",
         help="may be repeated (default: all that the CT allows)",
     )
@@ -76,13 +73,13 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns 0, or the exit code of the first format that could not be written."""
-    from pancreasseg.export.formats import DICOM
     from pancreasseg.io.atomic import prepare_folder
     from pancreasseg.io.read import read_volume
 
     source = options.volume if options.volume.is_dir() else None
-    formats = options.format or [form for form in _FORMATS if source is not None or form not in DICOM]
-    stated = not options.check and any(form in _STATING for form in formats)
+    possible = [name for name, each in formats().items() if source is not None or not each.needs_series]
+    chosen = list(dict.fromkeys(options.format or possible))
+    stated = not options.check and any(formats()[form].states_origin for form in chosen)
     if options.output is not None:
         prepare_folder(options.output)
     with console.progress_shown(quiet=options.json) as progress:
@@ -93,11 +90,10 @@ def run(options: argparse.Namespace) -> int:
         with progress.stage("measure"):
             segments = [pancreas, *_margins(options, pancreas, volume)]
         findings = list(volume.findings)
-        if options.check or any(form in DICOM for form in formats):
+        if options.check or any(formats()[form].needs_series for form in chosen):
             findings += _preflight(segments, volume, source, options)
         with progress.stage("write"):
-            wanted = [] if options.check else list(dict.fromkeys(formats))
-            written, refused = _write(wanted, segments, volume, source, options, algorithm)
+            written, refused = _write([] if options.check else chosen, segments, volume, source, options, algorithm)
     if refused and not written:
         raise next(iter(refused.values()))
     _show(options, written, refused, findings)
@@ -105,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write(
-    formats: Sequence[str],
+    chosen: Sequence[str],
     segments: Sequence[ExportSegment],
     volume: Volume,
     source: Path | None,
@@ -113,15 +109,13 @@ def _write(
     algorithm: str,
 ) -> tuple[list[str], dict[str, PancreasSegError]]:
     """The names of the files written, and for each format that could not be written why."""
-    from pancreasseg.export.formats import FILE_NAMES, export
-
     written: list[str] = []
     refused: dict[str, PancreasSegError] = {}
-    for form in formats:
+    for form in chosen:
         try:
             paths, _ = export(
                 form,
-                options.output / FILE_NAMES[form],
+                options.output / formats()[form].file,
                 segments,
                 volume.geometry,
                 source,
@@ -216,10 +210,10 @@ def _preflight(
         InputError: ``--check``, and what stands in the way, all of it.
     """
     from pancreasseg.core.finding import Severity
-    from pancreasseg.export.formats import DICOM
     from pancreasseg.export.preflight import check_dicom_export
 
-    rehearse = [form for form in DICOM if form in (options.format or DICOM)] if options.check else []
+    asked = [each for each in formats().values() if options.check and each.name in (options.format or formats())]
+    rehearse = [each.rehearse for each in asked if each.rehearse is not None]
     findings = check_dicom_export(source, segments, volume.geometry, series=series_of(options), rehearse=rehearse)
     serious = [finding for finding in findings if finding.severity is Severity.SERIOUS]
     if serious and options.check:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from skimage.measure import find_contours
 
 
 def slice_contours(mask: np.ndarray) -> list[np.ndarray]:
@@ -28,6 +27,8 @@ def slice_contours(mask: np.ndarray) -> list[np.ndarray]:
         Arrays of shape (points, 2) in pixels (row, column), first point not repeated, all in one sense of rotation.
         Their areas sum up to the pixels less half a pixel for each piece, plus half a pixel for each hole.
     """
+    from skimage.measure import find_contours  # which Slicer does not bring along
+
     pieces, count = ndimage.label(mask)
     polygons = []
     for number, where in zip(range(1, count + 1), ndimage.find_objects(pieces), strict=True):

@@ -19,6 +19,7 @@ from pydicom.uid import CTImageStorage
 from pancreasseg import __version__
 from pancreasseg.core import Geometry
 from pancreasseg.core.finding import Finding
+from pancreasseg.export.format import Format, Order
 from pancreasseg.export.packages import needed
 from pancreasseg.export.preflight import Prepared, prepare
 from pancreasseg.export.segment import Algorithm, ExportSegment, as_dicom_code
@@ -137,3 +138,31 @@ def _description(highdicom: ModuleType, number: int, segment: ExportSegment, nam
         algorithm_identification=algorithm,
         display_color=highdicom.color.CIELabColor.from_rgb(*segment.colour),
     )
+
+
+def _write(path: Path, segments: Sequence[ExportSegment], order: Order) -> tuple[Finding, ...]:
+    return write_dicom_seg(
+        path,
+        segments,
+        order.geometry,
+        order.source,
+        series=order.series,
+        algorithm_name=order.algorithm_name,
+        algorithm_version=order.algorithm_version,
+    )
+
+
+DECLARATIONS = (
+    Format(
+        name="dicom-seg",
+        title="DICOM SEG",
+        file="pancreas.seg.dcm",
+        ending=".dcm",
+        words="DICOM Segmentation; the CT must be the DICOM folder",
+        write=_write,
+        rehearse=rehearse_dicom_seg,
+        needs_series=True,
+        states_origin=True,
+        place=10,
+    ),
+)

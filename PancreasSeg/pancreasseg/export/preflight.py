@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +38,7 @@ def check_dicom_export(
     geometry: Geometry,
     *,
     series: int | str | None = None,
-    rehearse: Sequence[str] = (),
+    rehearse: Sequence[Callable[[Prepared, Sequence[ExportSegment]], None]] = (),
 ) -> list[Finding]:
     """Look for what is missing before a DICOM SEG or RTSTRUCT is written.
 
@@ -47,7 +47,8 @@ def check_dicom_export(
         segments: what is to be exported.
         geometry: the grid of the segments' masks.
         series: which series of a folder that holds several, as for `read_volume`.
-        rehearse: formats to make in memory as well, which takes as long as writing them, to report what fails.
+        rehearse: those of the formats to make in memory as well, which takes as long as writing them, to report what
+            fails.
 
     Returns:
         Serious findings block the export; warnings say what is repaired or worth checking; info is for knowledge.
@@ -101,14 +102,15 @@ def series_facts(source: Source, *, series: int | str | None = None) -> SeriesFa
     return SeriesFacts(found.geometry, tuple(_remarks(found)))
 
 
-def _rehearsed(forms: Sequence[str], prepared: Prepared, segments: Sequence[ExportSegment]) -> list[Finding]:
-    from pancreasseg.export.dicom_seg import rehearse_dicom_seg
-    from pancreasseg.export.rtstruct import rehearse_rtstruct
-
+def _rehearsed(
+    rehearse: Sequence[Callable[[Prepared, Sequence[ExportSegment]], None]],
+    prepared: Prepared,
+    segments: Sequence[ExportSegment],
+) -> list[Finding]:
     findings = []
-    for form in forms:
+    for make in rehearse:
         try:
-            {"dicom-seg": rehearse_dicom_seg, "rtstruct": rehearse_rtstruct}[form](prepared, segments)
+            make(prepared, segments)
         except Exception as error:  # what a writer would end with, too
             findings.append(_blocking(explain(error)))
     return findings

@@ -27,6 +27,7 @@ from pancreasseg import __version__
 from pancreasseg.core import Geometry
 from pancreasseg.core.finding import Finding
 from pancreasseg.export.contours import slice_contours
+from pancreasseg.export.format import Format, Order
 from pancreasseg.export.preflight import Prepared, prepare
 from pancreasseg.export.segment import PANCREAS, ExportSegment
 from pancreasseg.export.series import Source, SourceSeries
@@ -184,3 +185,23 @@ def _in_patient(polygon: np.ndarray, header: Dataset) -> np.ndarray:
     along_row, along_column = orientation[:3] * between_columns, orientation[3:] * between_rows
     corner = np.asarray(header.ImagePositionPatient, dtype=float)
     return np.asarray(corner + polygon[:, 1:] * along_row + polygon[:, :1] * along_column)
+
+
+def _write(path: Path, segments: Sequence[ExportSegment], order: Order) -> tuple[Finding, ...]:
+    return write_rtstruct(path, segments, order.geometry, order.source, series=order.series)
+
+
+DECLARATIONS = (
+    Format(
+        name="rtstruct",
+        title="RTSTRUCT",
+        file="pancreas.rtstruct.dcm",
+        ending=".dcm",
+        words="contours for radiotherapy planning; the same",
+        write=_write,
+        rehearse=rehearse_rtstruct,
+        needs_series=True,
+        states_origin=True,
+        place=20,
+    ),
+)

@@ -9,10 +9,11 @@ from typing import Literal
 
 import numpy as np
 from scipy import ndimage
-from skimage.measure import marching_cubes
 
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import InputError
+from pancreasseg.export.format import Format, Order
+from pancreasseg.export.segment import ExportSegment
 from pancreasseg.io.atomic import atomic_write
 
 LARGEST_SMOOTHING_MM = 10.0
@@ -49,6 +50,8 @@ def make_surface(mask: np.ndarray, geometry: Geometry, *, smoothing_mm: float = 
     Raises:
         InputError: no voxels, or smoothing that is negative or above 10 mm.
     """
+    from skimage.measure import marching_cubes  # which Slicer does not bring along
+
     if not 0 <= smoothing_mm <= LARGEST_SMOOTHING_MM:
         raise InputError(
             "smoothing-out-of-range",
@@ -107,3 +110,20 @@ def _enclosed_ml(points: np.ndarray, triangles: np.ndarray) -> float:
     """Signed volume by the divergence theorem, about the mesh's own centre so that far origins cost no precision."""
     a, b, c = np.moveaxis((points - points.mean(axis=0))[triangles], 1, 0)
     return float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum()) / 6000.0
+
+
+def _encode(segment: ExportSegment, order: Order) -> bytes:
+    return encode_stl(make_surface(segment.mask, order.geometry, smoothing_mm=order.smoothing_mm))
+
+
+DECLARATIONS = (
+    Format(
+        name="stl",
+        title="STL",
+        file="pancreas.stl",
+        ending=".stl",
+        words="the surface in mm (LPS)",
+        encode=_encode,
+        place=50,
+    ),
+)

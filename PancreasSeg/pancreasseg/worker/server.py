@@ -2,7 +2,7 @@
 
 Requests and their parameters:
 
-``hello``     folder, protocol -> ``ready``: protocol, versions, device, models, pipelines
+``hello``     folder, protocol -> ``ready``: protocol, versions, device, models, pipelines, formats
 ``load``      file, geometry, source, allow -> findings
 ``localize``  volume (its file), pipeline, model, device, precision, options -> box, score, candidates ...
 ``segment``   the same, and box (or null for the localizer's) -> mask, probability, agreement, labels, box, findings ...
@@ -61,6 +61,7 @@ def describe() -> dict[str, Any]:
     import torch
 
     from pancreasseg import pipelines
+    from pancreasseg.export.formats import formats
     from pancreasseg.inference import hardware
     from pancreasseg.models.store import Store
 
@@ -79,6 +80,7 @@ def describe() -> dict[str, Any]:
         },
         "models": models,
         "pipelines": [{"name": each.name, "title": each.title} for each in pipelines.declarations().values()],
+        "formats": [{"name": each.name, "title": each.title} for each in formats().values()],
     }
 
 
