@@ -4,8 +4,9 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 STAMP := .venv/.installed
+ORIGINALS := .venv-originals/.installed
 
-.PHONY: setup demo test test-slicer lint bench clean
+.PHONY: setup originals demo test test-slicer lint bench clean
 
 setup: $(STAMP)
 
@@ -15,6 +16,18 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet $(TORCH)
 	$(BIN)/pip install --quiet --editable ".[export,slicer,test]"
 	touch $(STAMP)
+
+# What ours is compared with (nnU-Net, TotalSegmentator, torchvision), apart from what the product needs; it shares the
+# torch of .venv. Without it the tests that need it are skipped, and say so.
+originals: setup
+	@$(MAKE) --no-print-directory $(ORIGINALS) || echo "The originals could not be installed; tests beside them are skipped."
+
+$(ORIGINALS): Testing/originals/requirements.txt
+	$(PYTHON) -m venv .venv-originals
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> $$(.venv-originals/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/shared.pth
+	.venv-originals/bin/pip install --quiet --requirement Testing/originals/requirements.txt
+	touch $(ORIGINALS)
 
 # make demo               phantom CT
 # make demo CT=<path>     a NIfTI, NRRD or MHA file, or a DICOM folder
@@ -26,7 +39,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: lint
+test: lint originals
 	$(BIN)/pytest $(ARGS)
 
 # make test-slicer SLICER=<path to Slicer>      the module's self-test inside a real Slicer (5.10 or later)
@@ -39,4 +52,4 @@ bench: setup
 	$(BIN)/python -m Testing.bench $(ARGS)
 
 clean:
-	rm -rf .venv demo-output .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-originals demo-output .mypy_cache .pytest_cache .ruff_cache

@@ -184,6 +184,22 @@ def test_a_torchvision_that_does_not_import_is_done_without(monkeypatch, error):
         ops.compiled.cache_clear()
 
 
+def test_a_torchvision_that_imports_but_has_no_kernels_is_done_without(monkeypatch):
+    def without_kernel(*given: object) -> None:
+        raise NotImplementedError("Could not run 'torchvision::nms' with arguments from the 'CPU' backend.")
+
+    broken = types.ModuleType("torchvision.ops")
+    broken.nms = without_kernel  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.ops", broken)
+    ops.compiled.cache_clear()
+    try:
+        assert ops.compiled() is None
+        assert ops.nms(random_boxes(5), torch.arange(5.0), 0.5)[0] == 4
+    finally:
+        ops.compiled.cache_clear()
+
+
 def test_anchors_lie_on_the_pixels_of_their_level_in_every_ratio():
     made = network(ratios=[0.5, 1.0, 2.0])
     levels = made.proposer.anchors(made(torch.zeros(1, 3, 37, 50)).features)

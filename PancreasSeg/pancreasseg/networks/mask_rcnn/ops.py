@@ -24,11 +24,16 @@ POINTS = 2
 
 @cache
 def compiled() -> Any | None:
-    """``torchvision.ops``, or None where it is missing or does not fit the installed torch."""
+    """``torchvision.ops``, or None where it is missing or does not fit the installed torch.
+
+    That it imports is not enough: its operations may be declared and have no kernel, so one is called.
+    """
     try:
-        return importlib.import_module("torchvision.ops")
+        found = importlib.import_module("torchvision.ops")
+        found.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
     except (ImportError, RuntimeError, OSError):  # RuntimeError: "operator torchvision::nms does not exist"
         return None
+    return found
 
 
 def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
@@ -43,6 +48,19 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     if fast is not None:
         return torch.as_tensor(fast.nms(boxes, scores, threshold))
     return plain_nms(boxes, scores, threshold)
+
+
+def nms_by_level(boxes: Tensor, scores: Tensor, levels: Tensor, threshold: float) -> Tensor:
+    """`nms` among the boxes of each level of a pyramid; what stays, best first (Lin 2017).
+
+    Args:
+        boxes: (n, 4).
+        scores: (n,).
+        levels: whole numbers (n,).
+        threshold: intersection over union.
+    """
+    apart = (boxes.max() - boxes.min() + 1) * levels.to(boxes) if len(boxes) else boxes.new_zeros(0)
+    return nms(boxes + apart[:, None], scores, threshold)
 
 
 def roi_align(features: Tensor, boxes: Sequence[Tensor], size: int, scale: float) -> Tensor:

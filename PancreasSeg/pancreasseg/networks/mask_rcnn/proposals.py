@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pancreasseg.networks.mask_rcnn.boxes import clip, decode, encode
-from pancreasseg.networks.mask_rcnn.ops import nms
+from pancreasseg.networks.mask_rcnn.ops import nms_by_level
 from pancreasseg.networks.mask_rcnn.targets import ORGAN, draw, match
 
 #: Anchors from this intersection over union are the organ, those below the second are background (Ren 2015).
 HIGH, LOW = 0.7, 0.3
 #: Anchors that one slice teaches, and the part of them that may be the organ (Ren 2015).
 SAMPLED, SHARE = 256, 0.5
-#: Proposals that overlap by more than this are one.
+#: Proposals of one level that overlap by more than this are one.
 OVERLAP = 0.7
 #: Where the absolute loss of box regression becomes quadratic.
 BETA = 1 / 9
@@ -93,15 +93,16 @@ class Proposer(nn.Module):
         """
         found = []
         for index in range(len(logits[0])):
-            scores, boxes = [], []
-            for own, judged, corrections in zip(anchors, logits, deltas, strict=True):
+            scores, boxes, levels = [], [], []
+            for level, (own, judged, corrections) in enumerate(zip(anchors, logits, deltas, strict=True)):
                 best, places = judged[index].float().topk(min(self.candidates, len(own)))
                 scores.append(best)
+                levels.append(torch.full_like(places, level))
                 boxes.append(decode(corrections[index, places].float(), own[places]))
             every, score = clip(torch.cat(boxes), size), torch.cat(scores)
             real = ((every[:, 2:] - every[:, :2]) >= 1).all(1)
-            every, score = every[real], score[real]
-            found.append(every[nms(every, score, OVERLAP)[: self.proposals]])
+            every, score, level_of = every[real], score[real], torch.cat(levels)[real]
+            found.append(every[nms_by_level(every, score, level_of, OVERLAP)[: self.proposals]])
         return found
 
     def losses(
