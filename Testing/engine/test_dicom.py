@@ -7,7 +7,13 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
 from Testing.engine.ct_files import SHAPE, SPACING, a_ct, a_grid, a_series, a_slice, turned, write_slices
 from Testing.engine.dicom_reading import SECRETS, codes, refused
 
@@ -171,10 +177,19 @@ def test_an_enhanced_ct_in_one_file_is_read_frame_by_frame(tmp_path) -> None:
     assert volume.geometry == a_grid()
 
 
-def test_a_compressed_enhanced_ct_is_refused_with_what_to_do(tmp_path) -> None:
+def test_an_enhanced_ct_compressed_by_run_lengths_is_read(tmp_path) -> None:
     data = an_enhanced_ct()
     data.compress(RLELossless)
-    assert "uncompressed" in refused(write_slices(tmp_path, [data]), "dicom-compressed-frames").hint
+    np.testing.assert_array_equal(read_volume(write_slices(tmp_path, [data])).array, a_ct())
+
+
+def test_an_enhanced_ct_compressed_otherwise_is_refused_with_what_to_do(tmp_path) -> None:
+    data = an_enhanced_ct()
+    data.compress(RLELossless)
+    data.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    error = refused(write_slices(tmp_path, [data]), "dicom-compressed-frames")
+    assert "JPEG 2000" in error.message
+    assert "uncompressed" in error.hint
 
 
 # Real series

@@ -25,7 +25,7 @@ from pancreasseg.export.preflight import Prepared, prepare
 from pancreasseg.export.segment import Algorithm, ExportSegment, as_dicom_code
 from pancreasseg.export.series import Source
 from pancreasseg.io.atomic import atomic_write
-from pancreasseg.io.dicom_slices import lenient
+from pancreasseg.io.dicom_file import lenient
 
 SERIES_NUMBER = 300
 

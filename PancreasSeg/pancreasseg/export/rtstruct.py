@@ -32,7 +32,7 @@ from pancreasseg.export.preflight import Prepared, prepare
 from pancreasseg.export.segment import PANCREAS, ExportSegment
 from pancreasseg.export.series import Source, SourceSeries
 from pancreasseg.io.atomic import atomic_write
-from pancreasseg.io.dicom_slices import lenient
+from pancreasseg.io.dicom_file import lenient
 
 SERIES_NUMBER = 301
 _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"

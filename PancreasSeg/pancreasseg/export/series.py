@@ -17,7 +17,7 @@ from pancreasseg.export.headers import make_headers
 from pancreasseg.export.identity import read_identity
 from pancreasseg.export.placing import same_voxels
 from pancreasseg.io.dicom import find_slices
-from pancreasseg.io.dicom_slices import lenient
+from pancreasseg.io.dicom_file import lenient
 
 #: A folder with the series, or its files; None when the CT did not come from DICOM.
 Source = Path | str | Sequence[Path | str] | None

@@ -9,27 +9,30 @@ import numpy as np
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.io.grids import refuse_implausible
+from pancreasseg.io.hounsfield import AIR_BELOW_HU, alternates, not_hu, refuse_impossible
 
 MIN_SLICES = 5
 MIN_EXTENT_MM = 20.0
 MAX_SPACING_MM = 5.0
-AIR_BELOW_HU = -500
 MIN_TISSUE_ML = 1.0
 _LABELS_UP_TO = 255
-_SCALED_RANGE = 100.0  # HU of a body span at least fat to muscle; intensities scaled to 0-1 or z-scores do not
 
 
 def check_ct(array: np.ndarray, geometry: Geometry, allow: Collection[str] = ()) -> tuple[Finding, ...]:
     """Refuse what cannot be an abdominal CT in HU; remark on what is unusual.
 
     Args:
-        array: HU, shape (K, J, I), finite.
+        array: HU, shape (K, J, I).
         geometry: its grid.
         allow: codes of refusals that the caller knows better about; each becomes a serious finding instead.
 
     Raises:
-        InputError: ``too-few-slices``, ``field-of-view-too-small``, ``labels-not-ct``, ``not-hu`` or ``air-only``.
+        InputError: ``too-few-slices``, ``field-of-view-too-small``, ``labels-not-ct``, ``not-hu`` or ``air-only``;
+            whatever is allowed, ``voxels-too-large``, ``field-of-view-too-large`` and ``values-too-large``.
     """
+    refuse_implausible(geometry.size, geometry.spacing)
+    refuse_impossible(array)
     findings: list[Finding] = []
     for refusal in (_refuse_grid(geometry), _refuse_values(array, geometry)):
         if refusal is None:
@@ -48,6 +51,13 @@ def check_ct(array: np.ndarray, geometry: Geometry, allow: Collection[str] = ())
                 largest,
             )
         )
+    difference = alternates(array)
+    if difference:
+        sentence = (
+            f"Every second slice is {difference:.0f} HU brighter than its neighbours: the volume is probably woven "
+            "from two contrast phases or scans. Give one of them only."
+        )
+        findings.append(Finding("slices-alternate", Severity.SERIOUS, sentence, difference))
     return tuple(findings)
 
 
@@ -71,31 +81,19 @@ def _refuse_grid(geometry: Geometry) -> InputError | None:
 
 def _refuse_values(array: np.ndarray, geometry: Geometry) -> InputError | None:
     lowest, highest = float(array.min()), float(array.max())
-    if lowest >= 0:
-        if _few_labels(array, highest):
-            return InputError(
-                "labels-not-ct",
-                f"The file looks like a label map (whole numbers from 0 to {highest:.0f}), not like a CT.",
-                "Give the CT that the labels were drawn on.",
-            )
+    if lowest >= 0 and _few_labels(array, highest):
         return InputError(
-            "not-hu",
-            f"The values go from {lowest:.4g} to {highest:.4g}: no voxel is below 0, but air in a CT is near -1000 HU.",
-            "This looks like an MR, or like a CT that lost its rescale intercept; give a CT in HU.",
+            "labels-not-ct",
+            f"The file looks like a label map (whole numbers from 0 to {highest:.0f}), not like a CT.",
+            "Give the CT that the labels were drawn on.",
         )
-    if highest < AIR_BELOW_HU or _tissue_ml(array, geometry) < MIN_TISSUE_ML:
+    if highest < AIR_BELOW_HU or (lowest < 0 and _tissue_ml(array, geometry) < MIN_TISSUE_ML):
         return InputError(
             "air-only",
             f"The volume holds only air (highest value {highest:.0f} HU).",
             "Give a series with the abdomen in view.",
         )
-    if highest - lowest < _SCALED_RANGE:
-        return InputError(
-            "not-hu",
-            f"The values go from {lowest:.4g} to {highest:.4g} only: these are not HU.",
-            "This looks like an image whose values were rescaled; give the original CT in HU.",
-        )
-    return None
+    return not_hu(array)
 
 
 def _few_labels(array: np.ndarray, highest: float) -> bool:

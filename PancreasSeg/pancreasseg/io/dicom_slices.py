@@ -1,14 +1,12 @@
 """One DICOM slice: what its header says, and its pixels as HU.
 
-Nothing that identifies a patient (names, identifiers, UIDs, file names) leaves this room but the series UID, which
-groups files in memory and is never shown.
+Nothing that identifies a patient (names, identifiers, UIDs, file names) is ever shown; identifiers leave this room only
+to group files in memory.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,25 +14,33 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRBigEndian,
+    JPEG2000Lossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
 
 from pancreasseg.core.errors import InputError
+from pancreasseg.io.dicom_file import lenient, read_file
 from pancreasseg.io.quiet import quiet_stderr
+from pancreasseg.io.voxels import open_regular
 
 _TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "Modality", "ImageType",
-    "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
-    "PixelRepresentation", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope",
-    "RescaleIntercept", "RescaleType", "SliceThickness", "ContrastBolusAgent", "ConvolutionKernel", "KVP",
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber",
+    "Modality", "ImageType", "PatientID", "AcquisitionNumber", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept",
+    "RescaleType", "SliceThickness", "ContrastBolusAgent", "ConvolutionKernel", "KVP",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
-# What pydicom raises for files that are not as the standard says.
-_PYDICOM_ERRORS = (
-    InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-    NotImplementedError, OverflowError,
-)  # fmt: skip
 _CT_STORAGE = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+_DECODED = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, JPEG2000Lossless, JPEG2000, RLELossless)
+_MAX_NUMBER = 1e6  # mm, and HU of a rescale
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -46,7 +52,9 @@ class Slice:
         position: LPS mm of the centre of its first pixel; None where the header does not say.
         orientation: LPS directions along a row and along a column, six numbers; None likewise.
         spacing: mm between rows, between columns, as DICOM orders them; None likewise.
-        slope, intercept: HU = stored * slope + intercept.
+        slope, intercept: HU = stored * slope + intercept; 1 and 0 where the header says neither.
+        rescaled: the header states an intercept.
+        acquisition: the scanner's number of the run over the patient that it belongs to.
         frame: index within a multi-frame file, else 0.
     """
 
@@ -60,22 +68,27 @@ class Slice:
     spacing: tuple[float, ...] | None
     slope: float
     intercept: float
+    rescaled: bool = True
+    acquisition: int | None = None
 
 
 @dataclass(frozen=True)
 class Header:
     """What one file contributes to a series; ``slices`` is empty when it is no CT image.
 
-    ``aside`` then says in a word or two what it is instead.
+    ``aside`` then says in a word or two what it is instead. ``series``, ``study``, ``instance`` and ``patient`` are
+    identifiers, and never shown.
     """
 
     series: str
-    empty_uid: bool = False
+    study: str = ""
+    instance: str = ""
+    patient: str = ""
     description: str = ""
     number: int | None = None
     aside: str = ""
     slices: tuple[Slice, ...] = ()
-    rescale_type: str = ""
+    units: frozenset[str] = frozenset()
     thickness: float | None = None
     contrast: str = "unknown"
     kernel: str = ""
@@ -87,17 +100,16 @@ def read_header(path: Path) -> Header | None:
 
     Raises:
         InputError: a DICOM file whose header cannot be read.
+        OSError: the file cannot be opened.
     """
-    with path.open("rb") as file, lenient():
-        start = file.read(132)
-        file.seek(0)
-        marked = start[128:132] == b"DICM"
-        if not marked and start[:4] not in (b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00"):
-            return None
+    with open_regular(path) as file:
         try:
-            data = pydicom.dcmread(file, stop_before_pixels=True, force=not marked, specific_tags=list(_TAGS))
-            return _header_of(path, data)  # pydicom converts values when they are asked for
-        except _PYDICOM_ERRORS as error:
+            with lenient():
+                data = read_file(file, tags=_TAGS)
+                return None if data is None else _header_of(path, data)  # values are converted when asked for
+        except InputError:
+            raise
+        except Exception as error:  # a damaged file leads pydicom to any exception there is
             raise _damaged_header() from error
 
 
@@ -105,27 +117,22 @@ def read_pixels(path: Path, slices: Sequence[Slice]) -> list[np.ndarray]:
     """HU of the given slices of the file ``path``, each of shape (rows, columns): int32 where exact, else float64.
 
     Raises:
-        InputError: truncated or damaged pixel data.
+        InputError: truncated or damaged pixel data, or a compression that cannot be undone here.
     """
+    one = slices[0]
     try:
-        with lenient():
-            data = pydicom.dcmread(path, force=True, specific_tags=["PixelData", *_TAGS])
-            stored = _stored(data, slices)
+        with open_regular(path) as file, lenient():
+            data = read_file(file, tags=["PixelData", *_TAGS], pixels=4 * one.frames * one.rows * one.columns)
+            stored = None if data is None else _stored(data, one)
+    except InputError:
+        raise
     except EOFError as error:
         raise _cut_short() from error
-    except _PYDICOM_ERRORS as error:
+    except Exception as error:  # as above
         raise _broken() from error
     if stored is None:
-        return [_decode(path, slices[0])]
+        return [_decode(path, one)]
     return [_rescaled(stored[s.frame], s.slope, s.intercept) for s in slices]
-
-
-@contextmanager
-def lenient() -> Iterator[None]:
-    """Read headers as they come. pydicom's warnings quote header values, so they are not shown to anyone."""
-    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _header_of(path: Path, data: FileDataset) -> Header:
@@ -134,14 +141,19 @@ def _header_of(path: Path, data: FileDataset) -> Header:
     aside = _why_aside(data, modality)
     if aside:
         return Header(uid, aside=aside)
-    thickness, kvp = _floats(data, "SliceThickness", 1), _floats(data, "KVP", 1)
+    groups = _frame_groups(data)
+    measures = _macro(groups[0], "PixelMeasuresSequence") if groups else data
+    values = [_macro(frame, "PixelValueTransformationSequence") for frame in groups] or [data]
+    thickness, kvp = _floats(measures, "SliceThickness", 1), _floats(data, "KVP", 1)
     return Header(
         uid,
-        empty_uid=not uid or not _text(data, "SOPInstanceUID"),
+        study=_text(data, "StudyInstanceUID"),
+        instance=_text(data, "SOPInstanceUID"),
+        patient=_text(data, "PatientID"),
         description=_text(data, "SeriesDescription")[:60],
         number=_integer(data, "SeriesNumber"),
-        slices=tuple(_slices_of(path, data)),
-        rescale_type=_text(data, "RescaleType").upper(),
+        slices=tuple(_slices_of(path, data, groups)),
+        units=frozenset(_text(value, "RescaleType").upper() for value in values),
         thickness=thickness[0] if thickness else None,
         contrast=_contrast(data),
         kernel=_text(data, "ConvolutionKernel"),
@@ -169,28 +181,36 @@ def _why_aside(data: Dataset, modality: str) -> str:
     return "" if modality else "picture without modality"
 
 
-def _slices_of(path: Path, data: Dataset) -> Iterator[Slice]:
+def _frame_groups(data: Dataset) -> list[list[Dataset]]:
+    """The functional groups of every frame of an enhanced file, its own before the shared ones; none for others."""
+    shared = _listed(data, "SharedFunctionalGroupsSequence")
+    return [[frame, *shared] for frame in _listed(data, "PerFrameFunctionalGroupsSequence")]
+
+
+def _slices_of(path: Path, data: Dataset, groups: list[list[Dataset]]) -> Iterator[Slice]:
     rows, columns = int(data.Rows), int(data.Columns)
     count = _integer(data, "NumberOfFrames") or 1
-    frames = _listed(data, "PerFrameFunctionalGroupsSequence")
-    if not frames:
+    if min(rows, columns, count) < 1:
+        raise _damaged_header()
+    acquisition = _integer(data, "AcquisitionNumber")
+    if not groups:
         yield Slice(
             path, 0, count, rows, columns,
             _floats(data, "ImagePositionPatient", 3),
             _floats(data, "ImageOrientationPatient", 6),
             _floats(data, "PixelSpacing", 2),
             *_rescale(data),
+            acquisition,
         )  # fmt: skip
-        return
-    shared = _listed(data, "SharedFunctionalGroupsSequence")
-    for index, frame in enumerate(frames):
-        groups = [frame, *shared]
+    for index, frame in enumerate(groups):
+        content = _macro(frame, "FrameContentSequence")
         yield Slice(
             path, index, count, rows, columns,
-            _floats(_macro(groups, "PlanePositionSequence"), "ImagePositionPatient", 3),
-            _floats(_macro(groups, "PlaneOrientationSequence"), "ImageOrientationPatient", 6),
-            _floats(_macro(groups, "PixelMeasuresSequence"), "PixelSpacing", 2),
-            *_rescale(_macro(groups, "PixelValueTransformationSequence")),
+            _floats(_macro(frame, "PlanePositionSequence"), "ImagePositionPatient", 3),
+            _floats(_macro(frame, "PlaneOrientationSequence"), "ImageOrientationPatient", 6),
+            _floats(_macro(frame, "PixelMeasuresSequence"), "PixelSpacing", 2),
+            *_rescale(_macro(frame, "PixelValueTransformationSequence")),
+            _integer(content, "FrameAcquisitionNumber") or acquisition,
         )  # fmt: skip
 
 
@@ -203,22 +223,17 @@ def _macro(groups: list[Dataset], name: str) -> Dataset:
     return Dataset()
 
 
-def _stored(data: FileDataset, slices: Sequence[Slice]) -> np.ndarray | None:
+def _stored(data: FileDataset, one: Slice) -> np.ndarray | None:
     """Stored values (frames, rows, columns); None when compressed, for GDCM to decode."""
     syntax = data.file_meta.get("TransferSyntaxUID") if hasattr(data, "file_meta") else None
-    one = slices[0]
-    if syntax is not None and syntax.is_compressed and not syntax.is_deflated:
-        if one.frames > 1:
-            raise InputError(
-                "dicom-compressed-frames",
-                "The multi-frame DICOM file is compressed, which cannot be read here.",
-                "Export it uncompressed, or as one file a slice.",
-            )
-        return None
+    if syntax is not None and syntax.is_compressed:
+        return _from_compressed(data, syntax, one)
     if "PixelData" not in data:
         raise _cut_short()
-    allocated, bits = int(data.BitsAllocated), int(data.get("BitsStored") or data.BitsAllocated)
-    if allocated not in (8, 16, 32):
+    allocated = int(data.BitsAllocated)
+    bits = int(data.get("BitsStored") or allocated)
+    high = int(data.get("HighBit") or bits - 1)
+    if allocated not in (8, 16, 32) or not 0 <= bits - 1 <= high < allocated:
         raise _broken()
     dtype = np.dtype(f"{'i' if data.PixelRepresentation else 'u'}{allocated // 8}")
     count = one.frames * one.rows * one.columns
@@ -227,9 +242,32 @@ def _stored(data: FileDataset, slices: Sequence[Slice]) -> np.ndarray | None:
         raise _cut_short()
     file_order = dtype.newbyteorder(">" if syntax == ExplicitVRBigEndian else "<")
     values = np.frombuffer(content, dtype=file_order, count=count).astype(dtype).reshape(one.frames, one.rows, -1)
-    spare = allocated - bits
-    # Bits above the stored ones may hold overlays; shifting up and down again drops them and carries the sign.
-    return (values << spare) >> spare if spare > 0 else values
+    # Bits around the stored ones may hold overlays; shifting up and down drops them and carries the sign.
+    return values if bits == allocated else (values << (allocated - 1 - high)) >> (allocated - bits)
+
+
+def _from_compressed(data: FileDataset, syntax: UID, one: Slice) -> np.ndarray | None:
+    if syntax not in _DECODED:
+        raise InputError(
+            "dicom-compression-unknown",
+            f"The slices are compressed as {_name_of(syntax)}, which cannot be read here.",
+            "Export the series uncompressed, for example as Explicit VR Little Endian.",
+        )
+    if one.frames == 1:
+        return None
+    if syntax != RLELossless:
+        raise InputError(
+            "dicom-compressed-frames",
+            f"The multi-frame DICOM file is compressed as {_name_of(syntax)}, which cannot be read here.",
+            "Export it uncompressed, or as one file a slice.",
+        )
+    values, _ = get_decoder(RLELossless).as_array(data, raw=True)
+    return values.reshape(one.frames, one.rows, one.columns)
+
+
+def _name_of(syntax: UID) -> str:
+    """The compression in the standard's words; identifiers that are in no list may say where a file comes from."""
+    return syntax.name if syntax.is_transfer_syntax and not syntax.is_private else "something of its maker's own"
 
 
 def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
@@ -271,9 +309,31 @@ def _broken() -> InputError:
     )
 
 
-def _rescale(data: Dataset) -> tuple[float, float]:
-    slope, intercept = _floats(data, "RescaleSlope", 1), _floats(data, "RescaleIntercept", 1)
-    return (slope[0] if slope else 1.0, intercept[0] if intercept else 0.0)
+def _rescale(data: Dataset) -> tuple[float, float, bool]:
+    """Slope, intercept, and whether the header states the intercept.
+
+    Raises:
+        InputError: it states one that is no number, or a slope of 0.
+    """
+    slope, intercept = _stated_number(data, "RescaleSlope"), _stated_number(data, "RescaleIntercept")
+    if slope == 0:
+        raise InputError(
+            "not-hu",
+            "A slice states a rescale slope of 0, which would make all its voxels equal.",
+            "Export the original CT series again.",
+        )
+    return slope or 1.0, intercept or 0.0, intercept is not None
+
+
+def _stated_number(data: Dataset, name: str) -> float | None:
+    """A number, or None when the header states none; raises `ValueError` or `TypeError` for anything else."""
+    value = data.get(name)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    number = float(value)
+    if not abs(number) <= _MAX_NUMBER:
+        raise ValueError(name)
+    return number
 
 
 def _contrast(data: Dataset) -> str:
@@ -307,10 +367,10 @@ def _integer(data: Dataset, name: str) -> int | None:
 
 
 def _floats(data: Dataset, name: str, count: int) -> tuple[float, ...] | None:
-    """``count`` finite numbers, or None when the header does not state them."""
+    """``count`` numbers, or None when the header does not state them or they make no sense in mm."""
     try:
         value = data.get(name)
         numbers = tuple(float(v) for v in (value if count > 1 else [value]))
     except (TypeError, ValueError):
         return None
-    return numbers if len(numbers) == count and np.isfinite(numbers).all() else None
+    return numbers if len(numbers) == count and all(abs(n) <= _MAX_NUMBER for n in numbers) else None

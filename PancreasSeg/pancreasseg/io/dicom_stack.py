@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,6 +17,8 @@ SAME_POSITION_MM = 0.01
 MISSING_FROM = 1.5  # a step this many times the usual one hides a slice
 JITTER_ACCEPTED = 0.05  # of the usual step
 JITTER_NOTED = 0.01
+ROUNDING_MM = 0.06  # of positions that were written with one decimal
+ROUNDING_SHARE = 0.2  # of the usual step, which rounding may move a slice by
 MAX_DRIFT_PIXELS = 0.5  # sideways, over the whole stack
 SAME_DIRECTION = 1e-3
 _SHOWN = 3
@@ -25,8 +28,8 @@ def stack(slices: Sequence[Slice]) -> tuple[list[Slice], Geometry, tuple[Finding
     """Order slices along their normal and find their grid.
 
     Slices are sorted by position, never by name or number. The step is the mean one; single steps may differ from the
-    usual one by 5 % (noted from 1 %). Sheared stacks (gantry tilt) are refused rather than resampled, so that a mask
-    on the result's grid is a mask on the slices.
+    usual one by 5 % (noted from 1 %), or by what rounding positions to 0.1 mm does. Sheared stacks (gantry tilt) are
+    refused rather than resampled, so that a mask on the result's grid is a mask on the slices.
 
     Returns:
         The slices from first to last along +k, their grid (k runs along row x column), and findings.
@@ -47,7 +50,7 @@ def stack(slices: Sequence[Slice]) -> tuple[list[Slice], Geometry, tuple[Finding
     rows_mm, columns_mm = first.spacing or ()
     step = columns_mm  # what a single slice is given; it is refused for its number later
     if len(ordered) > 1:
-        findings = _check_steps(depths)
+        findings = _check_steps(depths) + _check_runs(ordered)
         _refuse_drift(positions, depths, normal, min(rows_mm, columns_mm))
         step = float(depths[-1] - depths[0]) / (len(ordered) - 1)
     geometry = make_geometry(
@@ -112,6 +115,12 @@ def _check_steps(depths: np.ndarray) -> tuple[Finding, ...]:
     holes = steps > MISSING_FROM * usual
     if holes.any():
         missing = int((np.rint(steps[holes] / usual) - 1).clip(min=1).sum())
+        if missing > len(depths) // 2:
+            raise InputError(
+                "dicom-irregular-spacing",
+                f"The slices are no even stack: most are {usual:.2f} mm apart, some {steps.max():.1f} mm.",
+                "Give a folder with one whole stack of slices, without single slices from elsewhere.",
+            )
         between = [f"{a:.1f} and {b:.1f} mm" for a, b in zip(depths[:-1][holes], depths[1:][holes], strict=True)]
         raise InputError(
             "dicom-missing-slices",
@@ -120,7 +129,7 @@ def _check_steps(depths: np.ndarray) -> tuple[Finding, ...]:
             "Export or copy the whole series again.",
         )
     jitter = float(np.abs(steps - usual).max()) / usual
-    if jitter > JITTER_ACCEPTED:
+    if jitter > JITTER_ACCEPTED and _off_grid(depths) > min(ROUNDING_MM, ROUNDING_SHARE * usual):
         raise InputError(
             "dicom-irregular-spacing",
             f"The slices are unevenly spaced ({steps.min():.2f} to {steps.max():.2f} mm).",
@@ -132,6 +141,27 @@ def _check_steps(depths: np.ndarray) -> tuple[Finding, ...]:
         )
         return (Finding("slice-jitter", Severity.INFO, sentence, jitter),)
     return ()
+
+
+def _off_grid(depths: np.ndarray) -> float:
+    """How many mm the farthest slice lies off the even grid that fits best; single steps add up two roundings."""
+    numbers = np.arange(len(depths))
+    return float(np.abs(depths - np.polyval(np.polyfit(numbers, depths, 1), numbers)).max())
+
+
+def _check_runs(ordered: Sequence[Slice]) -> tuple[Finding, ...]:
+    """Runs of the scanner over the patient that alternate from slice to slice are two pictures in one."""
+    runs = [one.acquisition for one in ordered]
+    if None in runs or len(set(runs)) < 2:
+        return ()
+    changes = sum(a != b for a, b in pairwise(runs))
+    if changes <= max(2 * len(set(runs)), len(runs) // 4):
+        return ()
+    sentence = (
+        f"The slices come from {len(set(runs))} acquisitions that alternate from slice to slice, perhaps two contrast "
+        "phases or two breath-holds in one series. Give one acquisition only."
+    )
+    return (Finding("dicom-interleaved", Severity.SERIOUS, sentence, float(len(set(runs)))),)
 
 
 def _refuse_drift(positions: np.ndarray, depths: np.ndarray, normal: np.ndarray, pixel: float) -> None:

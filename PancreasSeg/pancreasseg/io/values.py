@@ -28,9 +28,7 @@ def to_hu(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.
         return _owned(stored, np.int16 if fits else np.float32)
     whole = np.empty(stored.shape, dtype=np.int16)
     for k, plane in enumerate(stored):  # slice by slice: float64 of a whole CT would take gigabytes
-        exact = plane.astype(np.float64)
-        if not plain:
-            exact = exact * slope + intercept
+        exact = plane.astype(np.float64) if plain else _rescaled(plane, slope, intercept)
         if not fits_int16(exact):
             return _as_float32(stored, slope, intercept)
         whole[k] = exact
@@ -68,6 +66,10 @@ def _owned(stored: np.ndarray, dtype: type) -> np.ndarray:
 def _as_float32(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     result = np.empty(stored.shape, dtype=np.float32)
     for k, plane in enumerate(stored):
-        exact = plane.astype(np.float64) * slope + intercept
-        result[k] = np.clip(exact, np.finfo(np.float32).min, np.finfo(np.float32).max)
+        result[k] = np.clip(_rescaled(plane, slope, intercept), np.finfo(np.float32).min, np.finfo(np.float32).max)
     return result
+
+
+def _rescaled(plane: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what is too large for a number is refused as no HU
+        return plane.astype(np.float64) * slope + intercept

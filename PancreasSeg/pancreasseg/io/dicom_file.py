@@ -1,0 +1,101 @@
+"""One DICOM file opened for pydicom: in silence, and with a bound on what it may unpack to."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import pydicom
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.filebase import DicomIO
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+from pancreasseg.core.errors import InputError
+from pancreasseg.io.voxels import inflated
+
+HEADER_BYTES = 2**24  # what a header may unpack to: functional groups of thousands of frames stay far below
+_RAW_DEFLATE = -15  # zlib: no header
+_LOGGER = logging.getLogger("pydicom")
+
+
+@contextmanager
+def lenient() -> Iterator[None]:
+    """Read headers as they come. pydicom's warnings and log quote header values, so they are not shown to anyone."""
+    level = _LOGGER.level
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        _LOGGER.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            _LOGGER.setLevel(level)
+
+
+def read_file(file: BinaryIO, *, tags: list[str] | None = None, pixels: int | None = None) -> FileDataset | None:
+    """A file's data set, or None when it is no DICOM.
+
+    Files without the preamble of 128 bytes are read if they begin with group 2 or group 8, as old programs wrote them.
+
+    Args:
+        file: a regular file, at its start.
+        tags: the attributes wanted; None for all.
+        pixels: read the pixel data too, which may unpack to this many bytes.
+
+    Raises:
+        InputError: deflated data that unpack to more than they may.
+        Exception: whatever pydicom makes of a damaged file.
+    """
+    if not _is_dicom(file.read(132)):
+        return None
+    file.seek(0)
+    content = _unpacked(file, HEADER_BYTES + (pixels or 0), whole=pixels is not None)
+    return pydicom.dcmread(content, stop_before_pixels=pixels is None, force=True, specific_tags=tags)
+
+
+def _is_dicom(start: bytes) -> bool:
+    if start[128:132] == b"DICM":
+        return True
+    group, element = int.from_bytes(start[:2], "little"), int.from_bytes(start[2:4], "little")
+    # A group length (element 0) may come first; else the first attribute must be one that exists.
+    return group in (2, 8) and (element == 0 or pydicom.datadict.dictionary_has_tag((group << 16) | element))
+
+
+def _unpacked(file: BinaryIO, limit: int, *, whole: bool) -> BinaryIO:
+    """The file itself, or a deflated one as if it had never been; pydicom would unpack it without a bound."""
+    read_preamble(file, force=True)
+    meta = FileMetaDataset(
+        read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
+    )
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        file.seek(0)
+        return file
+    content = io.BytesIO(bytes(128) + b"DICM")
+    content.seek(0, io.SEEK_END)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    write_file_meta_info(DicomIO(content), meta, enforce_standard=False)
+    for piece in _until_broken(inflated(file, _RAW_DEFLATE)):
+        content.write(piece)
+        if content.tell() > limit:
+            if whole:
+                raise InputError(
+                    "dicom-damaged",
+                    "A DICOM file unpacks to far more than the picture that its header states.",
+                    "Copy or export the series again.",
+                )
+            break
+    content.seek(0)
+    return content
+
+
+def _until_broken(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Pieces up to where the data end or break; what is missing then is noticed as in a file that is not deflated."""
+    try:
+        yield from pieces
+    except InputError:
+        return

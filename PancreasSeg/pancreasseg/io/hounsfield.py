@@ -1,0 +1,94 @@
+"""Do the values look like HU? Air lies near -1000, and most of a body between fat and muscle."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pancreasseg.core.errors import InputError
+
+MAX_HU = 40_000.0
+AIR_BELOW_HU = -500
+_SCALED_RANGE = 100.0  # HU of a body span at least fat to muscle; intensities scaled to 0-1 or z-scores do not
+_BYTE = (-128, 127)
+_FAT_HU = -30  # what a twentieth of any trunk lies below: fat at least, where all air was cut away
+_TISSUE_HU = (-200, 300)  # fat, organs, vessels; bone, contrast and metal are less than half of a body
+_SHIFTED_TISSUE_HU = 600  # soft tissue of a CT that lost its intercept of -1024 lies near 1,000
+_SHIFTED_SHARE = 0.1
+_FEWEST_TO_ALTERNATE = 10
+_LEAST_ALTERNATION_HU = 2.0
+_MOST_SLICES = 64
+_BLOCK = 4
+_MR_OR_SHIFTED = "This looks like an MR, or like a CT that lost its rescale intercept or slope; give a CT in HU."
+_RESCALED = "This looks like an image whose values were rescaled; give the original CT in HU."
+
+
+def refuse_impossible(array: np.ndarray) -> None:
+    """Raise `InputError` for values that no scanner gives: beyond 40,000 HU, infinite or NaN."""
+    lowest, highest = float(array.min()), float(array.max())
+    if not -MAX_HU <= lowest <= highest <= MAX_HU:
+        raise InputError(
+            "values-too-large",
+            f"The values go from {lowest:.4g} to {highest:.4g}: HU lie between -1024 and a few thousand.",
+            "Export the CT again from its DICOM files.",
+        )
+
+
+def not_hu(array: np.ndarray) -> InputError | None:
+    """The refusal of values that are no HU; None when they may be.
+
+    Recognized: nothing below 0; a range too small for a body; 8-bit windows (-128 to 127); HU times 10; a CT that lost
+    its rescale intercept, padded or not; MR, even with a few values below 0. A CT that was clipped to a window, such as
+    -100 to 240, passes.
+
+    Args:
+        array: shape (K, J, I), finite.
+    """
+    lowest, highest = float(array.min()), float(array.max())
+    spread = f"The values go from {lowest:.4g} to {highest:.4g}"
+    if lowest >= 0:
+        return _refusal(f"{spread}: no voxel is below 0, but air in a CT is near -1000 HU.", _MR_OR_SHIFTED)
+    if highest - lowest < _SCALED_RANGE:
+        return _refusal(f"{spread} only: these are not HU.", _RESCALED)
+    if _BYTE[0] <= lowest and highest <= _BYTE[1]:
+        return _refusal(f"{spread}: this is a picture in 8 bits, not HU.", _RESCALED)
+    blocks = _block_means(array, lowest)
+    if not blocks.size:
+        return None
+    darkest = float(np.percentile(blocks, 5))
+    if darkest > _FAT_HU and (lowest > AIR_BELOW_HU or (blocks > _SHIFTED_TISSUE_HU).mean() >= _SHIFTED_SHARE):
+        return _refusal(f"What should be air lies at {darkest:.0f} HU, not near -1000.", _MR_OR_SHIFTED)
+    tissue = blocks[blocks > max(AIR_BELOW_HU, lowest + 1)]  # without what a window has clipped
+    share = float(((tissue > _TISSUE_HU[0]) & (tissue < _TISSUE_HU[1])).mean()) if tissue.size else 1.0
+    if share < 0.5:
+        return _refusal(
+            f"Only {100 * share:.0f} % of the body lies between {_TISSUE_HU[0]} and {_TISSUE_HU[1]} HU, as fat and "
+            "organs do.",
+            _MR_OR_SHIFTED,
+        )
+    return None
+
+
+def _refusal(sentence: str, hint: str) -> InputError:
+    return InputError("not-hu", sentence, hint)
+
+
+def _block_means(array: np.ndarray, lowest: float) -> np.ndarray:
+    """Means of blocks of 4 x 4 pixels in up to 64 slices, without blocks that touch padding below the air."""
+    planes = array[:: -(-len(array) // _MOST_SLICES)]
+    rows, columns = (min(_BLOCK, n) for n in planes.shape[1:])
+    whole = planes[:, : planes.shape[1] // rows * rows, : planes.shape[2] // columns * columns]
+    tiles = whole.reshape(len(whole), whole.shape[1] // rows, rows, -1, columns)
+    means = tiles.mean(axis=(2, 4), dtype=np.float32)
+    return means[tiles.min(axis=(2, 4)) > lowest] if lowest < AIR_BELOW_HU else means.ravel()
+
+
+def alternates(array: np.ndarray) -> float:
+    """HU by which every second slice is brighter than its neighbours on average; 0 where there is no such pattern."""
+    if len(array) < _FEWEST_TO_ALTERNATE:
+        return 0.0
+    tissue = np.clip(array[:, ::_BLOCK, ::_BLOCK], *_TISSUE_HU).mean(axis=(1, 2), dtype=float)
+    steps = tissue[1:-1] - (tissue[:-2] + tissue[2:]) / 2
+    steps[1::2] *= -1
+    typical = float(np.median(steps))  # the body's ends are steps of their own
+    spread = 1.5 * float(np.median(np.abs(steps - typical)))
+    return abs(typical) if abs(typical) >= max(_LEAST_ALTERNATION_HU, 2 * spread) else 0.0
