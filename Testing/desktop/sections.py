@@ -35,6 +35,7 @@ def correct(tour: Tour) -> None:
     tour.waitForNumbers()
     person.fold(ui.inputSection, folded=True)
     person.fold(ui.locateSection, folded=True)
+    person.fold(ui.correctSection, folded=False)
     person.click(ui.draftCheckBox, QtCore.QPoint(8, ui.draftCheckBox.height // 2))
     person.wait(lambda: ui.draftCheckBox.checked)
     person.look("correct", ui.correctSection)

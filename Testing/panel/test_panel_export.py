@@ -16,7 +16,7 @@ import vtk
 from rt_utils import RTStructBuilder
 from Testing.engine.ct_files import a_series, write_slices
 from Testing.panel.actions import edit, mask, run
-from Testing.panel.conftest import wait
+from Testing.panel.conftest import remove, wait
 from Testing.scene.builders import aCt, aGeometry
 
 from pancreasseg.core import Box
@@ -117,7 +117,14 @@ def fromDicom(tasksHere, panel, scene, series, monkeypatch):
     return panel
 
 
+def test_before_the_first_export_the_folder_is_that_of_a_persons_documents(panel, ui, selected) -> None:
+    run(panel)
+    assert Path(ui.exportFolder.currentPath) in (Path.home() / "Documents", Path.home())
+    assert ui.niftiButton.enabled, "no click for a folder"
+
+
 def test_without_a_folder_the_buttons_say_so(panel, ui, selected) -> None:
+    ui.exportFolder.currentPath = ""
     run(panel)
     for name in BUTTONS:
         assert getattr(ui, name).toolTip == "Choose a folder first."
@@ -552,15 +559,33 @@ def test_a_margin_is_clipped_by_the_body(panel, ui, scene) -> None:
     assert not grown[:, :, 19:].any()
 
 
-def test_the_folder_is_remembered(panel, ui, folder, module, client, dialogs) -> None:
-    import sys
-
-    from Testing.panel.conftest import aWidget, remove
+def another(module, client, dialogs):
+    """The panel of the next start of Slicer."""
+    from Testing.panel.conftest import aWidget
 
     from PancreasSegLib.Panel.Panel import Panel
     from PancreasSegLib.Work.Workflow import Workflow
 
-    again = Panel(slicer.util.childWidgetVariables(widget := aWidget()), Workflow(client), sys.executable, dialogs)
+    widget = aWidget()
+    return Panel(slicer.util.childWidgetVariables(widget), Workflow(client), sys.executable, dialogs), widget
+
+
+def test_the_folder_is_remembered(panel, ui, folder, module, client, dialogs) -> None:
+    ui.exportFolder.currentPath = str(folder / "half a na")  # typed on the way to another one
+    again, widget = another(module, client, dialogs)
     assert again.ui.exportFolder.currentPath == str(folder)
+    again.close()
+    remove(widget)
+
+
+def test_sections_stay_as_a_person_left_them(panel, ui, module, client, dialogs) -> None:
+    assert not ui.statisticsSection.collapsed
+    assert ui.exportSection.collapsed
+    ui.statisticsSection.collapsed = True
+    ui.exportSection.collapsed = False
+    again, widget = another(module, client, dialogs)
+    assert again.ui.statisticsSection.collapsed
+    assert not again.ui.exportSection.collapsed
+    assert not again.ui.inputSection.collapsed
     again.close()
     remove(widget)

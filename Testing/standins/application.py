@@ -30,11 +30,20 @@ class LayoutManager(qt.QObject):
     def __init__(self, scene: Any) -> None:
         super().__init__()
         self._layout = 4
+        self._resets = 0
         # Set up with the application, so before any panel: the panel hears of the closed scene after this.
         scene.AddObserver(scene.EndCloseEvent, self._onSceneClosed)
 
     def _onSceneClosed(self, *_: Any) -> None:
         self.layoutChanged.emit(self._layout)
+
+    def resetThreeDViews(self) -> None:
+        self._resets += 1
+
+    @property
+    def resetsOf3D(self) -> int:
+        """How often the cameras were sent to what there is to see; not of the real one."""
+        return self._resets
 
     def setLayout(self, layout: int) -> None:
         self._layout = layout

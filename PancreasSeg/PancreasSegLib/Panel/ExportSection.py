@@ -40,7 +40,7 @@ class ExportSection:
         ui.marginXSpinBox.connect("valueChanged(double)", self.onMarginX)
         ui.addMarginButton.connect("clicked(bool)", self.onMargin)
         with Quiet(ui.exportFolder):
-            ui.exportFolder.setCurrentPath(qt.QSettings().value(FOLDER_KEY) or "")
+            ui.exportFolder.setCurrentPath(_rememberedFolder())
         session.folder = ui.exportFolder.currentPath
         self.onIsotropic(ui.isotropicCheckBox.checked)
         showText(ui.exportMessage, "")
@@ -207,3 +207,12 @@ class ExportSection:
             why = situation.whyNotDicom() if formats()[kind].needs_series else situation.whyNotExport()
             self._reasons.show(button, writing or why)
         self._reasons.show(self.ui.addMarginButton, situation.whyNotMargin())
+
+
+def _rememberedFolder() -> str:
+    """The folder of the last export; a person's own documents before the first."""
+    stored = qt.QSettings().value(FOLDER_KEY)
+    if stored and Path(stored).is_dir():
+        return stored
+    documents = Path.home() / "Documents"
+    return str(documents if documents.is_dir() else Path.home())

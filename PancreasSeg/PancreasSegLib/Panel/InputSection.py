@@ -85,7 +85,7 @@ class InputSection:
         if results:
             geometry = Geometry.from_dict(results[0]["geometry"])
             volume = Volume(np.load(self._phantomFile()), geometry)
-            node = VolumeNodes.addVolumeNode(slicer.mrmlScene, volume, "Phantom CT")
+            node = VolumeNodes.addPhantomNode(slicer.mrmlScene, volume, "Phantom CT")
             self._endPhantom("")
             self.ui.volumeSelector.setCurrentNode(node)
             if slicer.app.layoutManager() is not None:

@@ -97,7 +97,12 @@ class ModelSection:
             self._task.cancel()
             self.session.changed()
             return
-        row = self._row()
+        self.download(self._row())
+
+    def download(self, row) -> None:
+        """Download a model of the catalogue and install it, after asking."""
+        if self._task is not None:
+            return
         question = _("Download {size} MB from {host} and install '{title}'?").format(
             size=f"{row.megabytes:.1f}", host=row.host, title=row.title
         )
@@ -206,6 +211,8 @@ class ModelSection:
         except PancreasSegError as error:
             showText(self.ui.modelsMessage, str(error))
             return
+        self.ui.advancedSection.collapsed = False  # progress and Cancel are there
+        self.ui.modelsGroup.collapsed = False
         self.ui.modelProgressBar.value = 0
         showText(self.ui.modelsMessage, _("Installing."))
         self.session.installing = True

@@ -13,6 +13,7 @@ from PancreasSegLib.Panel.CorrectSection import CorrectSection
 from PancreasSegLib.Panel.DependencySection import DependencySection
 from PancreasSegLib.Panel.Dialogs import Dialogs
 from PancreasSegLib.Panel.ExportSection import ExportSection
+from PancreasSegLib.Panel.Folding import rememberFolding
 from PancreasSegLib.Panel.InputSection import InputSection
 from PancreasSegLib.Panel.LocateSection import LocateSection
 from PancreasSegLib.Panel.ModelSection import ModelSection
@@ -59,6 +60,7 @@ class Panel:
         self._roiTimer.connect("timeout()", self.refresh)
         self._turns = Turns()
 
+        rememberFolding(ui)
         self.input = InputSection(ui, self.session, self.onSelected)
         self.locate = LocateSection(ui, self.session, self.runner)
         self.segment = SegmentSection(ui, self.session, self.runner)
@@ -67,6 +69,7 @@ class Panel:
         self.export = ExportSection(ui, self.session)
         self.advanced = AdvancedSection(ui, self.session)
         self.models = ModelSection(ui, self.session, self.advanced.listModels)
+        self.segment.installModel = self.models.download
         self.dependencies = DependencySection(ui, self.session, self.segment.message, self.onPackages)
         self._sections = (
             self.input,
@@ -184,13 +187,13 @@ class Panel:
             )
             message = message.format(names=", ".join(self._lost))
         self.showMessage("segment", message)
-        self.ui.correctSection.collapsed = False
         self.session.edited = self.session.segmentEmpty = False
         self.statistics.outdate()
         for piece in (
             self.statistics.update,  # first: the worker measures while the rest is done here
             lambda: self._keepMaps(outcome),
             lambda: self.segment.jumpToResult(outcome),
+            lambda: self.segment.showSurface(outcome),
             self.export.segmentChanged,
             self.refresh,
         ):

@@ -4,30 +4,49 @@ from __future__ import annotations
 
 import html
 
+import qt
 import slicer
+import slicer.util
 from slicer.i18n import tr as _
 
 from pancreasseg import pipelines
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, fill, showText
-from PancreasSegLib.Scene import Overlay
+from PancreasSegLib.Scene import Overlay, Surfaces
 from PancreasSegLib.Work import Agreement, Attention
 
 COLOURS = {"serious": "#c62828", "warning": "#b26a00", "info": "#1565c0"}
 
 
+SURFACE_KEY = "PancreasSeg/ShowSurface"
+
+
 class SegmentSection:
-    """Args: the widgets of the .ui file, the session, and the runner."""
+    """Starts runs and shows what came of them.
+
+    Args:
+        ui: the widgets of the .ui file.
+        session: shared by the sections.
+        runner: starts and stops runs.
+
+    Attributes:
+        installModel: called with the row of a model that is to be downloaded.
+    """
 
     def __init__(self, ui, session, runner) -> None:
         self.ui = ui
         self.session = session
         self.runner = runner
+        self.installModel = lambda _row: None
         self._reasons = Reasons()
         self._steps = pipelines.words()
         ui.segmentButton.connect("clicked(bool)", self.onButton)
         ui.fastRadioButton.connect("toggled(bool)", self.onFast)
         ui.agreementCheckBox.connect("toggled(bool)", self.onAgreement)
         ui.attentionSelector.connect("currentIndexChanged(int)", self.onAttention)
+        ui.patientModelButton.connect("clicked(bool)", self.onPatientModel)
+        with Quiet(ui.surfaceCheckBox):
+            ui.surfaceCheckBox.checked = qt.QSettings().value(SURFACE_KEY) != "no"
+        ui.surfaceCheckBox.connect("toggled(bool)", self.onSurface)
         for label in (ui.segmentMessage, ui.progressLabel, ui.staleLabel, ui.findingsLabel):
             showText(label, label.text)
 
@@ -44,6 +63,37 @@ class SegmentSection:
             accurate, faster = self.session.models.speeds(self.session.parameters.pipeline)
             self.session.parameters.pipeline = faster if fast else accurate
         self.session.changed()
+
+    def onPatientModel(self) -> None:
+        """Choose a model that was trained on CTs of people, or offer to download one."""
+        row = self.session.models.forPatients()
+        parameters = self.session.parameters
+        if row is None or parameters is None:
+            self.message(_("No model for patients is known; install one from a file under Advanced, Models."))
+            return
+        parameters.model = parameters.pipeline = ""
+        if row.state == "available":
+            self.installModel(row)  # the best one that is installed is then chosen by itself
+        elif self.session.models.isSynthetic("", ""):
+            parameters.model = row.name
+        self.session.changed()
+
+    def onSurface(self, shown: bool) -> None:
+        """Show or hide the segment in the 3D view, now and after the next runs."""
+        qt.QSettings().setValue(SURFACE_KEY, "yes" if shown else "no")
+        parameters = self.session.parameters
+        if parameters is not None and parameters.hasSegment():
+            Surfaces.showSurface(parameters.segmentationNode, shown)
+
+    def showSurface(self, outcome) -> None:
+        """Show a result in the 3D view; the camera goes there the first time, and stays where a person turns it."""
+        node = outcome.parameters.segmentationNode
+        if not self.ui.surfaceCheckBox.checked:
+            return
+        known = Surfaces.isSurfaceShown(node)
+        Surfaces.showSurface(node, True)
+        if not known and slicer.app.layoutManager() is not None:
+            slicer.util.resetThreeDViews()
 
     def onAgreement(self, shown: bool) -> None:
         """Lay the agreement map over the CT, or take it away."""
@@ -117,6 +167,9 @@ class SegmentSection:
             ui.progressBar.value = 0
             ui.progressLabel.text = _("Starting")
         ui.staleLabel.setVisible(situation.stale and situation.segmentPresent and not situation.running)
+        warn = situation.syntheticModel and not situation.running
+        showText(ui.syntheticLabel, _syntheticWarning() if warn else "")
+        ui.patientModelButton.setVisible(warn)
         findings = parameters.result.get("findings", []) if parameters is not None and situation.segmentPresent else []
         showText(ui.findingsLabel, asHtml(findings))
 
@@ -149,6 +202,11 @@ class SegmentSection:
         if situation.insideRoi:
             return _("Segment only inside the ROI box as it was placed by hand.")
         return _("Find the pancreas, put the ROI box around it, and segment it.")
+
+
+def _syntheticWarning() -> str:
+    text = html.escape(_("This model has seen synthetic images only. It is not made for CTs of patients."))
+    return f'<span style="color:{COLOURS["serious"]}"><b>{text}</b></span>'
 
 
 def _mapTitle(name: str) -> str:

@@ -112,7 +112,9 @@ class Session:
             fast = _("The pipeline '{name}' has one way to run; accurate and fast are for two-stage models.")
         if pipeline and pipelines.declarations()[pipeline].margin_mm is None:
             margin = _("The pipeline '{name}' leaves no margin around what it finds.")
+        synthetic = self.models.isSynthetic(parameters.model, parameters.pipeline)
         return {
+            "syntheticModel": synthetic and not VolumeNodes.isPhantom(parameters.volumeNode),
             "modelRefusal": self.models.refusal(parameters.model, parameters.pipeline),
             "fastRefusal": fast.format(name=pipeline),
             "marginRefusal": margin.format(name=pipeline),

@@ -15,6 +15,7 @@ class Situation:
         volumeRefusal: why the selected CT cannot be used; empty when it can.
         volumeSelected: some volume is selected, usable or not.
         modelRefusal: why no run could start with the chosen model; empty when one could.
+        syntheticModel: the next run would use a model for synthetic images on what may be a patient.
         fastRefusal: why the fast variant is not offered; empty when it is.
         marginRefusal: why no margin can be chosen; empty when one can.
         missingPackages: Python packages that are not installed; a click on a button that needs them offers to install.
@@ -41,6 +42,7 @@ class Situation:
     volumeRefusal: str = ""
     volumeSelected: bool = False
     modelRefusal: str = ""
+    syntheticModel: bool = False
     fastRefusal: str = ""
     marginRefusal: str = ""
     missingPackages: tuple[str, ...] = ()

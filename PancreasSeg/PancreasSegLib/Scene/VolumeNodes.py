@@ -16,6 +16,8 @@ from PancreasSegLib.Scene.Coordinates import geometryOfNode, setGeometryOfNode, 
 # Parent transforms may stretch the CT by this share before a remark is made: rounding, not a scaling.
 STRETCH = 0.002
 
+SYNTHETIC = "PancreasSeg.Synthetic"
+
 
 @dataclass(frozen=True)
 class CtImage:
@@ -149,6 +151,18 @@ def transformFindings(volumeNode) -> list[Finding]:
             float(stretch),
         )
     ]
+
+
+def addPhantomNode(scene, volume: Volume, name: str):
+    """`addVolumeNode` for a CT that was made up; models for synthetic images are made for it."""
+    volumeNode = addVolumeNode(scene, volume, name)
+    volumeNode.SetAttribute(SYNTHETIC, "true")
+    return volumeNode
+
+
+def isPhantom(volumeNode) -> bool:
+    """True for what `addPhantomNode` has added; anything else may be a patient."""
+    return volumeNode.GetAttribute(SYNTHETIC) == "true"
 
 
 def addVolumeNode(scene, volume: Volume, name: str):

@@ -104,6 +104,21 @@ class Models:
             return sentenceOf(error)
         return ""
 
+    def isSynthetic(self, model: str, pipeline: str) -> bool:
+        """True when a run with these choices would use a model that has seen synthetic images only."""
+        if not self.readable:
+            return False
+        try:
+            return self.chosen(model, pipeline).card.synthetic
+        except ModelError:
+            return False
+
+    def forPatients(self) -> ModelRow | None:
+        """The best model that has seen CTs of people: one that is installed, else one that can be downloaded."""
+        real = [row for row in self.rows() if row.card and not row.card.get("synthetic")]
+        installed = [row for row in real if row.state in ("installed", "bundled")]
+        return (installed or sorted(real, key=_publishedDsc, reverse=True) or [None])[0]
+
     def pipelineOf(self, model: str, pipeline: str) -> str:
         """The pipeline that a run with these choices would use; empty when none could start."""
         if pipeline or not self.readable:
@@ -143,6 +158,11 @@ class Models:
         from pancreasseg.models.store import Store
 
         return Store()
+
+
+def _publishedDsc(row: ModelRow) -> float:
+    figures = row.card.get("figures", [])
+    return max((figure["value"] for figure in figures if figure["metric"].upper() == "DSC"), default=0.0)
 
 
 def marginOf(model: str, pipeline: str) -> float | None:

@@ -91,7 +91,7 @@ def makePhantom(source=None):  # noqa: ARG001 - the signature of Slicer's downlo
             slicer.app.processEvents()
             time.sleep(0.02)
         volume = Volume(np.load(file), Geometry.from_dict(result["geometry"]))
-    node = VolumeNodes.addVolumeNode(slicer.mrmlScene, volume, _("Phantom CT"))
+    node = VolumeNodes.addPhantomNode(slicer.mrmlScene, volume, _("Phantom CT"))
     if slicer.app.layoutManager() is not None:
         slicer.util.setSliceViewerLayers(background=node, fit=True)
     return [node]
