@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 from model_samples import tensors, write_tiny
+from Testing.engine.kill_points import killed_everywhere
 
 from pancreasseg.core.errors import Cancelled, ModelError, OutputError
 from pancreasseg.core.progress import Progress
-from pancreasseg.models import catalogue, convert, download, files
-from pancreasseg.models.package import ModelPackage
+from pancreasseg.models import catalogue, convert, download
+from pancreasseg.models.package import ModelPackage, while_replaced
 from pancreasseg.models.store import Store, default_home
 
 
@@ -38,8 +39,9 @@ def zip_of(package: ModelPackage, path: Path, inside: str = "") -> Path:
     return path
 
 
-def contents(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.name != ".lock") if folder.exists() else []
+def contents(folder: Path, *, hidden: bool = True) -> list[str]:
+    found = [p.relative_to(folder) for p in folder.rglob("*") if p.name != ".lock"] if folder.exists() else []
+    return sorted(str(p) for p in found if hidden or not p.parts[0].startswith("."))
 
 
 WHOLE = ["tiny-model", "tiny-model/model.json", "tiny-model/weights.safetensors"]
@@ -277,24 +279,120 @@ def test_a_zip_cut_short_or_changed_inside_is_refused(store, source, tmp_path):
 # Killed, full, read-only, at the same time
 
 
-def test_a_process_killed_while_replacing_loses_nothing(store, source, tmp_path):
+def test_a_process_killed_at_any_step_of_an_installation_leaves_the_old_or_the_new_package(
+    store, source, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("os.fsync", lambda _descriptor: None)
+    newer = write_tiny(tmp_path / "from2" / "tiny-model", version="2.0.0")
     store.install(source.folder)
-    (store.folder / "tiny-model").rename(store.folder / ".old-tiny-model")  # between the two steps
-    assert store.get("tiny-model").card.version == "1.0.0"
-    assert contents(store.folder) == WHOLE
+    seen = []
+    for _ in killed_everywhere(lambda: store.install(newer.folder)):
+        (package,) = store.packages()  # whoever looks next puts right what was left, and finds one whole package
+        assert store.verify("tiny-model").card.version == package.card.version
+        assert contents(store.folder, hidden=False) == WHOLE
+        seen.append(package.card.version)
+        store.install(source.folder)
+    assert sorted(set(seen)) == ["1.0.0", "2.0.0"]
+    assert seen == sorted(seen), "first the old one, from some step on the new one"
+
+
+def test_a_process_killed_while_removing_leaves_the_package_or_none(store, source, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _descriptor: None)
+    store.install(source.folder)
+    for _ in killed_everywhere(lambda: store.remove("tiny-model")):
+        for package in store.packages():
+            package.verify()
+        store.install(source.folder)
+    assert store.packages() == []
 
 
 def test_leftovers_of_a_killed_installation_are_swept_away_in_time(store, source):
     store.install(source.folder)
-    fresh, stale = store.folder / ".new-fresh", store.folder / ".new-stale"
+    fresh, stale = (store.folder / f".pancreasseg-partial-{age}" for age in ("fresh", "stale"))
     fresh.mkdir()
     stale.mkdir()
-    long_ago = stale.stat().st_mtime - files.STALE_SECONDS - 60
+    long_ago = stale.stat().st_mtime - 2 * 3600
     os.utime(stale, (long_ago, long_ago))
     store.install(source.folder)
     assert fresh.exists()
     assert not stale.exists()
     assert [p.card.name for p in store.packages()] == ["tiny-model"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link to a folder", "link to a file", "broken link", "empty folder"])
+def test_whatever_is_in_a_packages_place_is_replaced_again_and_again(store, source, tmp_path, kind):
+    elsewhere = write_tiny(tmp_path / "elsewhere" / "tiny-model", version="0.5.0").folder
+    store.folder.mkdir(parents=True)
+    place = store.folder / "tiny-model"
+
+    def put() -> None:
+        if kind == "file":
+            place.write_text("in the way")
+        elif kind == "empty folder":
+            place.mkdir()
+        else:
+            place.symlink_to({"link to a folder": elsewhere, "link to a file": elsewhere / "model.json"}.get(kind, "x"))
+
+    for _ in range(3):
+        put()
+        store.install(source.folder)
+        assert store.verify("tiny-model").card.version == "1.0.0"
+        assert contents(store.folder) == WHOLE
+        store.remove("tiny-model")
+    assert ModelPackage(elsewhere).card.version == "0.5.0", "what a link leads to is not ours"
+
+
+def test_a_link_in_the_store_is_removed_and_not_what_it_leads_to(store, source):
+    store.folder.mkdir(parents=True)
+    (store.folder / "tiny-model").symlink_to(source.folder)
+    assert store.verify("tiny-model").card.version == "1.0.0"
+    store.remove("tiny-model")
+    assert contents(store.folder) == []
+    source.verify()
+
+
+def test_who_reads_a_package_while_it_is_replaced_is_told_so_and_gets_the_new_one_next(store, source, tmp_path):
+    store.install(source.folder)
+    before = store.get("tiny-model")
+    store.install(write_tiny(tmp_path / "from2" / "tiny-model", seed=2, version="2.0.0").folder)
+    for use in (before.verify, before.read_weights):
+        with pytest.raises(ModelError, match="replaced or removed while") as caught:
+            use()
+        assert caught.value.code == "model-replaced"
+    attempts = iter([before, store.get("tiny-model")])
+    assert hashlib.sha256(while_replaced(lambda: next(attempts).read_weights())).hexdigest() == (
+        store.get("tiny-model").card.weights.sha256
+    )
+
+
+READING = """
+import sys
+from pathlib import Path
+from pancreasseg.models.store import Store
+from pancreasseg.models.package import while_replaced
+store = Store(sys.argv[1], bundled=Path(sys.argv[2]))
+print("reading", flush=True)
+for turn in range(100):
+    assert [package.card.name for package in store.packages()] == ["tiny-model"], turn
+    assert store.best().card.name == "tiny-model"
+    while_replaced(lambda: store.get("tiny-model").read_weights())
+    store.verify("tiny-model")
+"""
+
+
+def test_readers_never_miss_a_package_that_is_being_replaced(store, tmp_path):
+    sources = [write_tiny(tmp_path / f"from{n}" / "tiny-model", seed=n, version=f"{n}.0.0").folder for n in (1, 2)]
+    store.install(sources[0])
+    command = [sys.executable, "-c", READING, str(store.home), str(tmp_path / "none")]
+    reader = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert reader.stdout.readline() == "reading\n"
+    replaced = 0
+    while reader.poll() is None:
+        store.install(sources[replaced % 2])
+        replaced += 1
+    errors = reader.communicate()[1]
+    assert reader.returncode == 0, errors
+    assert replaced > 1
 
 
 FULL_DISK = """

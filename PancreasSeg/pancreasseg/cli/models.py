@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command
+from pancreasseg.core.errors import PancreasSegError, as_json
 
 if TYPE_CHECKING:
     from pancreasseg.models.catalogue import Entry
@@ -93,10 +94,10 @@ def list_models(options: argparse.Namespace) -> None:
 
 def install_model(options: argparse.Namespace) -> None:
     """``models install``."""
-    from pancreasseg.models.store import Store
+    from pancreasseg.installing import store
 
     with console.progress_shown(quiet=options.json) as progress:
-        installed = Store().install(options.source, progress)
+        installed = store().install(options.source, progress)
     if options.json:
         names = [{"name": package.card.name, "version": package.card.version} for package in installed]
         console.show_json({"installed": names})
@@ -105,20 +106,30 @@ def install_model(options: argparse.Namespace) -> None:
         console.show(f"Installed {package.card.name} {package.card.version}: {package.card.title}")
 
 
-def verify_models(options: argparse.Namespace) -> None:
-    """``models verify``."""
+def verify_models(options: argparse.Namespace) -> int:
+    """``models verify``: all of them, also after one that is wrong; returns the exit code."""
     from pancreasseg.models.store import Store
 
     store = Store()
-    names = options.names or [package.card.name for package in store.packages()]
-    for name in names:
-        store.verify(name)
-        if not options.json:
-            console.show(f"{name}: the weights are those that the card describes.")
-    for error in store.damaged().values() if not options.names else ():
-        raise error
+    verified: list[str] = []
+    wrong: dict[str, PancreasSegError] = {} if options.names else dict(store.damaged())
+    for name in options.names or [package.card.name for package in store.packages()]:
+        try:
+            store.verify(name)
+        except PancreasSegError as error:
+            wrong[name] = error
+        else:
+            verified.append(name)
+    if not verified and len(wrong) == 1:
+        raise next(iter(wrong.values()))
     if options.json:
-        console.show_json({"verified": names})
+        failed = [{"name": name, **as_json(error)} for name, error in wrong.items()]
+        console.show_json({"verified": verified, "failed": failed})
+    for name in verified if not options.json else ():
+        console.show(f"{name}: the weights are those that the card describes.")
+    for name, trouble in wrong.items():
+        console.say(f"Error: {name}: {trouble}")
+    return next((trouble.exit_code for trouble in wrong.values()), 0)
 
 
 def remove_model(options: argparse.Namespace) -> None:

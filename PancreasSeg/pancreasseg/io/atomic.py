@@ -214,25 +214,13 @@ def recover(folder: Path) -> None:
 def _recover_stage(stage: Path) -> None:
     if not (stage / _JOURNAL).exists():  # nothing has moved yet, or everything has
         if _is_stale(stage):
-            shutil.rmtree(stage)
+            shutil.rmtree(stage, ignore_errors=True)
         return
     with (stage / _IN_USE).open("r+b") as stream:
         if not try_lock(stream) and not _is_stale(stage):
             return  # its owner is at it
         _roll_back(stage)
     shutil.rmtree(stage, ignore_errors=True)
-
-
-def discard(path: Path) -> None:
-    """Delete a file, a link or a folder with all in it; harmless when there is nothing.
-
-    Raises:
-        OSError: it cannot be deleted.
-    """
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

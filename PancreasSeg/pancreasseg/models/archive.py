@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from pancreasseg.core.errors import ModelError
+from pancreasseg.core.progress import Progress
+from pancreasseg.io.atomic import output_errors
 from pancreasseg.models.card import Card
-from pancreasseg.models.files import plain_write_errors
 from pancreasseg.models.package import CARD_FILE, CARD_LIMIT
 
 #: Ending of checkpoints as they are published.
@@ -20,8 +22,17 @@ CHECKPOINT = ".pth"
 #: More than any package has; what unpacks to more is refused before anything is written.
 SIZE_LIMIT = 4 << 30
 ENTRY_LIMIT = 1000
-#: No weights file shrinks by more than this; a zip that claims so is made to fill disks.
+#: No file shrinks by more than this; a zip that claims so is made to fill disks.
 RATIO_LIMIT = 200
+#: Weights hardly shrink at all. Below a megabyte nobody is harmed.
+WEIGHTS_RATIO_LIMIT, HARMLESS = 4, 1 << 20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_BLOCK = 1 << 20
+#: What the zip module raises for damaged files, beside what it says it does.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, NotImplementedError, ValueError,
+    OverflowError, LookupError, MemoryError,
+)  # fmt: skip
 
 
 def holds_checkpoints(path: Path) -> bool:
@@ -35,16 +46,18 @@ def holds_checkpoints(path: Path) -> bool:
     return any(name.suffix == CHECKPOINT for name in names) and not any(name.name == CARD_FILE for name in names)
 
 
-def unpack_checkpoints(path: Path, folder: Path) -> list[Path]:
+def unpack_checkpoints(path: Path, folder: Path, progress: Progress) -> list[Path]:
     """Unpack the checkpoints of a zip file, and nothing else; they are not opened.
 
     Args:
         path: a zip for which `holds_checkpoints` holds.
         folder: existing, empty.
+        progress: cancel takes effect between blocks.
 
     Raises:
         ModelError: two checkpoints of one name.
         OutputError: the folder cannot be written.
+        Cancelled: the person cancelled.
     """
     with _opened(path) as archive:
         entries = [entry for entry in archive.infolist() if PurePosixPath(entry.filename).suffix == CHECKPOINT]
@@ -56,21 +69,23 @@ def unpack_checkpoints(path: Path, folder: Path) -> list[Path]:
                 "Unpack it, and choose the files that belong together.",
             )
         for entry in entries:
-            _extract(archive, entry, folder, entry.file_size)
+            _extract(archive, entry, folder, entry.file_size, progress)
     return [folder / name for name in names]
 
 
-def unpack(path: Path, folder: Path) -> None:
+def unpack(path: Path, folder: Path, progress: Progress) -> None:
     """Unpack the card and the weights of the package in a zip file, and nothing else.
 
     Args:
         path: the zip; the package lies at its top or in one folder of it.
         folder: existing, empty.
+        progress: cancel takes effect between blocks.
 
     Raises:
         ModelError: no zip, no package in it, or entries that no honest package has (paths that lead outside, links,
             encryption, absurd sizes).
         OutputError: the folder cannot be written.
+        Cancelled: the person cancelled.
     """
     with _opened(path) as archive:
         cards = [entry for entry in archive.infolist() if PurePosixPath(entry.filename).name == CARD_FILE]
@@ -80,12 +95,12 @@ def unpack(path: Path, folder: Path) -> None:
                 f"{path.name} holds {len(cards) or 'no'} {CARD_FILE}; a model package has one.",
                 "Choose a zip of one package, with model.json and weights.safetensors in it.",
             )
-        _extract(archive, cards[0], folder, CARD_LIMIT)
+        _extract(archive, cards[0], folder, CARD_LIMIT, progress)
         weights = Card.from_json((folder / CARD_FILE).read_bytes()).weights
         inside = str(PurePosixPath(cards[0].filename).with_name(weights.file))
         if inside not in archive.namelist():
             raise ModelError("weights-missing", f"{path.name} holds no {inside}, which its card names.")
-        _extract(archive, archive.getinfo(inside), folder, weights.size)
+        _extract(archive, archive.getinfo(inside), folder, weights.size, progress)
 
 
 @contextmanager
@@ -95,7 +110,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             _check(path, archive.infolist())
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise ModelError(
             "bad-zip", f"{path.name} is not a whole zip file.", "Fetch it again; it may have been cut short."
         ) from error
@@ -116,6 +131,12 @@ def _check(path: Path, entries: list[zipfile.ZipInfo]) -> None:
             )
         if entry.flag_bits & 1:
             raise ModelError("bad-zip", f"{path.name} is encrypted.", "Unpack it first, then install the folder.")
+        if entry.compress_type not in _METHODS:
+            raise ModelError(
+                "bad-zip",
+                f"{path.name} is compressed in a way that PancreasSeg does not unpack.",
+                "Unpack it first, then install the folder.",
+            )
     total = sum(entry.file_size for entry in entries)
     bomb = any(entry.file_size > RATIO_LIMIT * max(entry.compress_size, 1 << 10) for entry in entries)
     if total > SIZE_LIMIT or len(entries) > ENTRY_LIMIT or bomb:
@@ -126,12 +147,22 @@ def _check(path: Path, entries: list[zipfile.ZipInfo]) -> None:
         )
 
 
-def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, limit: int) -> None:
+def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, limit: int, progress: Progress) -> None:
+    """Unpack one entry block by block, never more than it claims, whatever the compressed data hold."""
     name = PurePosixPath(entry.filename).name
     if entry.file_size > limit:
         raise ModelError("unsafe-zip", f"{name} in the zip is larger than its card says.")
-    with archive.open(entry) as source:
-        # Never more than the entry claims, whatever the compressed data hold.
-        data = source.read(entry.file_size + 1)
-    with plain_write_errors(folder):
-        (folder / name).write_bytes(data)
+    if entry.file_size > max(WEIGHTS_RATIO_LIMIT * entry.compress_size, HARMLESS):
+        raise ModelError(
+            "unsafe-zip",
+            f"{name} would unpack to {entry.file_size / max(entry.compress_size, 1):.0f} times its size in the zip.",
+            "Weights hardly shrink, so this is no model. Ask where the file came from.",
+        )
+    left = entry.file_size
+    with archive.open(entry) as source, output_errors(folder / name), (folder / name).open("wb") as target:
+        while block := source.read(min(_BLOCK, left + 1)):
+            left -= len(block)
+            if left < 0:
+                raise ModelError("unsafe-zip", f"{name} in the zip is larger than the zip says.")
+            progress.check()
+            target.write(block)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,11 @@ FORMAT = 1
 ROLES = ("localizer", "segmenter", "whole-volume")
 PHASES = ("portal-venous", "arterial", "unenhanced", "any")
 AXES = ("kji", "ijk")
+
+#: Beyond these no network, grid or card makes sense; what claims so is a mistake, or made to exhaust the computer.
+_DEPTH, _LARGEST, _LONGEST = 16, 1e15, 200
+_SPACING_MM, _SIDE, _VOXELS, _DECIMATION = (0.1, 50.0), 1024, 1 << 27, 64
+_HU, _SCALE, _SHIFT, _ARGUMENT = 1e5, (1e-7, 1e4), 1e5, 4096
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -118,11 +124,14 @@ class Card:
             data = json.loads(text)
         except ValueError as error:
             raise _bad("the file is not JSON", str(error)) from error
+        except RecursionError as error:
+            raise _bad("the file is no card", "it is nested too deeply") from error
         return cls.from_dict(data)
 
     @classmethod
     def from_dict(cls, data: Any) -> Card:
         """Check a card that was parsed already; raises like `from_json`."""
+        _check_plain(data)
         entry = _Entry(data, "")
         if entry.integer("format") != FORMAT:
             raise ModelError(
@@ -139,10 +148,10 @@ class Card:
         training = entry.get("training", dict, optional=True) or {}
         return cls(
             name=checked_name(entry.text("name")),
-            version=entry.text("version"),
-            title=entry.text("title"),
+            version=entry.short("version"),
+            title=entry.short("title"),
             description=entry.text("description", empty=True),
-            pipeline=entry.text("pipeline"),
+            pipeline=entry.short("pipeline"),
             options=_options(entry),
             networks=networks,
             contrast_phase=entry.choice("contrast_phase", PHASES),
@@ -164,16 +173,42 @@ def checked_name(name: str) -> str:
         ModelError: not 2 to 64 small letters, digits, dots, dashes and underscores.
     """
     if not _NAME.fullmatch(name):
-        raise _bad("name", f"{name!r} is not 2 to 64 small letters, digits, '.', '-' or '_'")
+        raise _bad("name", f"{name[:70]!r} is not 2 to 64 small letters, digits, '.', '-' or '_'")
     return name
 
 
 def _bad(where: str, what: str) -> ModelError:
     return ModelError(
         "bad-card",
-        f"The model card cannot be used: {where}: {what}.",
+        f"The model card cannot be used: {where[-_LONGEST:]}: {what[:_LONGEST]}.",
         "Install the model again, or ask the people who made it.",
     )
+
+
+def _check_plain(data: Any) -> None:
+    """Refuse what no card needs and much code stumbles over: deep nesting, endless numbers, texts that are none."""
+    left: list[tuple[Any, str, int]] = [(data, "", 0)]
+    while left:
+        value, where, depth = left.pop()
+        if depth > _DEPTH:
+            raise _bad(where, "it is nested too deeply")
+        if isinstance(value, Mapping):
+            for key in value:
+                if not isinstance(key, str) or not _is_plain_text(key):
+                    raise _bad(where or "model.json", "a name in it is no plain text")
+            left += [(entry, f"{where}.{key}" if where else key, depth + 1) for key, entry in value.items()]
+        elif isinstance(value, (list, tuple)):
+            left += [(entry, f"{where}[{number}]", depth + 1) for number, entry in enumerate(value)]
+        elif isinstance(value, str):
+            if not _is_plain_text(value):
+                raise _bad(where, "it holds characters that are no text")
+        elif isinstance(value, (int, float)) and not -_LARGEST <= value <= _LARGEST:
+            raise _bad(where, "it is not a finite number of a sensible size")
+
+
+def _is_plain_text(text: str) -> bool:
+    """No halves of characters, which cannot be written to a file, and no control characters, which steer terminals."""
+    return not any(unicodedata.category(c) in ("Cs", "Cc") and c not in "\n\t" for c in text)
 
 
 class _Entry:
@@ -204,22 +239,29 @@ class _Entry:
             raise _bad(self.place(key), "it is empty")
         return value
 
+    def short(self, key: str) -> str:
+        value = self.text(key)
+        if len(value) > _LONGEST or "\n" in value:
+            raise _bad(self.place(key), f"it is longer than a line of {_LONGEST} characters")
+        return value
+
     def choice(self, key: str, allowed: tuple[str, ...]) -> str:
         value = self.text(key)
         if value not in allowed:
-            raise _bad(self.place(key), f'"{value}" is none of {", ".join(allowed)}')
+            raise _bad(self.place(key), f'"{value[:60]}" is none of {", ".join(allowed)}')
         return value
 
-    def integer(self, key: str, low: int = 0) -> int:
+    def integer(self, key: str, low: int = 0, high: float = _LARGEST) -> int:
         value = int(self.get(key, int))
-        if value < low:
-            raise _bad(self.place(key), f"{value} is below {low}")
+        if not low <= value <= high:
+            raise _bad(self.place(key), f"{value} is {f'below {low}' if value < low else f'above {high:.0f}'}")
         return value
 
-    def number(self, key: str) -> float:
+    def number(self, key: str, smallest: float = 0.0, largest: float = _LARGEST) -> float:
+        """A number; ``smallest`` and ``largest`` hold for its absolute value."""
         value = float(self.get(key, (int, float)))
-        if not math.isfinite(value):
-            raise _bad(self.place(key), "it is not a finite number")
+        if not smallest <= abs(value) <= largest:  # nor is NaN
+            raise _bad(self.place(key), f"{value:g} is no number that makes sense here")
         return value
 
     def numbers(self, key: str, count: int, *, positive: bool = False) -> tuple[float, ...] | None:
@@ -240,6 +282,8 @@ class _Entry:
             return None
         if any(v != int(v) for v in values):
             raise _bad(self.place(key), "whole numbers are expected")
+        if max(values) > _SIDE or math.prod(values) > _VOXELS:
+            raise _bad(self.place(key), f"no network sees {' x '.join(f'{v:.0f}' for v in values)} voxels at once")
         i, j, k = (int(v) for v in values)
         return (i, j, k)
 
@@ -281,12 +325,31 @@ def _network(entry: _Entry) -> NetworkCard:
     return NetworkCard(
         role=entry.choice("role", ROLES),
         network=entry.text("network"),
-        arguments=dict(entry.get("arguments", Mapping)),
+        arguments=_arguments(entry, len(classes)),
         members=members,
         classes=classes,
         pancreas=pancreas,
         preprocessing=_preprocessing(entry.entry("preprocessing")),
     )
+
+
+def _arguments(entry: _Entry, classes: int) -> dict[str, Any]:
+    """Whether the network has such arguments is seen when it is built; here, that none asks for an absurd one."""
+    arguments = dict(entry.get("arguments", Mapping))
+    left = [(value, f"{entry.place('arguments')}.{name}") for name, value in arguments.items()]
+    while left:
+        value, where = left.pop()
+        if isinstance(value, Mapping):
+            left += [(inner, f"{where}.{name}") for name, inner in value.items()]
+        elif isinstance(value, (list, tuple)):
+            left += [(inner, where) for inner in value]
+        elif isinstance(value, (int, float)) and not 0 <= value <= _ARGUMENT:
+            raise _bad(where, f"{value:g} is no number that makes sense here")
+    if arguments.get("classes", classes) != classes:
+        raise _bad(
+            entry.place("arguments") + ".classes", f"{arguments['classes']} is not the number of classes, {classes}"
+        )
+    return arguments
 
 
 def _preprocessing(entry: _Entry) -> Preprocessing:
@@ -295,12 +358,18 @@ def _preprocessing(entry: _Entry) -> Preprocessing:
         raise _bad(entry.place("orientation"), f'"{orientation}" is not like LPS: one of L R, one of P A, one of S I')
     spacing = entry.numbers("spacing_mm", 3, positive=True)
     size = entry.sizes("size")
-    decimation = None if entry.get("decimation", int, optional=True) is None else entry.integer("decimation", low=1)
+    if spacing is not None and not _SPACING_MM[0] <= min(spacing) <= max(spacing) <= _SPACING_MM[1]:
+        raise _bad(entry.place("spacing_mm"), f"voxels of a CT are {_SPACING_MM[0]} to {_SPACING_MM[1]:.0f} mm large")
+    decimation = entry.get("decimation", int, optional=True)
+    if decimation is not None:
+        decimation = entry.integer("decimation", 1, _DECIMATION)
     if sum(given is not None for given in (spacing, size, decimation)) != 1:
         raise _bad(entry.place("size"), "exactly one of spacing_mm, size and decimation must be given")
     window = entry.numbers("window_hu", 2)
     if window is not None and window[0] >= window[1]:
         raise _bad(entry.place("window_hu"), "the first number must be below the second")
+    if window is not None and max(abs(bound) for bound in window) > _HU:
+        raise _bad(entry.place("window_hu"), "no CT has such HU")
     return Preprocessing(
         version=_version(entry),
         orientation=orientation,
@@ -309,8 +378,8 @@ def _preprocessing(entry: _Entry) -> Preprocessing:
         size=size,
         decimation=decimation,
         window_hu=None if window is None else (window[0], window[1]),
-        scale=entry.number("scale"),
-        shift=entry.number("shift"),
+        scale=entry.number("scale", *_SCALE),
+        shift=entry.number("shift", largest=_SHIFT),
         antialias=entry.get("antialias", bool, optional=True) is not False,
         patch=entry.sizes("patch"),
     )
@@ -335,9 +404,9 @@ def _figure(entry: _Entry) -> Figure:
     return Figure(
         metric=entry.text("metric"),
         value=entry.number("value"),
-        sd=entry.get("sd", (int, float), optional=True),
+        sd=None if entry.get("sd", (int, float), optional=True) is None else entry.number("sd"),
         data=entry.text("data"),
-        cases=entry.get("cases", int, optional=True),
+        cases=None if entry.get("cases", int, optional=True) is None else entry.integer("cases"),
         note=entry.get("note", str, optional=True) or "",
     )
 

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from pancreasseg.core.errors import ModelError
+from pancreasseg.io.atomic import output_errors, staged
 from pancreasseg.models.card import Card
-from pancreasseg.models.files import plain_write_errors, replace_folder, sha256_of, staging
 
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 #: A card is a page of text; anything larger is not one.
 CARD_LIMIT = 1 << 20
+
+#: Statistics of a batch norm over HU come to 1e8; single precision ends at 3e38.
+LARGEST_WEIGHT = 1e12
+
+_REPLACED = "model-replaced"
+#: Nobody replaces a package more often than this while it is read once.
+_ATTEMPTS = 20
+_T = TypeVar("_T")
 
 
 @lru_cache(maxsize=32)
@@ -42,18 +50,8 @@ class ModelPackage:
     def __init__(self, folder: Path, *, bundled: bool = False) -> None:
         self.folder = folder
         self.bundled = bundled
-        path = folder / CARD_FILE
-        try:
-            if path.stat().st_size > CARD_LIMIT:
-                raise ModelError("bad-card", f"The model card {path} is too large to be one.")
-            text = path.read_bytes()
-        except OSError as error:
-            raise ModelError(
-                "no-package",
-                f"{folder} holds no model package: {CARD_FILE} cannot be read.",
-                "Choose the folder that holds model.json and weights.safetensors.",
-            ) from error
-        self.card = _card(text)
+        self._text = _card_text(folder)
+        self.card = _card(self._text)
 
     @property
     def weights(self) -> Path:
@@ -64,15 +62,21 @@ class ModelPackage:
         """Compare the weights with the card: size, SHA256, a whole safetensors file with tensors of every member.
 
         Raises:
-            ModelError: missing, cut short, changed, or of another model.
+            ModelError: missing, cut short, changed, of another model, or with values that are no weights.
         """
         self._check_size()
-        self._check_digest(sha256_of(self.weights))
         try:
+            self._check_digest(sha256_of(self.weights))
             with safe_open(self.weights, framework="numpy") as file:
-                prefixes = {key.split(".", 1)[0] for key in file.keys()}  # noqa: SIM118  (no mapping)
+                keys = list(file.keys())
+                absurd = next((key for key in keys if not _is_sound(file, key)), None)
         except SafetensorError as error:
             raise broken_weights(self.card.name) from error
+        except OSError as error:
+            raise self._missing() from error
+        if absurd is not None:
+            raise absurd_weights(self.card.name, absurd)
+        prefixes = {key.split(".", 1)[0] for key in keys}
         absent = sorted({member for card in self.card.networks for member in card.members} - prefixes)
         if absent:
             raise ModelError(
@@ -88,7 +92,10 @@ class ModelPackage:
             ModelError: missing, cut short or changed.
         """
         self._check_size()
-        data = self.weights.read_bytes()
+        try:
+            data = self.weights.read_bytes()
+        except OSError as error:
+            raise self._missing() from error
         self._check_digest(hashlib.sha256(data).hexdigest())
         return data
 
@@ -97,13 +104,9 @@ class ModelPackage:
         try:
             found = self.weights.stat().st_size
         except OSError as error:
-            raise ModelError(
-                "weights-missing",
-                f'The weights of the model "{self.card.name}" are missing: there is no {self.weights}.',
-                "Install the model again.",
-            ) from error
+            raise self._missing() from error
         if found != expected:
-            raise ModelError(
+            raise self._unless_replaced(
                 "weights-size",
                 f'The weights of the model "{self.card.name}" have {found} bytes, but the card says {expected}.',
                 "The file was cut short or replaced; install the model again.",
@@ -111,11 +114,53 @@ class ModelPackage:
 
     def _check_digest(self, digest: str) -> None:
         if digest != self.card.weights.sha256:
-            raise ModelError(
+            raise self._unless_replaced(
                 "wrong-hash",
                 f'The weights of the model "{self.card.name}" are not those that the card describes (SHA256 differs).',
                 "The file was damaged or changed; install the model again.",
             )
+
+    def _missing(self) -> ModelError:
+        return self._unless_replaced(
+            "weights-missing",
+            f'The weights of the model "{self.card.name}" are missing: there is no {self.weights}.',
+            "Install the model again.",
+        )
+
+    def _unless_replaced(self, code: str, message: str, hint: str) -> ModelError:
+        """The error, or another one where the folder has another card by now: the old weights had to go as well."""
+        try:
+            if _card_text(self.folder) == self._text:
+                return ModelError(code, message, hint)
+        except ModelError:
+            pass
+        return ModelError(
+            _REPLACED, f'The model "{self.card.name}" was replaced or removed while it was being read.', "Try again."
+        )
+
+
+def while_replaced(attempt: Callable[[], _T]) -> _T:
+    """Do what reads packages, and do it anew as long as one of them is replaced by another process meanwhile.
+
+    Args:
+        attempt: finds its packages in the store by itself, each time.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            return attempt()
+        except ModelError as error:
+            if error.code != _REPLACED:
+                raise
+    return attempt()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def broken_weights(name: str) -> ModelError:
@@ -124,6 +169,16 @@ def broken_weights(name: str) -> ModelError:
         "bad-weights",
         f'The weights of the model "{name}" are not a whole safetensors file.',
         "Install the model again.",
+    )
+
+
+def absurd_weights(name: str, tensor: str) -> ModelError:
+    """The weights hold NaN, infinity, or numbers with which nothing can be computed."""
+    return ModelError(
+        "bad-weights",
+        f'The weights of the model "{name}" are unusable: {tensor[:100]!r} holds values that are no finite numbers or '
+        "absurdly large ones.",
+        "Its training has failed, or the file was changed; ask the people who made the model.",
     )
 
 
@@ -143,16 +198,41 @@ def write_package(folder: Path, card: Mapping[str, Any], tensors: Mapping[str, A
     weights = {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     complete = {"format": 1, **card, "weights": weights}
     Card.from_dict(complete)
-    with staging(folder.parent) as stage:
-        fresh = stage / folder.name
-        with plain_write_errors(folder):
+    with staged(folder.parent) as stage:
+        fresh = stage.new / folder.name
+        with output_errors(folder):
             fresh.mkdir()
             (fresh / WEIGHTS_FILE).write_bytes(data)
             text = json.dumps(complete, indent=2, ensure_ascii=False)
             (fresh / CARD_FILE).write_text(text + "\n", encoding="utf-8")
         ModelPackage(fresh).verify()
-        replace_folder(fresh, folder)
+        stage.commit([folder.name])
     return ModelPackage(folder)
+
+
+def _is_sound(file: Any, key: str) -> bool:
+    """Whether a tensor of an open safetensors file has only values that weights have.
+
+    bfloat16 and smaller types, which numpy lacks, are looked at when the network is loaded.
+    """
+    if file.get_slice(key).get_dtype() not in ("F16", "F32", "F64"):
+        return True
+    values = file.get_tensor(key)
+    return not values.size or bool(max(float(values.max()), -float(values.min())) <= LARGEST_WEIGHT)  # nor is NaN
+
+
+def _card_text(folder: Path) -> bytes:
+    path = folder / CARD_FILE
+    try:
+        if path.stat().st_size > CARD_LIMIT:
+            raise ModelError("bad-card", f"The model card {path} is too large to be one.")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            "no-package",
+            f"{folder} holds no model package: {CARD_FILE} cannot be read.",
+            "Choose the folder that holds model.json and weights.safetensors.",
+        ) from error
 
 
 def _serialise(tensors: Mapping[str, Any]) -> bytes:

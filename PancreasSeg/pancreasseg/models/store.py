@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pancreasseg.core.errors import ModelError
+from pancreasseg.core.errors import ModelError, OutputError
 from pancreasseg.core.progress import Progress
+from pancreasseg.io.atomic import output_errors, recover, staged
+from pancreasseg.io.locks import locked
 from pancreasseg.models import archive, catalogue, convert
+from pancreasseg.models.card import Card
 from pancreasseg.models.download import download
-from pancreasseg.models.files import locked, plain_write_errors, replace_folder, staging
-from pancreasseg.models.package import CARD_FILE, ModelPackage
+from pancreasseg.models.package import CARD_FILE, ModelPackage, while_replaced
 
 HOME_VARIABLE = "PANCREASSEG_HOME"
+_LOCK = ".lock"
 _HERE = Path(__file__).resolve().parent.parent
 #: In a wheel; beside the Slicer module otherwise.
 _BUNDLED = (_HERE / "bundled_models", _HERE.parent / "Resources" / "Models")
@@ -49,12 +53,21 @@ class Store:
     Args:
         home: folder of the store; `default_home` by default. It need not exist.
         bundled: folder of the read-only packages; those of the software by default.
+        check: what a package has to pass, beyond `ModelPackage.verify`, before it takes its place; raises `ModelError`.
+            `pancreasseg.installing.store` gives a store that lets in only what can run.
     """
 
-    def __init__(self, home: Path | str | None = None, *, bundled: Path | None = None) -> None:
+    def __init__(
+        self,
+        home: Path | str | None = None,
+        *,
+        bundled: Path | None = None,
+        check: Callable[[ModelPackage], None] = lambda _package: None,
+    ) -> None:
         self.home = Path(home) if home is not None else default_home()
         self.folder = self.home / "models"
         self._bundled = bundled if bundled is not None else bundled_folder()
+        self._check = check
 
     def packages(self) -> list[ModelPackage]:
         """All packages with a valid card, best first; weights are not looked at."""
@@ -75,12 +88,9 @@ class Store:
         Raises:
             ModelError: there is none, or its card is not valid.
         """
-        if self._is_known(name):
-            return self._open(name)
-        if self._writable():
-            with locked(self.folder):  # it may be in the middle of being replaced
-                if self._is_known(name):
-                    return self._open(name)
+        with self._steady():
+            if name in self._installed_names() or name in self._bundled_names():
+                return self._open(name)
         installed = ", ".join(package.card.name for package in self.packages()) or "none"
         if name in catalogue.entries():
             hint = f"Install it with: pancreasseg models install {name}"
@@ -88,7 +98,9 @@ class Store:
             hint = f"Installed: {installed}. The command 'pancreasseg models list' shows what can be installed."
         raise ModelError("unknown-model", f'The model "{name}" is not installed.', hint)
 
-    def best(self, roles: Sequence[str] | None = None) -> ModelPackage:
+    def best(
+        self, roles: Sequence[str] | None = None, usable: Callable[[Card], bool] = lambda _card: True
+    ) -> ModelPackage:
         """The package to use when nobody has named one.
 
         Models that saw CTs of people come before those trained on synthetic images, installed ones before bundled ones;
@@ -96,12 +108,13 @@ class Store:
 
         Args:
             roles: networks that it must have.
+            usable: what else is asked of its card.
 
         Raises:
-            ModelError: nothing installed has them.
+            ModelError: nothing installed is like that.
         """
         for package in self.packages():
-            if set(roles or ()) <= {network.role for network in package.card.networks}:
+            if set(roles or ()) <= {network.role for network in package.card.networks} and usable(package.card):
                 return package
         wanted = f" with a {' and a '.join(roles)} network" if roles else ""
         raise ModelError(
@@ -144,14 +157,13 @@ class Store:
         Raises:
             ModelError: unknown or damaged.
         """
-        package = self.get(name)
-        if package.bundled or not self._writable():
+
+        def verified() -> ModelPackage:
+            package = self.get(name)
             package.verify()
             return package
-        with locked(self.folder):  # card and weights of one version, whatever other processes do
-            package = self._open(name)
-            package.verify()
-        return package
+
+        return while_replaced(verified)
 
     def remove(self, name: str) -> None:
         """Delete an installed package, damaged ones too.
@@ -160,23 +172,32 @@ class Store:
             ModelError: not installed, or bundled with the software.
             OutputError: the store cannot be written.
         """
-        target = self.folder / name
-        if name not in self._installed_names():
+        with self._steady():
+            installed = name in self._installed_names()
+        if not installed:
             bundled = name in self._bundled_names()
             what = "comes with the software and cannot be removed" if bundled else "is not installed"
             raise ModelError("not-removable", f'The model "{name}" {what}.')
-        with locked(self.folder), staging(self.folder) as stage, plain_write_errors(target):
-            target.rename(stage / "removed")
+        target = self.folder / name
+        with self._changing(), output_errors(target):
+            if target.is_symlink():
+                target.unlink()  # what it leads to is somebody else's
+                return
+            with staged(self.folder) as stage:
+                target.rename(stage.new / "removed")
 
     def install(
-        self, source: str | Path | Sequence[str | Path], progress: Progress | None = None
+        self,
+        source: str | Path | Sequence[str | Path],
+        progress: Progress | None = None,
     ) -> list[ModelPackage]:
         """Install from the catalogue or from this computer.
 
         Args:
             source: a name in the catalogue (downloaded); a package folder or zip; a published ``.pth`` file, several
                 of them, or a folder or zip of them: every model of the catalogue that they suffice for is installed.
-            progress: receives progress; cancel takes effect between blocks of a download and between packages.
+            progress: receives progress; cancel takes effect at once while downloading, and up to the moment in which
+                a package takes its place.
 
         Returns:
             The packages that were installed.
@@ -193,7 +214,7 @@ class Store:
             source = source[0]
         name = str(source)
         if name in catalogue.entries() and isinstance(source, str):
-            return [self._convert(*self._fetch(catalogue.entry(name), progress))]
+            return [self._convert(*self._fetch(catalogue.entry(name), progress), progress)]
         path = Path(source).expanduser()
         if not path.exists():
             if isinstance(source, str) and not path.suffix and path.name == name:
@@ -207,14 +228,14 @@ class Store:
     def _install_path(self, path: Path, progress: Progress) -> list[ModelPackage]:
         if path.is_file() and path.suffix.lower() == ".zip":
             if archive.holds_checkpoints(path):
-                with staging(self.folder) as stage:
-                    contents = convert.recognise(archive.unpack_checkpoints(path, stage))
+                with staged(self.folder) as stage:
+                    contents = convert.recognise(archive.unpack_checkpoints(path, stage.new, progress))
                 return self._install_checkpoints(contents, progress)
-            return [self._place(lambda folder: archive.unpack(path, folder))]
+            return [self._place(lambda folder: archive.unpack(path, folder, progress), progress)]
         if path.is_file() and path.name == CARD_FILE:
             path = path.parent
         if path.is_dir() and (path / CARD_FILE).is_file():
-            return [self._place(lambda folder: _copy(path, folder))]
+            return [self._place(lambda folder: _copy(path, folder), progress)]
         if path.is_dir():
             checkpoints = sorted(p for p in path.iterdir() if p.suffix == convert.SUFFIX and p.is_file())
         else:
@@ -248,7 +269,7 @@ class Store:
         installed = []
         with progress.stage("Installing", len(found)):
             for entry in found:
-                installed.append(self._convert(entry, contents))
+                installed.append(self._convert(entry, contents, progress))
                 progress.advance()
         return installed
 
@@ -259,21 +280,22 @@ class Store:
                 contents[file.name] = download(file, progress)
         return entry, contents
 
-    def _convert(self, entry: catalogue.Entry, contents: dict[str, bytes]) -> ModelPackage:
+    def _convert(self, entry: catalogue.Entry, contents: dict[str, bytes], progress: Progress) -> ModelPackage:
         def fill(folder: Path) -> None:
             convert.convert(entry, contents, folder)
 
-        return self._place(fill)
+        return self._place(fill, progress)
 
-    def _place(self, fill: Callable[[Path], None]) -> ModelPackage:
+    def _place(self, fill: Callable[[Path], None], progress: Progress) -> ModelPackage:
         """Let ``fill`` prepare a package in an empty folder, verify it, and put it where its name says."""
-        with staging(self.folder) as stage:
-            fresh = stage / "package"
-            with plain_write_errors(self.folder):
+        with staged(self.folder) as stage:
+            fresh = stage.new / "package"
+            with output_errors(self.folder):
                 fresh.mkdir()
             fill(fresh)
             package = ModelPackage(fresh)
             package.verify()
+            self._check(package)
             name = package.card.name
             if name in self._bundled_names():
                 raise ModelError(
@@ -281,12 +303,31 @@ class Store:
                     f'The model "{name}" comes with the software and is not replaced.',
                     "Give your package another name.",
                 )
-            with locked(self.folder):
-                replace_folder(fresh, self.folder / name)
+            with output_errors(self.folder):
+                fresh.rename(stage.new / name)
+                stage.sync()
+            with self._changing():
+                progress.check()  # the last moment to cancel
+                stage.commit([name])
         return ModelPackage(self.folder / name)
 
-    def _writable(self) -> bool:
-        return self.folder.is_dir() and os.access(self.folder, os.W_OK)
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Nobody else changes the store or lists it; what a killed process left half done is put right first."""
+        with output_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with locked(self.folder / _LOCK):
+                recover(self.folder)
+                yield
+
+    @contextmanager
+    def _steady(self) -> Iterator[None]:
+        """No package is between its old and its new version; looking works also where nothing may be written."""
+        with ExitStack() as stack:
+            if self.folder.is_dir() and os.access(self.folder, os.W_OK):
+                with suppress(OutputError):
+                    stack.enter_context(self._changing())
+            yield
 
     def _installed_names(self) -> list[str]:
         if not self.folder.is_dir():
@@ -295,9 +336,6 @@ class Store:
 
     def _bundled_names(self) -> list[str]:
         return sorted(card.parent.name for card in self._bundled.glob(f"*/{CARD_FILE}"))
-
-    def _is_known(self, name: str) -> bool:
-        return name in self._installed_names() or name in self._bundled_names()
 
     def _open(self, name: str) -> ModelPackage:
         path = self.path(name)
@@ -310,11 +348,12 @@ class Store:
 
     def _scan(self) -> list[ModelPackage | tuple[str, ModelError]]:
         found: list[ModelPackage | tuple[str, ModelError]] = []
-        for name in dict.fromkeys([*self._bundled_names(), *self._installed_names()]):
-            try:
-                found.append(self._open(name))
-            except ModelError as error:
-                found.append((name, error))
+        with self._steady():
+            for name in dict.fromkeys([*self._bundled_names(), *self._installed_names()]):
+                try:
+                    found.append(self._open(name))
+                except ModelError as error:
+                    found.append((name, error))
         return found
 
 
@@ -328,6 +367,6 @@ def _rank(package: ModelPackage) -> tuple[bool, bool, float, int, str]:
 def _copy(source: Path, folder: Path) -> None:
     package = ModelPackage(source)
     package.verify()
-    with plain_write_errors(folder):
+    with output_errors(folder):
         for path in (source / CARD_FILE, package.weights):
             shutil.copyfile(path, folder / path.name)

@@ -52,12 +52,19 @@ def build(name: str, **arguments: Any) -> nn.Module:
         )
     try:
         return network(**arguments)
-    except (TypeError, ValueError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # a network may trip over foreign arguments in any way
         raise ModelError(
             "bad-network-arguments",
             f'The network "{name}" cannot be built from the arguments in the card: {error}.',
             "Correct the card, or install the model package again.",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what was said, which torch may follow with a page."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
 __all__ = ["NAMES", "AttentionUNet", "FCN3d", "MaskRCNN", "ObeliskHybrid", "ObeliskUNet", "UNet3d", "build"]

@@ -14,10 +14,11 @@ from pancreasseg.core.errors import ModelError
 from pancreasseg.core.register import declared
 
 if TYPE_CHECKING:
+    from pancreasseg.inference.hardware import Hardware
     from pancreasseg.models.card import Card, NetworkCard
     from pancreasseg.models.package import ModelPackage
     from pancreasseg.models.store import Store
-    from pancreasseg.pipelines.base import Pipeline
+    from pancreasseg.pipelines.base import Pipeline, Stage
     from pancreasseg.pipelines.declaration import Declaration
 
 
@@ -61,17 +62,25 @@ def create(
             one whose card has settings that the pipeline does not.
         RunError: the device or precision is not there.
     """
-    packages = choose(name, model, store)
-    declaration = declarations()[name or packages[0].card.pipeline]
-    parts = [_part(packages, role, declaration.name) for role in declaration.roles]
+    choose(name, model, store)
 
     # torch is loaded only now, when a network is really going to run
     from pancreasseg.inference.hardware import choose as choose_hardware
-    from pancreasseg.pipelines.base import Stage
+    from pancreasseg.models.package import while_replaced
 
     hardware = choose_hardware(device, precision)
-    stages = [Stage(package, card, hardware) for package, card in parts]
-    return declaration.pipeline(*stages, _settings(declaration, packages[0].card, options))
+    card, stages = while_replaced(lambda: _load(choose(name, model, store), name, hardware))
+    declaration = declarations()[name or card.pipeline]
+    return declaration.pipeline(*stages, _settings(declaration, card, options))
+
+
+def _load(packages: list[ModelPackage], name: str | None, hardware: Hardware) -> tuple[Card, list[Stage]]:
+    """The card whose settings count, and the networks of a pipeline, ready to run."""
+    from pancreasseg.pipelines.base import Stage
+
+    declaration = declarations()[name or packages[0].card.pipeline]
+    parts = [_part(packages, role, declaration.name) for role in declaration.roles]
+    return packages[0].card, [Stage(package, card, hardware) for package, card in parts]
 
 
 def choose(name: str | None, model: str | None, store: Store | None = None) -> list[ModelPackage]:
@@ -88,11 +97,29 @@ def choose(name: str | None, model: str | None, store: Store | None = None) -> l
     if model is not None:
         packages = [store.get(part) for part in model.split("+")]
     else:
-        packages = [store.best(None if name is None else declarations()[name].roles)]
-    name = name or packages[0].card.pipeline
-    for role in _known(name).roles:
-        _part(packages, role, name)
+        roles = None if name is None else declarations()[name].roles
+        packages = [store.best(roles, lambda card: name is not None or _is_whole(card))]
+    pipeline = name or packages[0].card.pipeline
+    if pipeline not in declarations():
+        raise no_such_pipeline(packages[0].card)
+    for role in declarations()[pipeline].roles:
+        _part(packages, role, pipeline)
     return packages
+
+
+def no_such_pipeline(card: Card) -> ModelError:
+    """The error of a model that is made for a pipeline which is not here."""
+    return ModelError(
+        "unknown-pipeline",
+        f'The model "{card.name}" is made for the pipeline {card.pipeline!r}, which this version does not have.',
+        f"It has {', '.join(names())}. Update PancreasSeg, or ask the people who made the model.",
+    )
+
+
+def _is_whole(card: Card) -> bool:
+    """Whether the card's own pipeline is there and runs with this package alone."""
+    own = declarations().get(card.pipeline)
+    return own is not None and set(own.roles) <= {network.role for network in card.networks}
 
 
 def _known(name: str) -> Declaration:

@@ -116,11 +116,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _install(arguments: Sequence[str], progress: Progress) -> dict[str, Any]:
+    from pancreasseg.installing import store
     from pancreasseg.models import catalogue
-    from pancreasseg.models.store import Store
 
     known = len(arguments) == 1 and arguments[0] in catalogue.entries()
-    installed = Store().install(arguments[0] if known else [Path(file) for file in arguments], progress)
+    installed = store().install(arguments[0] if known else [Path(file) for file in arguments], progress)
     return {"installed": [package.card.name for package in installed]}
 
 
