@@ -430,7 +430,7 @@ SAME_TIME = """
 import sys
 from pancreasseg.models.store import Store
 store = Store(sys.argv[1])
-for turn in range(20):
+for turn in range(8):
     store.install(sys.argv[2])
     store.verify("tiny-model")
 """

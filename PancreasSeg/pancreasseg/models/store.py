@@ -309,7 +309,7 @@ class Store:
             with self._changing():
                 progress.check()  # the last moment to cancel
                 stage.commit([name])
-        return ModelPackage(self.folder / name)
+                return ModelPackage(self.folder / name)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
