@@ -42,7 +42,7 @@ lint: setup
 test: lint originals
 	$(BIN)/pytest $(ARGS)
 
-# make test-slicer SLICER=<path to Slicer>      the module's self-test inside a real Slicer (5.10 or later)
+# make test-slicer SLICER=<path to Slicer>      the module's self-test inside a real Slicer (5.12 or later)
 test-slicer:
 	@test -n "$(SLICER)" || { echo "Say which Slicer: make test-slicer SLICER=<path to the Slicer executable>"; exit 2; }
 	"$(SLICER)" --testing --no-splash --no-main-window --disable-settings \

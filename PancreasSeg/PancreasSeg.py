@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -73,8 +74,16 @@ class PancreasSegWidget(ScriptedLoadableModuleWidget):
     def setup(self):
         """Build the panel."""
         from PancreasSegLib.Panel.Panel import Panel
+        from PancreasSegLib.Work import SlicerVersion
 
         ScriptedLoadableModuleWidget.setup(self)
+        tooOld = SlicerVersion.refusal()
+        if tooOld:
+            label = qt.QLabel(tooOld)
+            label.setWordWrap(True)
+            self.layout.addWidget(label)
+            self.layout.addStretch(1)
+            return
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/PancreasSeg.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
@@ -84,11 +93,13 @@ class PancreasSegWidget(ScriptedLoadableModuleWidget):
 
     def enter(self):
         """The module is shown."""
-        self.panel.enter()
+        if self.panel is not None:
+            self.panel.enter()
 
     def exit(self):
         """Another module is shown."""
-        self.panel.exit()
+        if self.panel is not None:
+            self.panel.exit()
 
     def cleanup(self):
         """The module goes away: end the worker process."""
@@ -125,8 +136,10 @@ class PancreasSegLogic(ScriptedLoadableModuleLogic):
         """Why this node cannot be segmented, in a sentence; None when it can."""
         from pancreasseg.core.errors import InputError
         from PancreasSegLib.Scene.VolumeNodes import checkVolumeNode
-        from PancreasSegLib.Work import Dependencies
+        from PancreasSegLib.Work import Dependencies, SlicerVersion
 
+        if SlicerVersion.refusal():
+            return SlicerVersion.refusal()
         missing = Dependencies.missing()
         if missing:
             return _("Python packages are missing: {names}.").format(names=", ".join(missing))

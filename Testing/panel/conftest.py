@@ -1,5 +1,6 @@
 """Fixtures for the panel: the real .ui file and the module's own code, off screen, on the real scene."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -59,9 +60,33 @@ class FakeDialogs:
         return self.path
 
 
+class Mistakes(logging.Handler):
+    """Keeps the exceptions that the log was told of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[BaseException] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and str(record.msg).startswith("PancreasSeg: a mistake"):
+            self.found.append(record.exc_info[1])
+
+
 @pytest.fixture
-def headless(monkeypatch, tmp_path):
-    """The closed scene; errors that VTK, observers and slots only print fail the test."""
+def mistakes():
+    """What the panel's slots raised that is no error of PancreasSeg's own: a sentence and a traceback in the log.
+
+    A test that makes the program do so on purpose clears the list.
+    """
+    watch = Mistakes()
+    logging.getLogger().addHandler(watch)
+    yield watch.found
+    logging.getLogger().removeHandler(watch)
+
+
+@pytest.fixture
+def headless(monkeypatch, tmp_path, mistakes):
+    """The closed scene; errors that VTK, observers and slots only print or log fail the test."""
     application = boot()
     application.clear()
     QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
@@ -74,6 +99,7 @@ def headless(monkeypatch, tmp_path):
     yield application
     application.scene.Clear(False)
     assert not raised, f"an observer or slot raised {raised[0]!r}"
+    assert not mistakes, f"the program made a mistake: {mistakes[0]!r}"
     assert application.messages.text() == ""
 
 

@@ -137,9 +137,9 @@ def _overload(signal: Any, sent: list[str]) -> Any:
 
 
 def _slot(receiver: Any, sent: int) -> Any:
-    """Calls the receiver with as many of the sent arguments as it takes."""
+    """Calls the receiver with as many of the sent arguments as it takes; PythonQt does not look inside a decorator."""
     wanted = sent
-    parameters = inspect.signature(receiver).parameters.values()
+    parameters = inspect.signature(receiver, follow_wrapped=False).parameters.values()
     if not any(p.kind == p.VAR_POSITIONAL for p in parameters):
         wanted = min(sent, sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters))
 

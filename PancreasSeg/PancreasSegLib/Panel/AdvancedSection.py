@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from pancreasseg import pipelines
 from pancreasseg.core.setup import DEVICES, PRECISIONS
+from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Reasons, fill, select
 
 
@@ -32,6 +33,7 @@ class AdvancedSection:
         ui.deviceSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("device", index))
         ui.precisionSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("precision", index))
 
+    @slot
     def onChoice(self, name: str, index: int) -> None:
         """Another model, pipeline, device or precision was chosen for this CT."""
         parameters = self.session.parameters
@@ -46,6 +48,10 @@ class AdvancedSection:
         """Offer the installed models; called when they have changed."""
         installed = [(row.name, f"{row.title} {row.version}") for row in rows if row.state in ("installed", "bundled")]
         self._names = [("", self._automatic("model")), *installed]
+
+    def say(self, text: str) -> None:
+        """A sentence for the person; this section has no room for one."""
+        self.session.say(text)
 
     def show(self, situation) -> None:
         """Bring the widgets in line with the situation."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import slicer
 
-from PancreasSegLib.Panel.Widgets import Quiet, Reasons
+from PancreasSegLib.Panel.Slots import slot
+from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
 from PancreasSegLib.Scene import Segments
 from PancreasSegLib.Work import Statistics
 
@@ -26,6 +27,7 @@ class CorrectSection:
         session.workflow.beforeWrite = session.saveForUndo = self.saveForUndo
         ui.draftCheckBox.connect("toggled(bool)", self.onShowDraft)
         ui.restoreDraftButton.connect("clicked(bool)", self.onRestore)
+        self.say("")
 
     def connectEditor(self) -> None:
         """Use the editor node that Slicer's own Segment Editor uses, so that both show the same."""
@@ -91,6 +93,7 @@ class CorrectSection:
             parameters.segmentationNode, parameters.segmentId, parameters.volumeNode, visibleOnly=visibleOnly
         )
 
+    @slot
     def onShowDraft(self, shown: bool) -> None:
         """Show the outline of the AI draft, or hide it."""
         draft = self._draft()
@@ -104,6 +107,7 @@ class CorrectSection:
         display.SetVisibility2DFill(False)
         display.SetVisibility2DOutline(True)
 
+    @slot
     def onRestore(self) -> None:
         """Replace the correction by the AI draft; Undo brings the correction back."""
         parameters = self.session.parameters
@@ -112,6 +116,10 @@ class CorrectSection:
         Segments.writeMask(mask, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
         self.session.scheduleStatistics()
         self.session.changed()
+
+    def say(self, text: str) -> None:
+        """A sentence for the person, in this section."""
+        showText(self.ui.correctMessage, text)
 
     def show(self, situation) -> None:
         """Bring the widgets in line with the situation."""

@@ -9,6 +9,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import explain
+from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Reasons, showText
 from PancreasSegLib.Work import Dependencies
 
@@ -19,14 +20,14 @@ class DependencySection:
     Args:
         ui: the widgets of the .ui file.
         session: shared by the sections.
-        tell: called with a sentence when a person must read it.
+        say: called with a sentence when a person must read it.
         onInstalled: called when packages have come.
     """
 
-    def __init__(self, ui, session, tell, onInstalled) -> None:
+    def __init__(self, ui, session, say, onInstalled) -> None:
         self.ui = ui
         self.session = session
-        self.tell = tell
+        self.say = say
         self.onInstalled = onInstalled
         self._reasons = Reasons()
         self._installing = False
@@ -34,14 +35,15 @@ class DependencySection:
         session.offerPackage = self.offerFor
         ui.dependenciesButton.connect("clicked(bool)", lambda: self.offer(lambda: None))
 
+    @slot
     def offer(self, then) -> None:
         """Ask once whether to install what is missing; afterwards do what the person wanted."""
         if self._installing:
-            self.tell(_("The Python packages are being installed."))
+            self.say(_("The Python packages are being installed."))
             return
         impossible = Dependencies.impossible()
         if impossible:
-            self.tell(impossible)
+            self.say(impossible)
             return
         names = ", ".join(Dependencies.wanted())
         question = _(
@@ -50,7 +52,7 @@ class DependencySection:
             "installs torch, comes from Slicer's own server where it is missing. Install them now?"
         ).format(names=names)
         if not self.session.dialogs.confirm(question):
-            self.tell(self._declined())
+            self.say(self._declined())
             self.session.changed()
             return
         self._install(then)
@@ -83,7 +85,7 @@ class DependencySection:
     def _install(self, then) -> None:
         self._installing = True
         self._then = then
-        self.tell(_("Installing Python packages; the log is under Advanced."))
+        self.say(_("Installing Python packages; the log is under Advanced."))
         self.ui.advancedSection.collapsed = False
         self.ui.dependenciesGroup.collapsed = False
         try:
@@ -94,14 +96,14 @@ class DependencySection:
         except Exception as error:
             logging.exception("PancreasSeg: packages could not be installed")
             self._installing = False
-            self.tell(self.session.sentence(error))
+            self.say(self.session.sentence(error))
         self.session.changed()
 
     def _restart(self, needed) -> None:
         """Start Slicer again if the person agrees; what is not saved is never thrown away for it."""
-        self.tell(str(needed))
+        self.say(str(needed))
         if slicer.mrmlScene.GetModifiedSinceRead() or slicer.mrmlScene.GetStorableNodesModifiedSinceRead():
-            self.tell(_("{sentence} Save the scene first.").format(sentence=needed.message))
+            self.say(_("{sentence} Save the scene first.").format(sentence=needed.message))
         elif self.session.dialogs.confirm(_("{sentence} Restart Slicer now?").format(sentence=needed.message)):
             slicer.util.restart()
 
@@ -110,7 +112,7 @@ class DependencySection:
 
     def _done(self, trouble: str) -> None:
         self._installing = False
-        self.tell(trouble)
+        self.say(trouble)
         if not trouble:
             self.onInstalled()
         self.session.changed()

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from pancreasseg.core.errors import PancreasSegError
 from pancreasseg.export.formats import formats
 from PancreasSegLib.Panel.SegmentSection import asHtml
+from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
 from PancreasSegLib.Work import Dicom, Export
@@ -62,6 +63,7 @@ class ExportSection:
         button.connect("clicked(bool)", lambda: self.onExport(form.name))
         return button
 
+    @slot
     def onFolder(self, folder: str) -> None:
         """Another folder was chosen, or is being typed; one that is there is remembered."""
         self.session.folder = folder
@@ -69,6 +71,7 @@ class ExportSection:
             qt.QSettings().setValue(FOLDER_KEY, folder)
         self.session.changed()
 
+    @slot
     def onCollapsed(self, collapsed: bool) -> None:
         """The section was opened: find out what DICOM export needs."""
         if not collapsed:
@@ -106,6 +109,7 @@ class ExportSection:
         if not self.ui.exportSection.collapsed:
             self.preflight()
 
+    @slot
     def onExport(self, kind: str) -> None:
         """Write the pancreas and its margins in one format."""
         session = self.session
@@ -131,6 +135,7 @@ class ExportSection:
         self._timer.start()
         session.changed()
 
+    @slot
     def poll(self) -> None:
         """Called by the timer while something is being read or written."""
         try:
@@ -173,6 +178,7 @@ class ExportSection:
             self.session.offerPackage(error, lambda: self.onExport(kind))
         self.session.changed()
 
+    @slot
     def onIsotropic(self, same: bool) -> None:
         """One margin for all directions, or three."""
         reason = _("Untick 'Same in all directions' to set this one by itself.") if same else ""
@@ -180,12 +186,14 @@ class ExportSection:
         self._reasons.show(self.ui.marginZSpinBox, reason)
         self.onMarginX(self.ui.marginXSpinBox.value)
 
+    @slot
     def onMarginX(self, value: float) -> None:
         """The other two follow while they are the same."""
         if self.ui.isotropicCheckBox.checked:
             self.ui.marginYSpinBox.value = value
             self.ui.marginZSpinBox.value = value
 
+    @slot
     def onMargin(self) -> None:
         """Add the margin as a segment."""
         ui = self.ui
@@ -199,6 +207,10 @@ class ExportSection:
             return
         name = parameters.segmentationNode.GetSegmentation().GetSegment(identifier).GetName()
         showText(ui.exportMessage, _("Added the segment '{name}'.").format(name=name))
+
+    def say(self, text: str) -> None:
+        """A sentence for the person, in this section."""
+        showText(self.ui.exportMessage, text)
 
     def show(self, situation) -> None:
         """Bring the widgets in line with the situation."""

@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from pancreasseg.core import Geometry, Volume
 from pancreasseg.core.errors import ModelError, PancreasSegError
 from pancreasseg.worker.task import Task
+from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Reasons, showText
 from PancreasSegLib.Scene import VolumeNodes
 from PancreasSegLib.Work import SampleCts
@@ -41,12 +42,14 @@ class InputSection:
         ui.sampleButton.connect("clicked(bool)", self.onSample)
         showText(ui.inputMessage, "")
 
+    @slot
     def onVolume(self, node) -> None:
         """Another volume was selected, or the selected one is gone."""
         self.session.volumeNode = node
         showText(self.ui.inputMessage, "")
         self.onSelected()
 
+    @slot
     def onSample(self) -> None:
         """Download Slicer's sample CT through its own module, which checks what it downloads."""
         showText(self.ui.inputMessage, _("Downloading a CT through the module Sample Data."))
@@ -63,6 +66,7 @@ class InputSection:
         showText(self.ui.inputMessage, message)
         slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
 
+    @slot
     def onPhantom(self) -> None:
         """Make a phantom CT in a process of its own; it takes some seconds."""
         self._folder = tempfile.TemporaryDirectory(prefix="pancreasseg-")
@@ -75,6 +79,7 @@ class InputSection:
         self._timer.start()
         self.session.changed()
 
+    @slot
     def pollPhantom(self) -> None:
         """Called by the timer while a phantom is being made."""
         try:
@@ -105,6 +110,10 @@ class InputSection:
         self.ui.statusLabel.text = self._status(situation)
         if situation.volumeSelected and situation.volumeRefusal:
             showText(self.ui.inputMessage, situation.volumeRefusal)
+
+    def say(self, text: str) -> None:
+        """A sentence for the person, in this section."""
+        showText(self.ui.inputMessage, text)
 
     def close(self) -> None:
         """The panel goes away."""

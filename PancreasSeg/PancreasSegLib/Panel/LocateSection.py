@@ -5,6 +5,7 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import InputError
+from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
 from PancreasSegLib.Scene import RoiNodes
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
@@ -27,21 +28,25 @@ class LocateSection:
         ui.alignRoiButton.connect("clicked(bool)", self.onAlign)
         showText(ui.locateMessage, "")
 
+    @slot
     def onLocate(self) -> None:
         """Find the pancreas and put the ROI around it."""
         self.runner.start("locate")
 
+    @slot
     def onMargin(self, value: float) -> None:
         """Keep the margin with the CT."""
         if self.session.parameters is not None:
             self.session.parameters.marginMm = value
 
+    @slot
     def onRoi(self, node) -> None:
         """Another ROI was selected, or the selected one is gone."""
         if self.session.parameters is not None:
             self.session.parameters.roiNode = node
         self.session.changed()
 
+    @slot
     def onRoiAdded(self, node) -> None:
         """A new ROI of a person's: put it into the middle of the CT, with handles to drag it."""
         RoiNodes.dressRoiNode(node)
@@ -51,12 +56,14 @@ class LocateSection:
             placeBeside(node, volumeNode)
         self.session.changed()
 
+    @slot
     def onVisible(self, shown: bool) -> None:
         """Show or hide the ROI in all views."""
         parameters = self.session.parameters
         if parameters is not None and parameters.roiNode is not None:
             parameters.roiNode.SetDisplayVisibility(shown)
 
+    @slot
     def onAlign(self) -> None:
         """Turn a rotated ROI straight."""
         parameters = self.session.parameters
@@ -84,7 +91,7 @@ class LocateSection:
                 ui.marginSlider.value = self._margin(parameters)
         ui.roiFactsLabel.text = situation.roiRefusal or self._facts(roiNode)
 
-    def message(self, text: str) -> None:
+    def say(self, text: str) -> None:
         """A sentence about the last run."""
         showText(self.ui.locateMessage, text)
 

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import Cancelled, PancreasSegError
 from pancreasseg.worker.task import Task
+from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
 
 POLL_MILLISECONDS = 100
@@ -83,6 +84,7 @@ class ModelSection:
         self.onModels(self.rows)
         self.onSelected()
 
+    @slot
     def onSelected(self) -> None:
         """Show the card of the selected model."""
         row = self._row()
@@ -90,6 +92,7 @@ class ModelSection:
         self.ui.modelCard.setHtml(_card(row) if row is not None else "")
         self.session.changed()
 
+    @slot
     def onInstall(self) -> None:
         """Install the selected model from the catalogue, or stop installing."""
         if self._task is not None:
@@ -109,18 +112,21 @@ class ModelSection:
         if row.state == "damaged" or self.session.dialogs.confirm(question):
             self._start([row.name])
 
+    @slot
     def onInstallFile(self) -> None:
         """Install a model that is on this computer already; several files can be the parts of one."""
         files = self.session.dialogs.openFiles(_("Install a model"), _("Models") + " (*.zip model.json *.pth)")
         if files:
             self._start(files)
 
+    @slot
     def onInstallFolder(self) -> None:
         """Install what lies in a folder of this computer."""
         folder = self.session.dialogs.openFolder(_("Install the models in a folder"))
         if folder:
             self._start([folder])
 
+    @slot
     def onVerify(self) -> None:
         """Hash the selected model's weights."""
         row = self._row()
@@ -130,6 +136,7 @@ class ModelSection:
             trouble = self.session.sentence(error)
         showText(self.ui.modelsMessage, trouble or _("'{title}' is whole and unchanged.").format(title=row.title))
 
+    @slot
     def onRemove(self) -> None:
         """Delete the selected model from this computer."""
         row = self._row()
@@ -143,6 +150,7 @@ class ModelSection:
             showText(self.ui.modelsMessage, _("Removed."))
         self.list()
 
+    @slot
     def onTyped(self) -> None:
         """Another folder was chosen: models are kept there from now on, if there is such a folder."""
         session = self.session
@@ -164,6 +172,7 @@ class ModelSection:
         showText(self.ui.modelsMessage, "")
         self.list()
 
+    @slot
     def poll(self) -> None:
         """Called by the timer while a model is being installed."""
         try:
@@ -179,6 +188,10 @@ class ModelSection:
                 self._end(_("Installed: {names}.").format(names=", ".join(it["installed"])))
             else:
                 self.ui.modelProgressBar.value = round(100 * it.fraction)
+
+    def say(self, text: str) -> None:
+        """A sentence for the person, in this section."""
+        showText(self.ui.modelsMessage, text)
 
     def show(self, situation) -> None:
         """Bring the widgets in line with the situation."""

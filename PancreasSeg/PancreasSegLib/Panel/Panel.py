@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import qt
 import slicer
 import slicer.util
@@ -20,6 +22,7 @@ from PancreasSegLib.Panel.ModelSection import ModelSection
 from PancreasSegLib.Panel.Runner import Runner
 from PancreasSegLib.Panel.SegmentSection import SegmentSection
 from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.StatisticsSection import StatisticsSection
 from PancreasSegLib.Panel.Turns import Turns
 from PancreasSegLib.Scene.Observers import Observers
@@ -70,7 +73,7 @@ class Panel:
         self.advanced = AdvancedSection(ui, self.session)
         self.models = ModelSection(ui, self.session, self.advanced.listModels)
         self.segment.installModel = self.models.download
-        self.dependencies = DependencySection(ui, self.session, self.segment.message, self.onPackages)
+        self.dependencies = DependencySection(ui, self.session, self.segment.say, self.onPackages)
         self._sections = (
             self.input,
             self.locate,
@@ -99,9 +102,11 @@ class Panel:
         self._observers.add(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.session.volumeNode = ui.volumeSelector.currentNode()
         self.session.changed = self.refresh
+        self.session.say = self.say
         self.session.changedSoon = self._roiTimer.start
         self.onSelected()
 
+    @slot
     def enter(self) -> None:
         """The panel is shown."""
         self.correct.enter()
@@ -109,6 +114,7 @@ class Panel:
         self.runner.describe()
         self.models.list()
 
+    @slot
     def exit(self) -> None:
         """Another module is shown."""
         self.correct.exit()
@@ -130,6 +136,7 @@ class Panel:
         """No run is going on, and everything that follows from the last one is done and measured."""
         return not (self.session.busy or self._turns.pending or self.statistics.pending)
 
+    @slot
     def refresh(self) -> None:
         """Bring every widget in line with the scene and the run."""
         if self._refreshing or self._closing or slicer.mrmlScene.IsClosing():
@@ -143,6 +150,7 @@ class Panel:
         finally:
             self._refreshing = False
 
+    @slot
     def onSelected(self) -> None:
         """Another CT was selected: show what belongs to it."""
         self.showMessage("", "")
@@ -158,13 +166,19 @@ class Panel:
 
     def showMessage(self, kind: str, text: str) -> None:
         """A sentence about a run, in the section where it was started."""
-        self.locate.message(text if kind == "locate" else "")
-        self.segment.message(text if kind != "locate" else "")
+        self.locate.say(text if kind == "locate" else "")
+        self.segment.say(text if kind != "locate" else "")
 
+    def say(self, text: str) -> None:
+        """A sentence that belongs to no section: below the large button, where a person looks first."""
+        self.segment.say(text)
+
+    @slot
     def onWritten(self, parameters) -> None:
         """A result was written a moment ago; what belongs to the same step of Undo follows at once."""
         self._lost = self.correct.overwriteOthers(parameters)
 
+    @slot
     def onOutcome(self, outcome) -> None:
         """A run has put its result into the scene; the rest follows piece by piece."""
         parameters = outcome.parameters
@@ -206,36 +220,42 @@ class Panel:
 
     def _later(self, outcome, piece) -> None:
         """Do a piece of work in a turn of its own, if the CT and its segment are still there then."""
+        self._turns.add(partial(self._do, outcome, piece))
 
-        def guarded() -> None:
-            parameters = outcome.parameters
-            if parameters.volumeNode is not None and (outcome.segmentation is None or parameters.hasSegment()):
-                piece()
+    @slot
+    def _do(self, outcome, piece) -> None:
+        parameters = outcome.parameters
+        if parameters.volumeNode is not None and (outcome.segmentation is None or parameters.hasSegment()):
+            piece()
 
-        self._turns.add(guarded)
-
+    @slot
     def onRoiChanged(self, *_arguments) -> None:
         """The ROI is being dragged."""
         self._roiTimer.start()
 
+    @slot
     def onSegmentationChanged(self, *_arguments) -> None:
         """A segment was edited, added, removed or renamed."""
         self.session.scheduleStatistics()
 
+    @slot
     def onVolumeChanged(self, *_arguments) -> None:
         """The CT's voxels or its transform have changed."""
         self._roiTimer.start()
 
+    @slot
     def onNodeAdded(self, *_arguments) -> None:
         """Some node came; it may be the ROI of the run that is going on."""
         self._roiTimer.start()
 
+    @slot
     def onNodeRemoved(self, *_arguments) -> None:
         """Some node is gone; what pointed to it points nowhere now."""
         self._forget(goneOnly=True)
         self._roiTimer.start()
         self.session.scheduleStatistics()
 
+    @slot
     def onStartClose(self, *_arguments) -> None:
         """The scene is about to be closed."""
         self._turns.clear()
@@ -243,12 +263,14 @@ class Panel:
         self.correct.releaseScene()
         self.session.volumeNode = None
 
+    @slot
     def onEndClose(self, *_arguments) -> None:
         """The scene is empty."""
         self.correct.connectEditor()
         self.session.volumeNode = self.ui.volumeSelector.currentNode()
         self.onSelected()
 
+    @slot
     def onEndImport(self, *_arguments) -> None:
         """A scene was loaded: everything that was kept with its CTs is there again."""
         self.correct.connectEditor()

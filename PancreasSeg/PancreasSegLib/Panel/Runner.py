@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import Cancelled, PancreasSegError
+from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Work import Dependencies
 
 POLL_MILLISECONDS = 50
@@ -61,6 +62,7 @@ class Runner:
         self.session.workflow.measure(question, onMeasured)
         self._timer.start()
 
+    @slot
     def start(self, kind: str) -> None:
         """Begin a run: "locate", "segment" or "attention". Ignored while one is going on."""
         session = self.session
@@ -83,6 +85,7 @@ class Runner:
         self._timer.start()
         session.changed()
 
+    @slot
     def cancel(self) -> None:
         """Stop the run; a double click on the button that started it does not."""
         if self.session.busy and time.monotonic() - self._started > DOUBLE_CLICK_SECONDS:
@@ -90,6 +93,7 @@ class Runner:
             self.session.workflow.cancel()
             self.session.changed()
 
+    @slot
     def poll(self) -> None:
         """Called by the timer."""
         session = self.session
@@ -108,6 +112,10 @@ class Runner:
             self._timer.stop()
         else:
             self._pace()
+
+    def say(self, text: str) -> None:
+        """A sentence about the run."""
+        self.onMessage(self.session.busy, text)
 
     def close(self) -> None:
         """The panel goes away."""

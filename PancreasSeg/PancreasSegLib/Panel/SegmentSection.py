@@ -10,6 +10,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from pancreasseg import pipelines
+from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, fill, showText
 from PancreasSegLib.Scene import Overlay, Surfaces
 from PancreasSegLib.Work import Agreement, Attention
@@ -50,6 +51,7 @@ class SegmentSection:
         for label in (ui.segmentMessage, ui.progressLabel, ui.staleLabel, ui.findingsLabel):
             showText(label, label.text)
 
+    @slot
     def onButton(self) -> None:
         """Segment, or cancel while a run is going on."""
         if self.session.busy:
@@ -57,6 +59,7 @@ class SegmentSection:
         else:
             self.runner.start("segment")
 
+    @slot
     def onFast(self, fast: bool) -> None:
         """Accurate or fast."""
         if self.session.parameters is not None:
@@ -64,12 +67,13 @@ class SegmentSection:
             self.session.parameters.pipeline = faster if fast else accurate
         self.session.changed()
 
+    @slot
     def onPatientModel(self) -> None:
         """Choose a model that was trained on CTs of people, or offer to download one."""
         row = self.session.models.forPatients()
         parameters = self.session.parameters
         if row is None or parameters is None:
-            self.message(_("No model for patients is known; install one from a file under Advanced, Models."))
+            self.say(_("No model for patients is known; install one from a file under Advanced, Models."))
             return
         parameters.model = parameters.pipeline = ""
         if row.state == "available":
@@ -78,6 +82,7 @@ class SegmentSection:
             parameters.model = row.name
         self.session.changed()
 
+    @slot
     def onSurface(self, shown: bool) -> None:
         """Show or hide the segment in the 3D view, now and after the next runs."""
         qt.QSettings().setValue(SURFACE_KEY, "yes" if shown else "no")
@@ -95,12 +100,14 @@ class SegmentSection:
         if not known and slicer.app.layoutManager() is not None:
             slicer.util.resetThreeDViews()
 
+    @slot
     def onAgreement(self, shown: bool) -> None:
         """Lay the agreement map over the CT, or take it away."""
         if self.session.parameters is not None:
             Agreement.showAgreement(self.session.parameters, shown)
             self.session.changed()
 
+    @slot
     def onAttention(self, index: int) -> None:
         """Lay another map of where the network looked over the CT, or take it away; a new one comes from the worker."""
         parameters = self.session.parameters
@@ -119,7 +126,7 @@ class SegmentSection:
         ((name, _map),) = attention.maps.items()
         low, high = Attention.colourRange(attention)
         message = _("Attention, {name}: {low:.2f} (dark) to {high:.2f} (bright) of 0 to 1.")
-        self.message(message.format(name=_mapTitle(name), low=low, high=high))
+        self.say(message.format(name=_mapTitle(name), low=low, high=high))
 
     def selected(self) -> None:
         """Another CT is selected, or a scene was loaded: its map lies over it as it was left."""
@@ -136,7 +143,7 @@ class SegmentSection:
         """What a person must know while the run goes on."""
         showText(self.ui.segmentMessage, finding.sentence)
 
-    def message(self, text: str) -> None:
+    def say(self, text: str) -> None:
         """A sentence about the last run."""
         showText(self.ui.segmentMessage, text)
 

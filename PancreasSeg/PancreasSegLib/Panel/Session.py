@@ -26,6 +26,7 @@ class Session:
     Attributes:
         models: installed and available models.
         changed: called without arguments whenever buttons may have to change.
+        say: called with a sentence that no section has a place for.
         changedSoon: the same, when it may wait for a moment and for other changes.
         scheduleStatistics: called when the segment may have changed.
         measure: called with what to have measured and with whom to tell; see `Workflow.measure`.
@@ -49,6 +50,7 @@ class Session:
         self.models = Models()
         self.changed = lambda: None
         self.changedSoon = lambda: None
+        self.say = lambda _sentence: None
         self.scheduleStatistics = lambda: None
         self.measure = lambda _question, _onMeasured: None
         self.offerPackage = lambda _error, _then: False

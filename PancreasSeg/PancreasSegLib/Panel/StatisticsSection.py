@@ -8,6 +8,7 @@ import qt
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import PancreasSegError
+from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, fill, showText
 from PancreasSegLib.Scene import Segments, Tables
 from PancreasSegLib.Work import Statistics
@@ -79,6 +80,7 @@ class StatisticsSection:
         showText(self.ui.statisticsMessage, _("Measuring the segment as it is now ..."))
         self._enable(_("The segment is being measured."))
 
+    @slot
     def onReference(self, node) -> None:
         """Another reference was selected."""
         parameters = self.session.parameters
@@ -89,6 +91,7 @@ class StatisticsSection:
             self.update()
             self.session.changed()
 
+    @slot
     def onReferenceSegment(self, index: int) -> None:
         """Another segment or label of the reference was selected."""
         parameters = self.session.parameters
@@ -96,6 +99,7 @@ class StatisticsSection:
             parameters.referenceSegmentId = self.ui.referenceSegmentSelector.itemData(index)
             self.update()
 
+    @slot
     def update(self) -> None:
         """Have the segment measured as it is now, and bring in line what is known at once."""
         self._timer.stop()
@@ -146,12 +150,14 @@ class StatisticsSection:
         self._fillTable()
         showText(self.ui.statisticsMessage, message)
 
+    @slot
     def onCopy(self) -> None:
         """Copy the table, tab separated."""
         lines = [f"{m.title}\t{m.value_text}\t{m.unit_text}" for m in self.statistics.all]
         qt.QApplication.clipboard().setText("\n".join(lines))
         showText(self.ui.statisticsMessage, _("Copied."))
 
+    @slot
     def onCsv(self) -> None:
         """Save the table as a CSV file."""
         from pancreasseg.io.atomic import atomic_write
@@ -168,18 +174,24 @@ class StatisticsSection:
         else:
             showText(self.ui.statisticsMessage, _("Saved."))
 
+    @slot
     def onTable(self) -> None:
         """Put the numbers into the CT's table node."""
         Tables.showMeasurements(self.session.parameters, self.statistics.all)
         name = self.session.parameters.tableNode.GetName()
         showText(self.ui.statisticsMessage, _("Written to the table '{name}'.").format(name=name))
 
+    @slot
     def onChart(self) -> None:
         """Show the overlap measures as bars."""
         try:
             Statistics.showChart(self.session.parameters, self.statistics)
         except PancreasSegError as error:
             showText(self.ui.statisticsMessage, str(error))
+
+    def say(self, text: str) -> None:
+        """A sentence for the person, in this section."""
+        showText(self.ui.statisticsMessage, text)
 
     def show(self, situation) -> None:
         """Bring the widgets in line with the situation."""
