@@ -150,7 +150,9 @@ class Predictor:
             for network in self._networks:
                 # Channels-last convolutions run up to twice as fast on CPUs and on tensor cores.
                 network.to(hardware.device)
-                network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+                planar = any(weight.dim() == 4 for weight in network.parameters())
+                layout = torch.channels_last if planar else torch.channels_last_3d
+                network.to(memory_format=layout)  # type: ignore[call-overload]
             self._placed = hardware.device
         image = torch.from_numpy(np.ascontiguousarray(channels, dtype=np.float32))[None]
         with torch.inference_mode():

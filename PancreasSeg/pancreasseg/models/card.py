@@ -6,7 +6,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,8 +140,7 @@ class Card:
                 "Update PancreasSeg, or install a version of the model made for this one.",
             )
         networks = tuple(_network(part) for part in entry.entries("networks"))
-        prefixes = [prefix for card in networks for prefix in card.members]
-        if len(set(prefixes)) != len(prefixes):
+        if _clash(networks):
             raise _bad("networks", "two networks or members share a name")
         if len({card.role for card in networks}) != len(networks):
             raise _bad("networks", "two networks share a role")
@@ -164,6 +163,18 @@ class Card:
             citation=entry.text("citation", empty=True),
             weights=_weights(entry.entry("weights")),
         )
+
+
+def _clash(networks: Sequence[NetworkCard]) -> bool:
+    """Whether weights are claimed twice; one network may have two roles, and see the CT in another way in each."""
+    owners: dict[str, NetworkCard] = {}
+    for card in networks:
+        for prefix in card.members:
+            other = owners.setdefault(prefix, card)
+            same = (other.network, other.arguments, other.classes) == (card.network, card.arguments, card.classes)
+            if not same or (other is card and card.members.count(prefix) > 1):
+                return True
+    return False
 
 
 def checked_name(name: str) -> str:
@@ -382,7 +393,21 @@ def _preprocessing(entry: _Entry) -> Preprocessing:
         shift=entry.number("shift", largest=_SHIFT),
         antialias=entry.get("antialias", bool, optional=True) is not False,
         patch=entry.sizes("patch"),
+        own_slices=bool(entry.get("own_slices", bool, optional=True)),
+        neighbours_mm=_neighbours(entry),
+        context_mm=entry.number("context_mm") if entry.get("context_mm", (int, float), optional=True) else 0.0,
     )
+
+
+def _neighbours(entry: _Entry) -> tuple[float, ...] | None:
+    """Where the channels of a network that sees neighbouring slices lie."""
+    given = entry.get("neighbours_mm", list, optional=True)
+    if given is None:
+        return None
+    places = entry.numbers("neighbours_mm", len(given))
+    if not places or entry.get("array_axes", str) != "kji":
+        raise _bad(entry.place("neighbours_mm"), 'distances in mm are expected, and array_axes "kji"')
+    return places
 
 
 def _version(entry: _Entry) -> int:

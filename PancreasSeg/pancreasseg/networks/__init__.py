@@ -9,6 +9,7 @@ from torch import nn
 
 from pancreasseg.core.errors import ModelError
 from pancreasseg.networks.attention_unet import AttentionUNet
+from pancreasseg.networks.axial_unet import AxialUNet
 from pancreasseg.networks.fcn3d import FCN3d
 from pancreasseg.networks.mask_rcnn import MaskRCNN
 from pancreasseg.networks.obelisk import ObeliskHybrid, ObeliskUNet
@@ -21,6 +22,7 @@ _NETWORKS: dict[str, type[nn.Module]] = {
     "attention-unet": AttentionUNet,
     "fcn3d": FCN3d,
     "mask-rcnn": MaskRCNN,
+    "axial-unet": AxialUNet,
 }
 
 NAMES = tuple(_NETWORKS)
@@ -67,4 +69,4 @@ def _reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
-__all__ = ["NAMES", "AttentionUNet", "FCN3d", "MaskRCNN", "ObeliskHybrid", "ObeliskUNet", "UNet3d", "build"]
+__all__ = ["NAMES", "AttentionUNet", "AxialUNet", "FCN3d", "MaskRCNN", "ObeliskHybrid", "ObeliskUNet", "UNet3d", "build"]

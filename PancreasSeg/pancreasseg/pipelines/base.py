@@ -74,7 +74,10 @@ class Stage:
         return self.run(array, progress, members=members, sliding=sliding), grid
 
     def prepare(self, volume: Volume, box: Box) -> tuple[np.ndarray, Geometry]:
-        """The network's input over ``box``: float32 in the network's own axis order, and its grid."""
+        """The network's input over ``box``: float32 in the network's own axis order, and its grid.
+
+        Channels come first where the network sees the neighbours of a slice.
+        """
         array, grid = self.card.preprocessing.prepare(volume, box)
         return (array.transpose(2, 1, 0) if self._turned else array), grid
 
@@ -111,7 +114,8 @@ class Stage:
 
     def pancreas_on_box(self, volume: Volume, box: Box, progress: Progress) -> np.ndarray:
         """Pancreas probability in the volume's own voxels inside ``box``, float32 of ``box.shape``."""
-        probability, grid = self.pancreas(volume, box, progress)
+        seen = self.card.preprocessing.context(box, volume.geometry)
+        probability, grid = self.pancreas(volume, seen, progress)
         return from_grid(probability, grid, volume.geometry, box)
 
 

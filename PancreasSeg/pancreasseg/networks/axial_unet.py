@@ -1,0 +1,113 @@
+"""A 2D U-Net over axial slices that sees the neighbours of each slice (2.5D).
+
+It learns from single labelled slices as they are, where a 3D network would need dense volumes, and runs quickly on CPUs:
+batch norm folds into the convolutions. Residual blocks follow He 2016 (arXiv:1512.03385), the rest Ronneberger 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+#: Slices in one pass; more cost memory and win no time.
+CHUNK = 8
+
+
+class AxialBlock(nn.Module):
+    """Two convolutions with batch norm; the input, projected where its shape changes, joins before the last ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.batch1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.batch2 = nn.BatchNorm2d(outputs)
+        same = inputs == outputs and stride == 1
+        self.skip: nn.Module = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
+        y = F.relu(self.batch1(self.conv1(x)))
+        return F.relu(self.batch2(self.conv2(y)) + self.skip(x))
+
+
+class AxialUNet(nn.Module):
+    """U-Net for a slice and its neighbours.
+
+    Args:
+        slices: channels of the input, one a slice: the slice itself in the middle.
+        classes: channels of the output, background included.
+        channels: width of each level, finest first; each level halves the one before.
+        drop: share of the deepest features left out in training.
+
+    Raises:
+        ValueError: an even number of slices, or fewer than two levels.
+    """
+
+    def __init__(
+        self,
+        slices: int = 5,
+        classes: int = 2,
+        channels: Sequence[int] = (32, 64, 96, 160, 256),
+        drop: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if slices < 1 or slices % 2 == 0 or len(channels) < 2:
+            raise ValueError("an axial U-Net needs an odd number of slices and at least two levels")
+        inputs = (slices, *channels[:-1])
+        self.down = nn.ModuleList(
+            AxialBlock(i, o, 1 if level == 0 else 2)
+            for level, (i, o) in enumerate(zip(inputs, channels, strict=True))
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(deep, width, 2, 2) for width, deep in zip(channels, channels[1:], strict=False)
+        )
+        self.merge = nn.ModuleList(AxialBlock(2 * width, width) for width in channels[:-1])
+        self.drop = nn.Dropout2d(drop)
+        self.head = nn.Conv2d(channels[0], classes, 1)
+        self.half_head = nn.Conv2d(channels[1], classes, 1)
+        self.multiple = 2 ** (len(channels) - 1)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits of single slices or of volumes.
+
+        Args:
+            x: (N, slices, H, W), or (N, slices, D, H, W) whose channels are the neighbours of each of the D slices.
+
+        Returns:
+            (N, classes, ...) of the input's size. In training, of single slices only: that, and the logits of the
+            second level at half the size.
+        """
+        if x.dim() == 4:
+            maps = self._maps(self._padded(x))
+            full = self.head(maps[0])[..., : x.shape[2], : x.shape[3]]
+            return (full, self.half_head(maps[1])) if self.training else full
+        return torch.stack([self._volume(volume) for volume in x])
+
+    def _volume(self, volume: Tensor) -> Tensor:
+        """(slices, D, H, W) -> (classes, D, H, W), some slices at a time."""
+        planes = volume.transpose(0, 1)
+        height, width = planes.shape[2:]
+        parts = [self.head(self._maps(self._padded(part))[0]) for part in planes.split(CHUNK)]
+        return torch.cat(parts)[..., :height, :width].transpose(0, 1)
+
+    def _maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the first and second level of the decoder."""
+        skips: list[Tensor] = []
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+        x = self.drop(skips.pop())
+        half = x
+        for level in reversed(range(len(self.up))):
+            half = x
+            x = self.merge[level](torch.cat((self.up[level](x), skips[level]), dim=1))
+        return x, half
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """Extended by its edge to whole cells of the deepest level, in the layout that CPUs run fastest."""
+        high, wide = (-n % self.multiple for n in x.shape[2:])
+        return F.pad(x, (0, wide, 0, high), mode="replicate").contiguous(memory_format=torch.channels_last)
