@@ -69,4 +69,14 @@ def _reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
-__all__ = ["NAMES", "AttentionUNet", "AxialUNet", "FCN3d", "MaskRCNN", "ObeliskHybrid", "ObeliskUNet", "UNet3d", "build"]
+__all__ = [
+    "NAMES",
+    "AttentionUNet",
+    "AxialUNet",
+    "FCN3d",
+    "MaskRCNN",
+    "ObeliskHybrid",
+    "ObeliskUNet",
+    "UNet3d",
+    "build",
+]

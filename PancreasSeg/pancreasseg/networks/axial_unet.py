@@ -59,8 +59,7 @@ class AxialUNet(nn.Module):
             raise ValueError("an axial U-Net needs an odd number of slices and at least two levels")
         inputs = (slices, *channels[:-1])
         self.down = nn.ModuleList(
-            AxialBlock(i, o, 1 if level == 0 else 2)
-            for level, (i, o) in enumerate(zip(inputs, channels, strict=True))
+            AxialBlock(i, o, 1 if level == 0 else 2) for level, (i, o) in enumerate(zip(inputs, channels, strict=True))
         )
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(deep, width, 2, 2) for width, deep in zip(channels, channels[1:], strict=False)
