@@ -1,12 +1,13 @@
 """A 2D U-Net over axial slices that sees the neighbours of each slice (2.5D).
 
-It learns from single labelled slices as they are, where a 3D network would need dense volumes, and runs quickly on CPUs:
-batch norm folds into the convolutions. Residual blocks follow He 2016 (arXiv:1512.03385), the rest Ronneberger 2015.
+It learns from single labelled slices as they are, where a 3D network would need dense volumes, and runs quickly on
+CPUs: batch norm folds into the convolutions. Residual blocks follow He 2016 (arXiv:1512.03385), the rest Ronneberger 2015.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -61,9 +62,7 @@ class AxialUNet(nn.Module):
         self.down = nn.ModuleList(
             AxialBlock(i, o, 1 if level == 0 else 2) for level, (i, o) in enumerate(zip(inputs, channels, strict=True))
         )
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(deep, width, 2, 2) for width, deep in zip(channels, channels[1:], strict=False)
-        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(deep, width, 2, 2) for width, deep in pairwise(channels))
         self.merge = nn.ModuleList(AxialBlock(2 * width, width) for width in channels[:-1])
         self.drop = nn.Dropout2d(drop)
         self.head = nn.Conv2d(channels[0], classes, 1)
