@@ -1,7 +1,8 @@
 """A 2D U-Net over axial slices that sees the neighbours of each slice (2.5D).
 
 It learns from single labelled slices as they are, where a 3D network would need dense volumes, and runs quickly on
-CPUs: batch norm folds into the convolutions. Residual blocks follow He 2016 (arXiv:1512.03385), the rest Ronneberger 2015.
+CPUs: batch norm folds into the convolutions. Residual blocks follow He 2016 (arXiv:1512.03385), the rest Ronneberger
+2015 (arXiv:1505.04597).
 """
 
 from __future__ import annotations
