@@ -12,6 +12,7 @@ SECTIONS = (
     "correctSection",
     "statisticsSection",
     "exportSection",
+    "patientsSection",
     "advancedSection",
 )
 

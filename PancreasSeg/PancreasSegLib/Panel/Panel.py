@@ -19,12 +19,14 @@ from PancreasSegLib.Panel.Folding import rememberFolding
 from PancreasSegLib.Panel.InputSection import InputSection
 from PancreasSegLib.Panel.LocateSection import LocateSection
 from PancreasSegLib.Panel.ModelSection import ModelSection
+from PancreasSegLib.Panel.PatientsSection import PatientsSection
 from PancreasSegLib.Panel.Runner import Runner
 from PancreasSegLib.Panel.SegmentSection import SegmentSection
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.StatisticsSection import StatisticsSection
 from PancreasSegLib.Panel.Turns import Turns
+from PancreasSegLib.Scene import Overlay
 from PancreasSegLib.Scene.Observers import Observers
 from PancreasSegLib.Work import Agreement, Attention
 
@@ -70,6 +72,7 @@ class Panel:
         self.correct = CorrectSection(ui, self.session)
         self.statistics = StatisticsSection(ui, self.session)
         self.export = ExportSection(ui, self.session)
+        self.patients = PatientsSection(ui, self.session, self.runner)
         self.advanced = AdvancedSection(ui, self.session)
         self.models = ModelSection(ui, self.session, self.advanced.listModels)
         self.segment.installModel = self.models.download
@@ -81,6 +84,7 @@ class Panel:
             self.correct,
             self.statistics,
             self.export,
+            self.patients,
             self.advanced,
             self.models,
             self.dependencies,
@@ -90,6 +94,7 @@ class Panel:
         self.runner.onDescribed = self.input.showDescription
         self.runner.onMessage = self.showMessage
         self.runner.onOutcome = self.onOutcome
+        self.patients.patients.onOutcome = self.onPatientOutcome
         workflow.afterWrite = self.onWritten
         self._lost: list[str] = []
         self.runner.offerPackages = self.dependencies.offer
@@ -127,7 +132,7 @@ class Panel:
         self._observers.clear()
         self._forget()
         self.runner.close()
-        for section in (self.input, self.statistics, self.export, self.models):
+        for section in (self.input, self.statistics, self.export, self.patients, self.models):
             section.close()
         self.correct.releaseScene()
 
@@ -213,6 +218,17 @@ class Panel:
         ):
             self._later(outcome, piece)
 
+    def onPatientOutcome(self, outcome) -> None:
+        """A CT of the list was segmented, whether it is the selected one or not."""
+        if outcome.parameters.volumeNode is self.session.volumeNode:
+            self.onOutcome(outcome)
+            return
+        outcome.parameters.automaticBox = outcome.segmentation.box
+        self._keepMaps(outcome)
+        if self.session.parameters is not None:
+            Overlay.followSelection(self.session.parameters)
+        self.patients.showOnlySelected()
+
     def _keepMaps(self, outcome) -> None:
         """Where the voters differed; where the network looked was about an earlier result."""
         Agreement.keepAgreement(outcome.parameters, outcome.segmentation)
@@ -258,6 +274,7 @@ class Panel:
     @slot
     def onStartClose(self, *_arguments) -> None:
         """The scene is about to be closed."""
+        self.patients.forget()
         self._turns.clear()
         self._forget()
         self.correct.releaseScene()

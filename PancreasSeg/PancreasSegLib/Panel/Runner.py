@@ -8,7 +8,7 @@ import time
 import qt
 from slicer.i18n import tr as _
 
-from pancreasseg.core.errors import Cancelled, PancreasSegError
+from pancreasseg.core.errors import Cancelled, PancreasSegError, RunError
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Work import Dependencies
 
@@ -47,6 +47,7 @@ class Runner:
         workflow.onDescribed = lambda answer: self.onDescribed(answer)
         session.measure = self.measure
         self._started = 0.0
+        self._onEnd = nothing
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self.poll)
@@ -78,12 +79,29 @@ class Runner:
         except Exception as error:
             self._failed(kind, error)
             return
-        session.busy = kind
-        session.cancelling = False
+        self._go(kind)
+
+    def startFor(self, volumeNode, onEnd) -> None:
+        """Segment a CT of a list, selected or not; ``onEnd`` is called with the outcome, or with the error.
+
+        Raises:
+            PancreasSegError: it cannot be segmented, or another run is going on.
+        """
+        missing = Dependencies.missing()
+        if missing:
+            names = ", ".join(missing)
+            raise RunError("package-missing", _("Python packages are missing: {names}.").format(names=names))
+        self.session.workflow.startSegment(volumeNode)
+        self._onEnd = onEnd
+        self._go("patients")
+
+    def _go(self, kind: str) -> None:
+        self.session.busy = kind
+        self.session.cancelling = False
         self._started = time.monotonic()
         self._pace()
         self._timer.start()
-        session.changed()
+        self.session.changed()
 
     @slot
     def cancel(self) -> None:
@@ -106,7 +124,7 @@ class Runner:
             return
         if outcome is not None:
             self._ended()
-            self.onOutcome(outcome)
+            (self._onEnd if kind == "patients" else self.onOutcome)(outcome)
             session.changed()
         elif self._idle:
             self._timer.stop()
@@ -169,6 +187,10 @@ class Runner:
             # A mistake in the program: the traceback is for its makers, and the next click must work.
             logging.exception("PancreasSeg: the run failed unexpectedly")
             self.session.workflow.shutdown()
+        if kind == "patients":
+            self._onEnd(error)
+            self.session.changed()
+            return
         sentence = (
             _("Cancelled; nothing was changed.") if isinstance(error, Cancelled) else self.session.sentence(error)
         )

@@ -32,7 +32,7 @@ class Session:
         measure: called with what to have measured and with whom to tell; see `Workflow.measure`.
         offerPackage: called with an error and what to do afterwards; true when a package that was missing is offered.
         saveForUndo: called with a segmentation node before it is changed; true when Undo can bring it back.
-        busy: "locate", "segment" or "attention" while a run is going on, else empty.
+        busy: "locate", "segment", "attention" or "patients" (a CT of the list) while a run is going on, else empty.
         attentionMap: which map a run "attention" fetches.
         cancelling: Cancel was clicked.
         folder: where files are exported to.

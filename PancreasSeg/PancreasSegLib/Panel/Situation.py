@@ -19,7 +19,7 @@ class Situation:
         fastRefusal: why the fast variant is not offered; empty when it is.
         marginRefusal: why no margin can be chosen; empty when one can.
         missingPackages: Python packages that are not installed; a click on a button that needs them offers to install.
-        busy: what keeps the worker: "locate", "segment", "attention", or "".
+        busy: what keeps the worker: "locate", "segment", "attention", "patients", or "".
         cancelling: Cancel was clicked.
         roiRefusal: why the selected ROI cannot be used; empty when it can, or when there is none.
         roiPresent: an ROI is selected.
