@@ -31,6 +31,7 @@ from Testing import panel_timings, scene_timings, training_timings
 from pancreasseg.cli import console
 from pancreasseg.core import Box, Volume
 from pancreasseg.core.results import Segmentation
+from pancreasseg.core.setup import Setup
 from pancreasseg.grids.resample import to_image
 from pancreasseg.io.read import read_volume
 from pancreasseg.phantom import make_phantom
@@ -167,7 +168,7 @@ def _warm(table: Table, volume: Volume, options: argparse.Namespace) -> list[str
         for precision in dict.fromkeys([auto, "f32", "bf16"] if facts["device"]["device"] == "cpu" else [auto, "f32"]):
             masks[precision] = _clicks(table, client, volume, options, precision, first=precision == auto).mask
         table.add("worker: peak memory", _peak_mb(client.pid or 0), MEGABYTES)
-        result = client.wait(client.segment(model=options.model))
+        result = client.wait(client.segment(setup=Setup(model=options.model)))
         _agreement(table, client, list(masks))
     for precision in masks:
         if precision != "f32":
@@ -179,7 +180,7 @@ def _warm(table: Table, volume: Volume, options: argparse.Namespace) -> list[str
 def _agreement(table: Table, client: WorkerClient, precisions: list[str]) -> None:
     """The bundled model in every precision on a phantom, which it knows; on a real CT it only guesses."""
     _load(client, make_phantom(1).volume)
-    masks = {p: client.wait(client.segment(model=MODEL, precision=p)).mask for p in precisions}
+    masks = {p: client.wait(client.segment(setup=Setup(model=MODEL, precision=p))).mask for p in precisions}
     for precision in precisions:
         if precision != "f32":
             table.add(
@@ -191,26 +192,26 @@ def _clicks(
     table: Table, client: WorkerClient, volume: Volume, options: argparse.Namespace, precision: str, *, first: bool
 ) -> Segmentation:
     """What a person does with one CT, in one precision."""
-    settings = {"model": options.model, "precision": precision}
+    setup = Setup(model=options.model, precision=precision)
     _load(client, volume)
     with table.timed(f"worker: first click, {precision}"):
-        client.wait(client.segment(**settings))
+        client.wait(client.segment(setup=setup))
     for _ in range(options.repeats):
         loading = time.perf_counter()
         _load(client, volume)
         if first:
             table.add("worker: loading a CT", time.perf_counter() - loading)
         with table.timed(f"warm run: localize and segment, {precision}"):
-            result: Segmentation = client.wait(client.segment(**settings))
+            result: Segmentation = client.wait(client.segment(setup=setup))
         for stage, seconds in result.timings.items():
             table.add(f"warm run: of which {stage}, {precision}", seconds)
-        box = client.wait(client.localize(**settings)).box
+        box = client.wait(client.localize(setup=setup)).box
         moved = Box(
             tuple(a + s for a, s in zip(box.start, SHIFT, strict=True)),  # type: ignore[arg-type]
             tuple(b + s for b, s in zip(box.stop, SHIFT, strict=True)),  # type: ignore[arg-type]
         )
         with table.timed(f"moved box, {precision}"):
-            client.wait(client.segment(moved, **settings))
+            client.wait(client.segment(moved, setup=setup))
     return result
 
 

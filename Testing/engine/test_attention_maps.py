@@ -20,6 +20,7 @@ from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import Cancelled, InputError, ModelError, OutputError
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Provenance, Segmentation
+from pancreasseg.core.setup import Setup
 from pancreasseg.grids.resample import to_image
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.atomic import all_or_none
@@ -130,7 +131,7 @@ def test_what_cannot_be_shown_is_a_sentence(home, stage):
         attention_maps(stage, volume, BOX, names=["level-9-mean"])
     with pytest.raises(InputError, match="outside the volume"):
         attention_maps(stage, volume, Box((200, 0, 0), (210, 5, 5)))
-    bright = create(model="bright", store=Store(home), device="cpu")
+    bright = create(Setup(model="bright", device="cpu"), Store(home))
     with pytest.raises(ModelError, match='"bright" has no attention gates'):
         gated_stage(bright)
     with pytest.raises(ModelError, match="no attention gates"):
@@ -143,7 +144,7 @@ def test_the_gated_network_is_found_with_and_without_its_weights(home):
     assert gated(packages, ("segmenter",)) == packages[1].card.networks[0]
     assert gated(packages, ("localizer",)) is None
     assert gated(packages[:1], ("localizer", "segmenter")) is None
-    pipeline = create(model="attentive", store=store, device="cpu")
+    pipeline = create(Setup(model="attentive", device="cpu"), store)
     assert gated_stage(pipeline).card == packages[1].card.networks[0]
 
 

@@ -14,6 +14,7 @@ from pancreasseg.cli.main import main
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.progress import Progress
+from pancreasseg.core.setup import Setup
 from pancreasseg.grids.resample import network_grid, to_image
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.lab.cohorts import Cohort, Grid, phantoms
@@ -283,7 +284,7 @@ def test_roths_networks_learn_several_organs_and_the_package_segments_them(cohor
     assert "Trained for artery, liver, pancreas." in package.card.description
     store = Store(tmp_path / "home")
     store.install(package.folder)
-    pipeline = pipelines.create(model=package.card.name, store=store, device="cpu", precision="f32")
+    pipeline = pipelines.create(Setup(model=package.card.name, device="cpu", precision="f32"), store)
     hu, truth = easy_organs(77)
     volume = Volume(hu, GEOMETRY)
     region = pipeline.localize(volume)

@@ -8,6 +8,7 @@ import torch
 from model_cards import card_of, network_entry
 
 from pancreasseg.core.errors import ModelError
+from pancreasseg.core.setup import Setup
 from pancreasseg.lab.training.recipes import RECIPES
 from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
@@ -41,18 +42,18 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.mark.parametrize("name", ["two-stage", "fast", "single-stage"])
 def test_every_pipeline_can_be_made_from_a_package_with_its_networks(store: Store, name: str) -> None:
-    pipeline = create(name, model="both", store=store, device="cpu", precision="f32")
+    pipeline = create(Setup(name, model="both", device="cpu", precision="f32"), store)
     assert pipeline.name == name
     assert [package.card.name for package in pipeline.models] == ["both"]
     assert (pipeline.device, pipeline.precision) == ("cpu", "f32")
 
 
 def test_the_card_names_the_pipeline_when_nobody_else_does(store: Store) -> None:
-    assert create(model="fine-only", store=store, device="cpu").name == "single-stage"
+    assert create(Setup(model="fine-only", device="cpu"), store).name == "single-stage"
 
 
 def test_localizer_and_segmenter_may_come_from_two_packages(store: Store) -> None:
-    pipeline = create("two-stage", model="coarse-only+fine-only", store=store, device="cpu")
+    pipeline = create(Setup("two-stage", model="coarse-only+fine-only", device="cpu"), store)
     assert [package.card.name for package in pipeline.models] == ["coarse-only", "fine-only"]
 
 
@@ -61,7 +62,7 @@ def test_the_card_settles_its_own_pipeline_and_the_caller_has_the_last_word(tmp_
     install(tmp_path, "again", "localizer", "segmenter", **options)
 
     def made(name: str | None = None, **given: Any) -> tuple[int, float]:
-        pipeline = create(name, model="again", store=Store(tmp_path), device="cpu", **given)
+        pipeline = create(Setup(name, model="again", device="cpu", options=given), Store(tmp_path))
         assert isinstance(pipeline, TwoStagePipeline)
         return pipeline.options.recrops, pipeline.options.margin_mm
 
@@ -74,19 +75,19 @@ def test_the_card_settles_its_own_pipeline_and_the_caller_has_the_last_word(tmp_
 def test_settings_in_a_card_that_its_pipeline_does_not_have_are_refused(tmp_path: Path, options: dict) -> None:
     install(tmp_path, "odd", "localizer", "segmenter", **options)
     with pytest.raises(ModelError, match='settings of the model "odd"') as caught:
-        create(model="odd", store=Store(tmp_path), device="cpu")
+        create(Setup(model="odd", device="cpu"), Store(tmp_path))
     assert caught.value.code == "bad-card"
 
 
 def test_a_model_without_the_networks_of_the_pipeline_is_refused(store: Store) -> None:
     with pytest.raises(ModelError, match="has no localizer") as caught:
-        choose("two-stage", "fine-only", store)
+        choose(Setup("two-stage", "fine-only"), store)
     assert caught.value.exit_code == 4
 
 
 def test_unknown_names_are_refused_with_the_known_ones(store: Store) -> None:
     with pytest.raises(ModelError) as caught:
-        choose("three-stage", None, store)
+        choose(Setup("three-stage"), store)
     assert all(name in str(caught.value) for name in names())
     with pytest.raises(ModelError, match="nobody"):
-        choose(None, "nobody", store)
+        choose(Setup(model="nobody"), store)

@@ -11,6 +11,7 @@ from scipy import stats
 
 from pancreasseg.core import Box, Volume
 from pancreasseg.core.errors import InputError
+from pancreasseg.core.setup import Setup
 from pancreasseg.lab.evaluation import Score, read_scores, score_case, write_scores
 from pancreasseg.lab.evaluation.published import Published
 from pancreasseg.lab.evaluation.tables import boxes_table, folds_table, methods_table, paired_table
@@ -26,7 +27,7 @@ SCORE = Score("ours", "a", 1, 0.8, 0.9, 0.7, 0.6, 12.0, 5.0, 1.5, 0.97, 0.8, 0.9
 def bright(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     home = tmp_path_factory.mktemp("home")
     write_bright_model(home)
-    return create(model="bright", store=Store(home), device="cpu", precision="f32")
+    return create(Setup(model="bright", device="cpu", precision="f32"), Store(home))
 
 
 def test_a_case_is_measured_with_its_boxes_and_its_coarse_mask(bright):
@@ -53,7 +54,7 @@ def test_a_missed_pancreas_has_a_defined_score(bright):
 def test_a_pipeline_without_a_localizer_has_neither_boxes_nor_a_coarse_mask(tmp_path):
     write_bright_model(tmp_path)
     volume, truth = a_patient()
-    pipeline = create("single-stage", model="bright", store=Store(tmp_path), device="cpu", precision="f32")
+    pipeline = create(Setup("single-stage", model="bright", device="cpu", precision="f32"), Store(tmp_path))
     score, _ = score_case(pipeline, volume, truth, method="bright", case="a", fold=1)
     assert score.dsc > 0.9
     assert score.coarse_dsc is score.box1_recall is score.box2_iou is None

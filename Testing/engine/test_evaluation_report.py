@@ -4,6 +4,7 @@ import pytest
 from bright_model import write_bright_model
 from easy_cohort import easy_cohort
 
+from pancreasseg.core.setup import Setup
 from pancreasseg.lab.cohorts import Cohort
 from pancreasseg.lab.evaluation.report import describe, evaluate, write_report
 from pancreasseg.models.store import Store
@@ -15,7 +16,7 @@ from pancreasseg.pipelines.base import Pipeline
 def bright(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     home = tmp_path_factory.mktemp("home")
     write_bright_model(home)
-    return create(model="bright", store=Store(home), device="cpu", precision="f32")
+    return create(Setup(model="bright", device="cpu", precision="f32"), Store(home))
 
 
 @pytest.fixture(scope="module")

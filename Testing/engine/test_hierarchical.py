@@ -10,6 +10,7 @@ from model_samples import CARD, card
 
 from pancreasseg.core import Box, Volume
 from pancreasseg.core.progress import Progress
+from pancreasseg.core.setup import Setup
 from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
 from pancreasseg.networks import build
@@ -24,7 +25,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def made(store: Store, **options) -> HierarchicalPipeline:
-    pipeline = create("hierarchical", model="bright", store=store, device="cpu", precision="f32", **options)
+    pipeline = create(Setup("hierarchical", model="bright", device="cpu", precision="f32", options=options), store)
     assert isinstance(pipeline, HierarchicalPipeline)
     return pipeline
 
@@ -109,7 +110,8 @@ def test_tiles_of_valid_convolutions_fit_together_without_seams(tmp_path):
     maps = []
     for tile in ((12, 12, 12), (400, 400, 400)):
         pipeline = create(
-            model=data["name"], store=Store(tmp_path), device="cpu", precision="f32", tile=tile, overlap=False
+            Setup(model=data["name"], device="cpu", precision="f32", options={"tile": tile, "overlap": False}),
+            Store(tmp_path),
         )
         assert isinstance(pipeline, HierarchicalPipeline)
         array, _ = pipeline.segmenter.prepare(volume, Box.whole(volume.geometry))

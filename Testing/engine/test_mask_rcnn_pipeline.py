@@ -14,6 +14,7 @@ from tiny_recipes import tiny
 from pancreasseg.core import Box, Volume
 from pancreasseg.core.errors import Cancelled, InputError
 from pancreasseg.core.progress import Progress
+from pancreasseg.core.setup import Setup
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.lab.cohorts import Cohort
 from pancreasseg.lab.training.augmentation import Augmentation
@@ -49,7 +50,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def made(store: Store, **options) -> MaskRcnnPipeline:
-    pipeline = create("mask-rcnn", model="slices+bright", store=store, device="cpu", precision="f32", **options)
+    pipeline = create(Setup("mask-rcnn", model="slices+bright", device="cpu", precision="f32", options=options), store)
     assert isinstance(pipeline, MaskRcnnPipeline)
     return pipeline
 

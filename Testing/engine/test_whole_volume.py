@@ -15,6 +15,7 @@ from pancreasseg import pipelines
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import Cancelled
 from pancreasseg.core.progress import Progress
+from pancreasseg.core.setup import Setup
 from pancreasseg.grids.resample import from_grid, network_grid
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.read import read_volume
@@ -333,12 +334,12 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.slow
 def test_the_published_ensemble_is_reproduced_and_holds_with_our_own_box(published):
     store, volume, reference = published
-    pipeline = pipelines.create(model="obelisk-hybrid", store=store, device="cpu", precision="f32")
+    pipeline = pipelines.create(Setup(model="obelisk-hybrid", device="cpu", precision="f32"), store)
     given = pipeline.segment(volume, Box((53, 40, 0), (467, 407, 119)))
     assert dice(given.labels == 2, reference == 2) >= 0.99
     for organ in range(1, 9):
         assert dice(given.labels == organ, reference == organ) >= 0.98
-    half = pipelines.create(model="obelisk-hybrid", store=store, device="cpu", precision="bf16")
+    half = pipelines.create(Setup(model="obelisk-hybrid", device="cpu", precision="bf16"), store)
     assert dice(half.segment(volume, Box((53, 40, 0), (467, 407, 119))).mask == 1, given.mask == 1) >= 0.995
     own = half.segment(volume, half.localize(volume))
     assert dice(own.mask == 1, reference == 2) >= 0.93
@@ -352,7 +353,7 @@ def test_the_abdomen_is_found_in_a_long_scan(published, above):
     top = np.repeat(volume.array[-1:], 100, axis=0) if above == "chest" else np.full_like(volume.array[:100], AIR)
     array = np.concatenate([np.repeat(volume.array[:1], 110, axis=0), volume.array, top])
     geometry = Geometry((512, 512, len(array)), volume.geometry.spacing)
-    pipeline = pipelines.create(model="obelisk-hybrid-fold1", store=store, device="cpu")
+    pipeline = pipelines.create(Setup(model="obelisk-hybrid-fold1", device="cpu"), store)
     found = pipeline.localize(Volume(array, geometry)).box
     low, high = ((k - 110) * geometry.spacing[2] for k in (found.start[2], found.stop[2]))
     assert low == pytest.approx(0, abs=35)

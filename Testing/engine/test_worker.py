@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from Testing.engine.bright_model import a_patient, write_bright_model
 
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import Cancelled, InputError, PancreasSegError, RunError, UnexpectedError
+from pancreasseg.core.setup import Setup
 from pancreasseg.worker.answers import Event
 from pancreasseg.worker.client import WorkerClient
 from pancreasseg.worker.folder import ExchangeFolder
@@ -75,14 +75,14 @@ def test_hello_tells_the_protocol_and_what_the_worker_runs_on(client: WorkerClie
 
 def test_progress_comes_with_stage_and_fraction_before_the_result(client: WorkerClient, ct: np.ndarray) -> None:
     seen: list[Event] = []
-    loaded(client, ct).wait(client.segment(options={"patches": 4}), seen.append)
+    loaded(client, ct).wait(client.segment(setup=Setup(options={"patches": 4})), seen.append)
     assert [event.value.stage for event in seen] == ["models", *["coarse"] * 2, *["fine"] * 5, "review"]
     assert [event.value.done for event in seen[3:8]] == [0, 1, 2, 3, 4]
 
 
 def test_a_notice_arrives_while_the_run_goes_on(client: WorkerClient, ct: np.ndarray) -> None:
     seen: list[Event] = []
-    result = loaded(client, ct).wait(client.segment(options={"behaviour": "memory"}), seen.append)
+    result = loaded(client, ct).wait(client.segment(setup=Setup(options={"behaviour": "memory"})), seen.append)
     names = [event.name for event in seen]
     assert "progress" in names[names.index("notice") :]
     assert [event.value.code for event in seen if event.name == "notice"] == ["out-of-memory"]
@@ -131,7 +131,7 @@ def test_other_numeric_types_are_taken(client: WorkerClient, ct: np.ndarray, dty
 
 
 def test_what_libraries_print_never_reaches_the_protocol(client: WorkerClient, ct: np.ndarray) -> None:
-    result = loaded(client, ct).wait(client.segment(options={"behaviour": "print"}))
+    result = loaded(client, ct).wait(client.segment(setup=Setup(options={"behaviour": "print"})))
     assert result.mask.any()
 
 
@@ -172,7 +172,7 @@ def test_an_unforeseen_error_is_one_sentence_without_its_text_and_the_worker_liv
     loaded(client, ct)
     worker = client.pid
     with pytest.raises(UnexpectedError) as caught:
-        client.wait(client.segment(options={"behaviour": "bug"}))
+        client.wait(client.segment(setup=Setup(options={"behaviour": "bug"})))
     assert client.wait(client.segment()).mask.any()
     assert client.pid == worker
     deadline = time.monotonic() + 30  # the log comes by another pipe than the answers
@@ -186,7 +186,7 @@ def test_an_unforeseen_error_is_one_sentence_without_its_text_and_the_worker_liv
 
 def test_cancel_ends_the_run_at_the_next_patch(client: WorkerClient, ct: np.ndarray) -> None:
     loaded(client, ct)
-    request = client.segment(options={"patches": 1000, "pause": 0.02})
+    request = client.segment(setup=Setup(options={"patches": 1000, "pause": 0.02}))
     after: list[Event] = []
 
     def stop(event: Event) -> None:
@@ -202,7 +202,11 @@ def test_cancel_ends_the_run_at_the_next_patch(client: WorkerClient, ct: np.ndar
 
 def test_cancel_reaches_requests_that_have_not_begun(client: WorkerClient, ct: np.ndarray) -> None:
     loaded(client, ct)
-    requests = [client.segment(options={"patches": 1000, "pause": 0.02}), client.segment(), client.localize()]
+    requests = [
+        client.segment(setup=Setup(options={"patches": 1000, "pause": 0.02})),
+        client.segment(),
+        client.localize(),
+    ]
     client.cancel()
     for request in requests:
         with pytest.raises(Cancelled):
@@ -218,7 +222,7 @@ def test_a_patch_that_does_not_end_is_over_for_the_person_all_the_same(
 ) -> None:
     loaded(client, ct)
     worker = client.pid
-    request = client.segment(options={"behaviour": "hang"})
+    request = client.segment(setup=Setup(options={"behaviour": "hang"}))
     with pytest.raises(Cancelled):
         client.wait(request, lambda event: client.cancel(request) if _is_hanging(event) else None)
     assert client.pid == worker
@@ -233,7 +237,7 @@ def test_a_worker_killed_in_the_middle_is_one_sentence_and_the_next_click_works(
 ) -> None:
     loaded(client, ct)
     with pytest.raises(RunError) as caught:
-        client.wait(client.segment(options={"behaviour": "die"}))
+        client.wait(client.segment(setup=Setup(options={"behaviour": "die"})))
     assert caught.value.code == "worker-lost"
     assert "restarted" in caught.value.hint
     assert client.wait(client.segment()).mask.sum() == ORGAN.voxels  # started anew, with the same CT
@@ -251,7 +255,7 @@ def test_a_worker_killed_between_clicks_is_not_even_noticed(client: WorkerClient
 
 def test_polling_never_waits_and_tells_every_request_of_the_workers_death(client: WorkerClient, ct: np.ndarray) -> None:
     loaded(client, ct)
-    requests = {client.segment(options={"behaviour": "die"}), client.segment(), client.localize()}
+    requests = {client.segment(setup=Setup(options={"behaviour": "die"})), client.segment(), client.localize()}
     errors: dict[int, str] = {}
     while errors.keys() != requests:
         errors |= {event.request: event.value.code for event in client.poll() if event.final}
@@ -355,13 +359,13 @@ def test_the_true_worker_returns_what_the_pipeline_returns_in_process(
     monkeypatch.setenv("PANCREASSEG_HOME", str(tmp_path))
     package = write_bright_model(tmp_path)
     volume, _ = a_patient()
-    expected = segment(volume, pipelines.create(model="bright", device="cpu", precision="f32"))
+    expected = segment(volume, pipelines.create(Setup(model="bright", device="cpu", precision="f32")))
     assert expected.mask.any()
-    settings: dict[str, Any] = {"model": "bright", "device": "cpu", "precision": "f32"}
+    setup = Setup(model="bright", device="cpu", precision="f32")
     with WorkerClient() as client:
         assert "bright" in {model["name"] for model in client.wait(client.hello())["models"]}
         client.wait(client.load(volume.array, volume.geometry, source=volume.source))
-        result = client.wait(client.segment(**settings))
+        result = client.wait(client.segment(setup=setup))
         np.testing.assert_array_equal(result.mask, expected.mask)
         np.testing.assert_array_equal(result.probability, expected.probability)
         np.testing.assert_array_equal(result.agreement, expected.agreement)
@@ -374,7 +378,7 @@ def test_the_true_worker_returns_what_the_pipeline_returns_in_process(
             (package.folder / "model.json").read_text().replace(package.card.weights.sha256, "0" * 64)
         )
         with pytest.raises(PancreasSegError, match="bright"):
-            client.wait(client.segment(**settings))
+            client.wait(client.segment(setup=setup))
 
 
 def talk(lines: list[bytes]) -> tuple[list[dict], int]:

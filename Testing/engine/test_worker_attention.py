@@ -1,6 +1,7 @@
 """Attention maps through the worker: the pipeline's own, on request, beside the rest of the protocol."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from Testing.engine.bright_model import write_bright_model
 from pancreasseg.core import Box
 from pancreasseg.core.errors import Cancelled, InputError, ModelError, RunError
 from pancreasseg.core.results import Attention
+from pancreasseg.core.setup import Setup
 from pancreasseg.models.store import Store
 from pancreasseg.pipelines import create
 from pancreasseg.pipelines.attention import attention_maps
@@ -20,7 +22,7 @@ from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.protocol import Message
 
 BOX = Box((8, 8, 4), (40, 36, 16))
-SETTINGS = {"model": "attentive", "device": "cpu", "precision": "f32"}
+SETUP = Setup(model="attentive", device="cpu", precision="f32")
 
 
 @pytest.fixture(scope="module")
@@ -41,31 +43,31 @@ def client(home: Path) -> Iterator[WorkerClient]:
 
 def test_the_worker_returns_the_maps_that_were_asked_for(home: Path, client: WorkerClient) -> None:
     stages = []
-    request = client.attention(BOX, ["level-1-mean", "level-2-head-1"], **SETTINGS)
+    request = client.attention(BOX, ["level-1-mean", "level-2-head-1"], setup=SETUP)
     found = client.wait(request, lambda event: stages.append(event.value.stage))
     volume = a_small_patient()
-    pipeline = create(model="attentive", store=Store(home), device="cpu", precision="f32")
+    pipeline = create(Setup(model="attentive", device="cpu", precision="f32"), Store(home))
     expected = attention_maps(pipeline.stages[0], volume, BOX)
     assert found.box == BOX
     assert list(found.maps) == ["level-1-mean", "level-2-head-1"]
     for name, array in found.maps.items():
         np.testing.assert_allclose(array, expected.maps[name], atol=1e-6)
     assert stages[-1] == "attention"
-    assert list(client.wait(client.attention(BOX, **SETTINGS)).maps) == list(NAMES)
+    assert list(client.wait(client.attention(BOX, setup=SETUP)).maps) == list(NAMES)
 
 
 def test_what_cannot_be_shown_is_a_sentence_and_the_worker_goes_on(client: WorkerClient) -> None:
     with pytest.raises(ModelError, match='"bright" has no attention gates'):
-        client.wait(client.attention(BOX, **{**SETTINGS, "model": "bright"}))
+        client.wait(client.attention(BOX, setup=replace(SETUP, model="bright")))
     with pytest.raises(InputError, match="no such attention map"):
-        client.wait(client.attention(BOX, ["level-7-mean"], **SETTINGS))
+        client.wait(client.attention(BOX, ["level-7-mean"], setup=SETUP))
     with pytest.raises(InputError, match="outside the volume"):
-        client.wait(client.attention(Box((500, 0, 0), (510, 9, 9)), **SETTINGS))
-    assert client.wait(client.segment(BOX, **SETTINGS)).mask.any()
+        client.wait(client.attention(Box((500, 0, 0), (510, 9, 9)), setup=SETUP))
+    assert client.wait(client.segment(BOX, setup=SETUP)).mask.any()
 
 
 def test_a_cancelled_request_leaves_no_map_behind(client: WorkerClient) -> None:
-    request = client.attention(BOX, **SETTINGS)
+    request = client.attention(BOX, setup=SETUP)
     client.cancel(request)
     with pytest.raises(Cancelled):
         client.wait(request)

@@ -15,6 +15,7 @@ from Testing.engine.test_worker import DOUBLE, GEOMETRY, ORGAN, talk
 
 from pancreasseg.core import Volume
 from pancreasseg.core.errors import Cancelled, InputError, RunError
+from pancreasseg.core.setup import Setup
 from pancreasseg.measure import compare, measure
 from pancreasseg.worker.client import WorkerClient
 
@@ -63,7 +64,7 @@ def test_distances_to_nothing_stay_infinite(client: WorkerClient, ct: np.ndarray
 
 def test_measuring_does_not_wait_for_a_run(client: WorkerClient, ct: np.ndarray) -> None:
     client.wait(client.load(ct, GEOMETRY))
-    run = client.segment(options={"behaviour": "hang"})
+    run = client.segment(setup=Setup(options={"behaviour": "hang"}))
     assert client.wait(client.measure(a_mask(), ct, GEOMETRY)).own
     client.cancel(run)
     with pytest.raises(Cancelled):

@@ -18,8 +18,9 @@ from pancreasseg.core import Box, Volume
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization, Provenance, Segmentation
+from pancreasseg.core.setup import Setup
 from pancreasseg.worker.server import serve
-from pancreasseg.worker.warm import Settings, Warm
+from pancreasseg.worker.warm import Warm
 
 THRESHOLD_HU = 100
 
@@ -32,11 +33,11 @@ class Double:
     localizing = (("coarse", 1.0),)
     segmenting = (("fine", 3.0),)
 
-    def __init__(self, settings: Settings) -> None:
-        self.name = settings.pipeline or "double"
-        self.patches = int(settings.options.get("patches", 3))
-        self.pause = float(settings.options.get("pause", 0.0))
-        self.behaviour = settings.options.get("behaviour", "")
+    def __init__(self, setup: Setup) -> None:
+        self.name = setup.pipeline or "double"
+        self.patches = int(setup.options.get("patches", 3))
+        self.pause = float(setup.options.get("pause", 0.0))
+        self.behaviour = setup.options.get("behaviour", "")
         self.localized = 0
 
     def localize(self, volume: Volume, progress: Progress) -> Localization:
@@ -92,4 +93,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["exit"]:
         sys.exit(7)
     nothing = lambda: None  # noqa: E731  (no torch here)
-    serve(Warm(Double, lambda settings: [str(asdict(settings)["model"])]), facts, prepare=nothing)
+    serve(Warm(Double, lambda setup: [str(asdict(setup)["model"])]), facts, prepare=nothing)

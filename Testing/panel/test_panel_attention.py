@@ -13,6 +13,7 @@ from Testing.scene.fakes import FakeClient
 
 from pancreasseg.core.errors import RunError
 from pancreasseg.core.results import Attention, Segmentation
+from pancreasseg.core.setup import AUTOMATIC
 
 
 class AttentiveClient(FakeClient):
@@ -24,8 +25,8 @@ class AttentiveClient(FakeClient):
 
     models: tuple = ()
 
-    def attention(self, box, maps, **settings) -> int:
-        self.asked = settings
+    def attention(self, box, maps, setup=AUTOMATIC) -> int:
+        self.asked = setup
         (name,) = maps
         ramp = np.linspace(0.1 * (1 + NAMES.index(name)), 0.9, box.shape[0], dtype=np.float32)
         array = np.broadcast_to(ramp[:, None, None], box.shape).copy()
@@ -71,7 +72,7 @@ def test_a_map_is_fetched_shown_changed_and_hidden(panel, ui, client, selected, 
     parameters = panel.session.parameters
     box = parameters.segmentedBox
     assert client.requests == [("attention", (box, "level-1-mean"))]
-    assert (client.asked["model"], client.asked["pipeline"]) == ("attentive", "single-stage")
+    assert (client.asked.model, client.asked.pipeline) == ("attentive", "single-stage")
     node = parameters.attentionNode
     assert composite.GetForegroundVolumeID() == node.GetID()
     assert slicer.util.arrayFromVolume(node).shape == box.shape

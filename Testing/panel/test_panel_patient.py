@@ -77,7 +77,7 @@ def test_with_a_model_for_patients_installed_one_click_takes_it(panel, ui, selec
     assert not ui.patientModelButton.isHidden()
     ui.patientModelButton.click()
     assert ui.syntheticLabel.isHidden()
-    assert not panel.session.models.isSynthetic(panel.session.parameters.model, "")
+    assert not panel.session.models.isSynthetic(panel.session.parameters.setup)
 
 
 def test_after_a_run_the_organ_is_shown_in_3d(panel, ui, selected) -> None:

@@ -15,6 +15,7 @@ from Testing.panel.conftest import MODULE, wait
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.progress import Update
+from pancreasseg.core.setup import Setup
 from PancreasSegLib.Scene import RoiNodes, Segments
 from PancreasSegLib.Work.Models import Models
 
@@ -259,7 +260,7 @@ def test_fast_and_accurate_are_two_pipelines(panel, ui, client, selected) -> Non
 
 def options_asked(client) -> list[dict | None]:
     """The options of each request to localize."""
-    return [asked.get("options") for name, asked in client.requests if name == "localize"]
+    return [dict(asked.options) or None for name, asked in client.requests if name == "localize"]
 
 
 def test_the_margin_reaches_the_engine_also_when_the_pipeline_is_left_to_it(panel, ui, client, selected) -> None:
@@ -290,7 +291,7 @@ def test_the_margins_shown_are_those_of_the_engine_and_of_the_models_card(panel,
     from pancreasseg.pipelines.two_stage import TwoStageOptions
 
     own = {"two-stage": TwoStageOptions().margin_mm, "mask-rcnn": MaskRcnnOptions().margin_mm}
-    shown = {name: Models().marginOf("no-such-model", name) for name in names()}
+    shown = {name: Models().marginOf(Setup(name, "no-such-model")) for name in names()}
     assert {name: margin for name, margin in shown.items() if margin} == {**own, "fast": own["two-stage"]}
     (network,) = CARD["networks"]
     networks = [{**network, "role": "localizer", "members": ["one"]}, {**network, "members": ["two"]}]
@@ -299,7 +300,7 @@ def test_the_margins_shown_are_those_of_the_engine_and_of_the_models_card(panel,
     panel.models.list()
     ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("wide"))
     assert ui.marginSlider.value == 14
-    assert Models().marginOf("phantom-two-stage", "") == 10
+    assert Models().marginOf(Setup(model="phantom-two-stage")) == 10
 
 
 def test_nothing_is_lost_when_replacing_is_impossible_to_ask(panel, ui, client, dialogs, selected) -> None:

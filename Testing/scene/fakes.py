@@ -6,6 +6,7 @@ from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import Cancelled, RunError
 from pancreasseg.core.progress import Update
 from pancreasseg.core.results import Localization, Provenance, Segmentation
+from pancreasseg.core.setup import AUTOMATIC
 from pancreasseg.worker.answers import Event
 from pancreasseg.worker.codec import Measured
 
@@ -69,10 +70,10 @@ class FakeClient:
         self.array, self.geometry = np.concatenate(upload.blocks), geometry
         return self._take("load", geometry, ())
 
-    def localize(self, **settings) -> int:
-        return self._take("localize", settings, Localization(self.box(), 0.9, (self.box(),)))
+    def localize(self, setup=AUTOMATIC) -> int:
+        return self._take("localize", setup, Localization(self.box(), 0.9, (self.box(),)))
 
-    def segment(self, box=None, **settings) -> int:
+    def segment(self, box=None, setup=AUTOMATIC) -> int:
         region = box or self.box().pad([self.grow] * 3, [self.grow] * 3).clip(self.geometry)
         mask = np.zeros(self.geometry.shape, np.uint8)
         mask[region.slices] = self.array[region.slices] > THRESHOLD_HU

@@ -10,6 +10,7 @@ from Testing.scene.builders import OBLIQUE_MIRRORED, aTransform
 
 from pancreasseg.core import Geometry, Volume
 from pancreasseg.core.errors import InputError, ModelError
+from pancreasseg.core.setup import Setup
 from pancreasseg.models.store import Store
 from pancreasseg.pipelines import create
 from pancreasseg.pipelines.attention import attention_maps
@@ -72,7 +73,7 @@ def test_the_map_lies_over_the_ct_in_its_place_and_comes_back_from_the_saved_sce
     view = composite(scene)
     outcome = workflow.attend(aPatientNode, "level-1-head-2")
     image = VolumeNodes.readVolumeNode(aPatientNode)
-    pipeline = create(model="attentive", store=store, device="cpu", precision="f32")
+    pipeline = create(Setup(model="attentive", device="cpu", precision="f32"), store)
     box = parameters.segmentedBox
     expected = attention_maps(pipeline.stages[0], Volume(image.array, image.geometry), box).maps["level-1-head-2"]
     node = parameters.attentionNode

@@ -11,6 +11,7 @@ from Testing.engine.tiny_recipes import tiny
 
 from pancreasseg import pipelines
 from pancreasseg.core import Volume
+from pancreasseg.core.setup import Setup
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.lab.training import recipes
 from pancreasseg.lab.training.run import train
@@ -63,7 +64,7 @@ def test_the_package_of_a_recipe_segments_in_the_scene(name, home, client, scene
     outcome = Workflow(client).run(volumeNode)
     store = Store(home)
     expected = segment(
-        Volume(hu, GEOMETRY), pipelines.create(pipeline, model=model, store=store, device="cpu", precision="f32")
+        Volume(hu, GEOMETRY), pipelines.create(Setup(pipeline, model=model, device="cpu", precision="f32"), store)
     )
     written = Segments.readMask(parameters.segmentationNode, parameters.segmentId, volumeNode)
     np.testing.assert_array_equal(written, expected.mask)

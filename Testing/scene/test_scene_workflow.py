@@ -11,6 +11,7 @@ from Testing.scene.fakes import THRESHOLD_HU, FakeClient
 from pancreasseg.core import Box
 from pancreasseg.core.errors import Cancelled, InputError, PancreasSegError, RunError
 from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.setup import Setup
 from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work.Workflow import Workflow
@@ -144,25 +145,19 @@ def test_the_choices_of_the_ct_reach_the_engine(workflow, client, aVolumeNode) -
     parameters.marginMm = 12
     workflow.run(aVolumeNode)
     asked = dict(client.requests)["localize"]
-    assert asked == {
-        "pipeline": "fast",
-        "model": "phantom-two-stage",
-        "device": "cpu",
-        "precision": "auto",
-        "options": {"margin_mm": 12.0},
-    }
+    assert asked == Setup("fast", "phantom-two-stage", "cpu", "auto", {"margin_mm": 12.0})
 
 
 def test_the_margin_is_asked_for_only_where_the_pipeline_has_one(workflow, aVolumeNode) -> None:
     parameters = Parameters.forVolume(aVolumeNode)
     parameters.pipeline, parameters.marginMm = "single-stage", 25
     workflow.run(aVolumeNode)
-    assert "options" not in dict(workflow.client.requests)["localize"]
+    assert dict(workflow.client.requests)["localize"].options == {}
 
 
 def test_without_a_margin_of_the_persons_the_model_keeps_its_own(workflow, aVolumeNode) -> None:
     workflow.run(aVolumeNode)
-    assert "options" not in dict(workflow.client.requests)["localize"]
+    assert dict(workflow.client.requests)["localize"].options == {}
 
 
 def test_the_workers_description_comes_through_the_same_poll(workflow) -> None:

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from pancreasseg.core import Geometry, Volume
 from pancreasseg.core.errors import ModelError, PancreasSegError
+from pancreasseg.core.setup import AUTOMATIC
 from pancreasseg.worker.task import Task
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Reasons, showText
@@ -142,9 +143,8 @@ class InputSection:
 
     def _model(self) -> str:
         parameters = self.session.parameters
-        model, pipeline = (parameters.model, parameters.pipeline) if parameters is not None else ("", "")
         try:
-            card = self.session.models.chosen(model, pipeline).card
+            card = self.session.models.chosen(AUTOMATIC if parameters is None else parameters.setup).card
         except ModelError as error:
             return self.session.sentence(error)
         return f"{card.title} {card.version}"

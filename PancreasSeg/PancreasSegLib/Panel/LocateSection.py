@@ -97,7 +97,7 @@ class LocateSection:
 
     def _margin(self, parameters) -> float:
         """What the person has chosen for this CT, else what the model does by itself, in mm."""
-        own = None if parameters.marginChosen else self.session.models.marginOf(parameters.model, parameters.pipeline)
+        own = None if parameters.marginChosen else self.session.models.marginOf(parameters.setup)
         return parameters.marginMm if own is None else own
 
     def _facts(self, roiNode) -> str:

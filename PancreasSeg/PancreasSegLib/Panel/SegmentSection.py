@@ -10,6 +10,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from pancreasseg import pipelines
+from pancreasseg.core.setup import AUTOMATIC
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, fill, showText
 from PancreasSegLib.Scene import Overlay, Surfaces
@@ -78,7 +79,7 @@ class SegmentSection:
         parameters.model = parameters.pipeline = ""
         if row.state == "available":
             self.installModel(row)  # the best one that is installed is then chosen by itself
-        elif self.session.models.isSynthetic("", ""):
+        elif self.session.models.isSynthetic(AUTOMATIC):
             parameters.model = row.name
         self.session.changed()
 

@@ -108,16 +108,16 @@ class Session:
         return Situation(**shared, **self._ofModel(parameters), **self._ofRoi(parameters), **self._ofResult(parameters))
 
     def _ofModel(self, parameters: Parameters) -> dict:
-        pipeline = self.models.pipelineOf(parameters.model, parameters.pipeline)
+        pipeline = self.models.pipelineOf(parameters.setup)
         fast = margin = ""
         if pipeline and pipeline not in self.models.speeds(pipeline):
             fast = _("The pipeline '{name}' has one way to run; accurate and fast are for two-stage models.")
         if pipeline and pipelines.declarations()[pipeline].margin_mm is None:
             margin = _("The pipeline '{name}' leaves no margin around what it finds.")
-        synthetic = self.models.isSynthetic(parameters.model, parameters.pipeline)
+        synthetic = self.models.isSynthetic(parameters.setup)
         return {
             "syntheticModel": synthetic and not VolumeNodes.isPhantom(parameters.volumeNode),
-            "modelRefusal": self.models.refusal(parameters.model, parameters.pipeline),
+            "modelRefusal": self.models.refusal(parameters.setup),
             "fastRefusal": fast.format(name=pipeline),
             "marginRefusal": margin.format(name=pipeline),
         }

@@ -8,6 +8,7 @@ import numpy as np
 
 from pancreasseg.core import Box
 from pancreasseg.core.errors import InputError
+from pancreasseg.core.setup import AUTO, Setup
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
 from PancreasSegLib.Scene.RoiNodes import boxOfRoi
 
@@ -161,6 +162,11 @@ class Parameters:
     @result.setter
     def result(self, value: dict) -> None:
         self._result = json.dumps(value)
+
+    @property
+    def setup(self) -> Setup:
+        """The choices for the engine."""
+        return Setup(self.pipeline or None, self.model or None, self.device or AUTO, self.precision or AUTO)
 
     @property
     def marginChosen(self) -> bool:

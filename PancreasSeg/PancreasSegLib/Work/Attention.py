@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pancreasseg import pipelines
 from pancreasseg.core.errors import ModelError
 from pancreasseg.core.results import Attention
+from pancreasseg.core.setup import Setup
 from PancreasSegLib.Scene import Overlay
 from PancreasSegLib.Scene.Parameters import Parameters
 
@@ -41,15 +44,11 @@ def mapsOf(parameters: Parameters) -> tuple[str, ...]:
     return map_names(card)
 
 
-def settingsOf(parameters: Parameters) -> dict:
+def setupOf(parameters: Parameters) -> Setup:
     """What the worker needs to run the network of the present result again."""
     provenance = parameters.result["provenance"]
-    return {
-        "pipeline": provenance["pipeline"],
-        "model": "+".join(model["name"] for model in provenance["models"]),
-        "device": parameters.device or "auto",
-        "precision": parameters.precision or "auto",
-    }
+    models = "+".join(model["name"] for model in provenance["models"])
+    return replace(parameters.setup, pipeline=provenance["pipeline"], model=models)
 
 
 def keepAttention(parameters: Parameters, attention: Attention) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pancreasseg import pipelines
 from pancreasseg.core.errors import ModelError, PancreasSegError
+from pancreasseg.core.setup import Setup
 
 STATES = ("installed", "bundled", "available", "damaged")
 
@@ -84,32 +85,32 @@ class Models:
                 rows.append(ModelRow(entry.name, "available", entry.title, "", pipeline, size, host, dict(entry.card)))
         return rows
 
-    def chosen(self, model: str, pipeline: str):
-        """The first package that a run with these choices would use; empty texts leave the choice to the engine.
+    def chosen(self, setup: Setup):
+        """The first package that a run would use.
 
         Raises:
             ModelError: nothing installed fits.
         """
-        return pipelines.choose(pipeline or None, model or None, self._store())[0]
+        return pipelines.choose(setup, self._store())[0]
 
-    def refusal(self, model: str, pipeline: str) -> str:
-        """Why no run could start with these choices, in a sentence; empty when one could."""
+    def refusal(self, setup: Setup) -> str:
+        """Why no run could start, in a sentence; empty when one could."""
         if not self.readable:
             return ""  # the missing packages are spoken of elsewhere
         try:
-            self.chosen(model, pipeline)
+            self.chosen(setup)
         except ModelError as error:
             from PancreasSegLib.Work.Sentences import sentenceOf
 
             return sentenceOf(error)
         return ""
 
-    def isSynthetic(self, model: str, pipeline: str) -> bool:
-        """True when a run with these choices would use a model that has seen synthetic images only."""
+    def isSynthetic(self, setup: Setup) -> bool:
+        """True when a run would use a model that has seen synthetic images only."""
         if not self.readable:
             return False
         try:
-            return self.chosen(model, pipeline).card.synthetic
+            return self.chosen(setup).card.synthetic
         except ModelError:
             return False
 
@@ -119,18 +120,18 @@ class Models:
         installed = [row for row in real if row.state in ("installed", "bundled")]
         return (installed or sorted(real, key=_publishedDsc, reverse=True) or [None])[0]
 
-    def pipelineOf(self, model: str, pipeline: str) -> str:
-        """The pipeline that a run with these choices would use; empty when none could start."""
-        if pipeline or not self.readable:
-            return pipeline
+    def pipelineOf(self, setup: Setup) -> str:
+        """The pipeline that a run would use; empty when none could start."""
+        if setup.pipeline or not self.readable:
+            return setup.pipeline or ""
         try:
-            return self.chosen(model, "").card.pipeline
+            return self.chosen(setup).card.pipeline
         except ModelError:
             return ""
 
-    def marginOf(self, model: str, pipeline: str) -> float | None:
+    def marginOf(self, setup: Setup) -> float | None:
         """`marginOf`, also while the packages are missing that reading models needs."""
-        return marginOf(model, pipeline) if self.readable else _declaredMargin(pipeline)
+        return marginOf(setup) if self.readable else _declaredMargin(setup.pipeline)
 
     @staticmethod
     def speeds(pipeline: str) -> tuple[str, str]:
@@ -165,19 +166,19 @@ def _publishedDsc(row: ModelRow) -> float:
     return max((figure["value"] for figure in figures if figure["metric"].upper() == "DSC"), default=0.0)
 
 
-def marginOf(model: str, pipeline: str) -> float | None:
-    """The margin in mm that a run with these choices leaves around what was found; None where it has no such thing."""
+def marginOf(setup: Setup) -> float | None:
+    """The margin in mm that a run leaves around what was found; None where it has no such thing."""
     try:
-        card = pipelines.choose(pipeline or None, model or None)[0].card
+        card = pipelines.choose(setup)[0].card
     except ModelError:
-        return _declaredMargin(pipeline)  # the run will say why there can be none
-    name = pipeline or card.pipeline
+        return _declaredMargin(setup.pipeline)  # the run will say why there can be none
+    name = setup.pipeline or card.pipeline
     declared = _declaredMargin(name)
     own = card.options if card.pipeline == name else {}
     return declared if declared is None else float(own.get("margin_mm", declared))
 
 
-def _declaredMargin(pipeline: str) -> float | None:
+def _declaredMargin(pipeline: str | None) -> float | None:
     """The margin of a pipeline where the model's card says no other."""
-    declaration = pipelines.declarations().get(pipeline)
+    declaration = pipelines.declarations().get(pipeline or "")
     return None if declaration is None else declaration.margin_mm

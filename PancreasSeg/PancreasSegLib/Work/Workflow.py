@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import vtk
@@ -275,24 +276,19 @@ class Workflow:
         """Begin the next step."""
         run = self._run
         parameters = run.parameters
-        settings = {
-            "pipeline": parameters.pipeline or None,
-            "model": parameters.model or None,
-            "device": parameters.device or "auto",
-            "precision": parameters.precision or "auto",
-        }
-        if parameters.marginChosen and marginOf(parameters.model, parameters.pipeline) is not None:
-            settings["options"] = {"margin_mm": parameters.marginMm}
+        setup = parameters.setup
+        if parameters.marginChosen and marginOf(setup) is not None:
+            setup = replace(setup, options={"margin_mm": parameters.marginMm})
         if run.steps[0] == "load":
             self._loadedKey = None
             run.upload = self.client.upload(run.geometry.shape, VolumeNodes.voxelType(parameters.volumeNode))
             run.turn = self._sendBlock
         elif run.steps[0] == "localize":
-            run.request = self.client.localize(**settings)
+            run.request = self.client.localize(setup)
         elif run.steps[0] == "attention":
-            run.request = self.client.attention(run.box, [run.attention], **Attention.settingsOf(parameters))
+            run.request = self.client.attention(run.box, [run.attention], Attention.setupOf(parameters))
         else:
-            run.request = self.client.segment(run.box, **settings)
+            run.request = self.client.segment(run.box, setup)
 
     def _sendBlock(self) -> None:
         """Hand some slices of the CT to the worker."""

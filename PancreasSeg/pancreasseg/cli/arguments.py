@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pancreasseg import pipelines
 from pancreasseg.core.errors import InputError
-from pancreasseg.core.setup import AUTO, DEVICES, PRECISIONS
+from pancreasseg.core.setup import AUTO, DEVICES, PRECISIONS, Setup
 
 if TYPE_CHECKING:
     from pancreasseg.core import Volume
@@ -84,6 +84,11 @@ def add_engine(command: argparse.ArgumentParser) -> None:
     )
 
 
+def setup_of(options: argparse.Namespace) -> Setup:
+    """What the person chose with the arguments of `add_engine`."""
+    return Setup(options.pipeline, options.model, options.device, options.precision)
+
+
 def read_input(options: argparse.Namespace, progress: Progress) -> Volume:
     """Read the CT that the person named.
 
@@ -111,7 +116,7 @@ def check_input(options: argparse.Namespace) -> None:
     """
     if not options.input.exists():
         raise InputError("no-such-file", f"There is no file or folder {options.input}.", "Check the path.")
-    pipelines.choose(options.pipeline, options.model)
+    pipelines.choose(setup_of(options))
 
 
 def load_pipeline(options: argparse.Namespace, progress: Progress) -> Pipeline:
@@ -122,9 +127,7 @@ def load_pipeline(options: argparse.Namespace, progress: Progress) -> Pipeline:
         RunError: the device is not there, or torch is not installed.
     """
     with progress.stage("models"):
-        pipeline = pipelines.create(
-            options.pipeline, model=options.model, device=options.device, precision=options.precision
-        )
+        pipeline = pipelines.create(setup_of(options))
         from pancreasseg.inference.hardware import use_cores
 
         use_cores()

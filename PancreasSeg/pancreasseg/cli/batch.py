@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pancreasseg.cli import console
-from pancreasseg.cli.arguments import Commands, add_command, add_engine, add_series, load_pipeline, read_input
+from pancreasseg.cli.arguments import Commands, add_command, add_engine, add_series, load_pipeline, read_input, setup_of
 from pancreasseg.core.errors import Cancelled, InputError, OutputError, PancreasSegError
 from pancreasseg.core.measurement import Code, Measurement
 
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     from pancreasseg.pipelines import choose
 
     cts = find_cts(options.inputs)
-    choose(options.pipeline, options.model)
+    choose(setup_of(options))
     prepare_folder(options.output)
     pipeline = load_pipeline(options, Progress())
     rows: list[dict[str, Any]] = []

@@ -11,6 +11,7 @@ from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command
 from pancreasseg.cli.train import add_settings, command_line, hardware
 from pancreasseg.core.errors import InputError
+from pancreasseg.core.setup import AUTO, DEVICES, PRECISIONS, Setup
 
 if TYPE_CHECKING:
     from pancreasseg.lab.cohorts import Case, Cohort
@@ -44,8 +45,8 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--fold", metavar="K", type=int, help="only the cases of this fold")
     evaluate.add_argument("--output", metavar="FOLDER", type=Path, required=True, help="where the report goes")
     evaluate.add_argument("--pipeline", metavar="NAME", help="by default the one that the model is made for")
-    evaluate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
-    evaluate.add_argument("--precision", choices=("auto", "f32", "bf16", "fp16"), default="auto", help="number format")
+    evaluate.add_argument("--device", choices=(AUTO, *DEVICES), default=AUTO, help="where to compute")
+    evaluate.add_argument("--precision", choices=(AUTO, *PRECISIONS), default=AUTO, help="number format")
     evaluate.set_defaults(run=run_evaluate)
     reproduce = add_command(commands, "reproduce", [common], "train, cross-validate and compare methods", _REPRODUCE)
     reproduce.add_argument("recipe", metavar="RECIPE|all", help="'pancreasseg train --list' names them")
@@ -75,9 +76,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     with console.progress_shown(quiet=options.json) as progress:
         for package, store, cases in plans:
             name = package.card.name
-            pipeline = create(
-                options.pipeline, model=name, store=store, device=options.device, precision=options.precision
-            )
+            pipeline = create(Setup(options.pipeline, name, options.device, options.precision), store)
             methods[name] = evaluate(pipeline, cohort, cases, options.output, method=name, progress=progress)
     more = f" --fold {options.fold}" if options.fold is not None else ""
     command = f"pancreasseg evaluate {' '.join(methods)} --data COHORT{more}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command
+from pancreasseg.core.setup import AUTO, DEVICES, PRECISIONS
 
 if TYPE_CHECKING:
     from pancreasseg.lab.training.recipes import Recipe
@@ -47,11 +48,11 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         help="change a setting of a network of the recipe, or of all with *, e.g. *.schedule.steps=500 "
         "(may be repeated; --list with a recipe shows them)",
     )
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    command.add_argument("--device", choices=(AUTO, *DEVICES), default=AUTO, help="where to compute")
     command.add_argument(
         "--precision",
-        choices=("auto", "f32", "bf16", "fp16"),
-        default="auto",
+        choices=(AUTO, *PRECISIONS),
+        default=AUTO,
         help="number format of the computation; weights stay f32 (default: bf16 where it is fast, else f32)",
     )
 
@@ -127,7 +128,7 @@ def hardware(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     from pancreasseg.inference.hardware import Hardware, choose
 
     found = choose(options.device, options.precision)
-    if options.precision == "auto" and found.precision == "fp16":
+    if options.precision == AUTO and found.precision == "fp16":
         return Hardware(found.device, "bf16")
     return found
 

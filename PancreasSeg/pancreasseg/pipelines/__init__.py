@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pancreasseg.core import steps
 from pancreasseg.core.errors import ModelError
 from pancreasseg.core.register import declared
+from pancreasseg.core.setup import AUTOMATIC, Setup
 
 if TYPE_CHECKING:
     from pancreasseg.inference.hardware import Hardware
@@ -37,41 +38,28 @@ def words() -> dict[str, str]:
     return {**steps.WORDS, **{step: text for each in declarations().values() for step, text in each.steps.items()}}
 
 
-def create(
-    name: str | None = None,
-    *,
-    model: str | None = None,
-    store: Store | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    **options: Any,
-) -> Pipeline:
+def create(setup: Setup = AUTOMATIC, store: Store | None = None) -> Pipeline:
     """Put a pipeline together from installed model packages.
 
     Args:
-        name: one of `names`; by default the one that the model's card names.
-        model: an installed package, or two joined by "+" (localizer, segmenter); by default the best installed one
-            that the pipeline can use.
+        setup: which pipeline and model, and where it computes.
         store: where packages are looked up; the user's own by default.
-        device: "auto", "cpu" or "cuda".
-        precision: "auto", "f32", "bf16" or "fp16".
-        options: settings of the pipeline, e.g. those of `TwoStageOptions`; they come before those of the model's card.
 
     Raises:
         ModelError: unknown pipeline or model, a model without the networks that the pipeline needs, a damaged one, or
             one whose card has settings that the pipeline does not.
         RunError: the device or precision is not there.
     """
-    choose(name, model, store)
+    choose(setup, store)
 
     # torch is loaded only now, when a network is really going to run
     from pancreasseg.inference.hardware import choose as choose_hardware
     from pancreasseg.models.package import while_replaced
 
-    hardware = choose_hardware(device, precision)
-    card, stages = while_replaced(lambda: _load(choose(name, model, store), name, hardware))
-    declaration = declarations()[name or card.pipeline]
-    return declaration.pipeline(*stages, _settings(declaration, card, options))
+    hardware = choose_hardware(setup.device, setup.precision)
+    card, stages = while_replaced(lambda: _load(choose(setup, store), setup.pipeline, hardware))
+    declaration = declarations()[setup.pipeline or card.pipeline]
+    return declaration.pipeline(*stages, _settings(declaration, card, setup.options))
 
 
 def _load(packages: list[ModelPackage], name: str | None, hardware: Hardware) -> tuple[Card, list[Stage]]:
@@ -83,7 +71,7 @@ def _load(packages: list[ModelPackage], name: str | None, hardware: Hardware) ->
     return packages[0].card, [Stage(package, card, hardware) for package, card in parts]
 
 
-def choose(name: str | None, model: str | None, store: Store | None = None) -> list[ModelPackage]:
+def choose(setup: Setup = AUTOMATIC, store: Store | None = None) -> list[ModelPackage]:
     """The packages that `create` would use; loads no weights and no torch.
 
     Raises:
@@ -91,13 +79,11 @@ def choose(name: str | None, model: str | None, store: Store | None = None) -> l
     """
     from pancreasseg.models.store import Store
 
-    store = store or Store()
-    if name is not None:
-        _known(name)
-    if model is not None:
-        packages = [store.get(part) for part in model.split("+")]
+    store, name = store or Store(), setup.pipeline
+    roles = None if name is None else _known(name).roles
+    if setup.model is not None:
+        packages = [store.get(part) for part in setup.model.split("+")]
     else:
-        roles = None if name is None else declarations()[name].roles
         packages = [store.best(roles, lambda card: name is not None or _is_whole(card))]
     pipeline = name or packages[0].card.pipeline
     if pipeline not in declarations():

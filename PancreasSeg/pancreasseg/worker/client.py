@@ -15,6 +15,7 @@ import numpy as np
 
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import Cancelled, PancreasSegError
+from pancreasseg.core.setup import AUTOMATIC, Setup
 from pancreasseg.worker.answers import Event, Pending, failure, value_of
 from pancreasseg.worker.codec import READERS, files_in
 from pancreasseg.worker.folder import ExchangeFolder, Upload
@@ -152,54 +153,30 @@ class WorkerClient:
         }
         return self._send("measure", {**files, "geometry": geometry.as_dict()})
 
-    def localize(
-        self,
-        *,
-        pipeline: str | None = None,
-        model: str | None = None,
-        device: str = "auto",
-        precision: str = "auto",
-        options: Mapping[str, Any] | None = None,
-    ) -> int:
-        """Find the box in the loaded CT; the arguments are those of `pancreasseg.pipelines.create`."""
-        return self._send("localize", self._run(pipeline, model, device, precision, options))
+    def localize(self, setup: Setup = AUTOMATIC) -> int:
+        """Find the box in the loaded CT."""
+        return self._send("localize", self._run(setup))
 
-    def segment(
-        self,
-        box: Box | None = None,
-        *,
-        pipeline: str | None = None,
-        model: str | None = None,
-        device: str = "auto",
-        precision: str = "auto",
-        options: Mapping[str, Any] | None = None,
-    ) -> int:
+    def segment(self, box: Box | None = None, setup: Setup = AUTOMATIC) -> int:
         """Segment the loaded CT.
 
         Args:
             box: a box that a person placed; None takes the localizer's with all its candidates, localizing first
                 where that was not done yet.
-            pipeline: with ``model``, ``device``, ``precision`` and ``options`` the arguments of
-                `pancreasseg.pipelines.create`.
-            model: see ``pipeline``.
-            device: see ``pipeline``.
-            precision: see ``pipeline``.
-            options: see ``pipeline``.
+            setup: with what.
         """
-        parameters = self._run(pipeline, model, device, precision, options)
-        return self._send("segment", {**parameters, "box": None if box is None else box.bounds()})
+        return self._send("segment", {**self._run(setup), "box": None if box is None else box.bounds()})
 
-    def attention(self, box: Box, maps: Collection[str] | None = None, **settings: Any) -> int:
+    def attention(self, box: Box, maps: Collection[str] | None = None, setup: Setup = AUTOMATIC) -> int:
         """Ask where a network with attention gates looks in the loaded CT.
 
         Args:
             box: the region.
             maps: which of `pancreasseg.pipelines.attention.map_names`; all by default.
-            settings: ``pipeline`` and so on, as for `segment`.
+            setup: with what.
         """
-        chosen = {"pipeline": None, "model": None, "device": "auto", "precision": "auto", "options": None, **settings}
         wanted = None if maps is None else list(maps)
-        return self._send("attention", {**self._run(**chosen), "box": box.bounds(), "maps": wanted})
+        return self._send("attention", {**self._run(setup), "box": box.bounds(), "maps": wanted})
 
     def cancel(self, request: int | None = None) -> None:
         """End one request, or all of them, with a `Cancelled` error within half a second."""
@@ -266,17 +243,8 @@ class WorkerClient:
             self._held.folder = ExchangeFolder.create()
         return self._held.folder
 
-    def _run(
-        self, pipeline: str | None, model: str | None, device: str, precision: str, options: Mapping[str, Any] | None
-    ) -> dict[str, Any]:
-        return {
-            "volume": None if self._volume is None else self._volume["file"],
-            "pipeline": pipeline,
-            "model": model,
-            "device": device,
-            "precision": precision,
-            "options": dict(options or {}),
-        }
+    def _run(self, setup: Setup) -> dict[str, Any]:
+        return {"volume": None if self._volume is None else self._volume["file"], **setup.as_dict()}
 
     def _send(self, name: str, parameters: dict[str, Any], *, silent: bool = False) -> int:
         unable = None if silent else self._unable()

@@ -39,6 +39,7 @@ from pancreasseg.core.errors import Cancelled, PancreasSegError, RunError, Unexp
 from pancreasseg.core.finding import Finding
 from pancreasseg.core.progress import Progress, Update
 from pancreasseg.core.results import Localization
+from pancreasseg.core.setup import Setup
 from pancreasseg.worker.codec import (
     Measured,
     attention_fields,
@@ -50,7 +51,7 @@ from pancreasseg.worker.codec import (
 from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.protocol import PROTOCOL, Message, Request
 from pancreasseg.worker.standard_streams import import_compiled, take_over
-from pancreasseg.worker.warm import Settings, Warm, no_volume
+from pancreasseg.worker.warm import Warm, no_volume
 
 #: When the client is gone and a patch does not end within this time, the process ends in the middle of it.
 GRACE_SECONDS = 2.0
@@ -248,22 +249,22 @@ class Server:
         return {"findings": [finding.as_dict() for finding in volume.findings]}
 
     def _localize(self, request: Request) -> dict[str, Any]:
-        key, settings, progress = self._prepare(request)
-        return localization_fields(self._localization(key, settings, progress))
+        key, setup, progress = self._prepare(request)
+        return localization_fields(self._localization(key, setup, progress))
 
     def _segment(self, request: Request) -> dict[str, Any]:
         from pancreasseg.run import announce, segment
 
         assert self._folder is not None  # noqa: S101  (hello came first)
-        key, settings, progress = self._prepare(request)
+        key, setup, progress = self._prepare(request)
         bounds = request.parameters.get("box")
         try:
             placed = None if bounds is None else Box.checked(bounds, self._warm.volume.geometry)
         except (TypeError, ValueError) as error:
             raise _malformed("segment") from error
-        pipeline = self._warm.pipeline(key, settings)
+        pipeline = self._warm.pipeline(key, setup)
         announce(pipeline, progress, localize=placed is None and self._warm.localization(key) is None)
-        localization = None if placed else self._localization(key, settings, progress)
+        localization = None if placed else self._localization(key, setup, progress)
         result = segment(self._warm.volume, pipeline, placed or localization, progress)
         return {
             **segmentation_fields(result, self._folder, request.id),
@@ -274,13 +275,13 @@ class Server:
         from pancreasseg.pipelines.attention import attention_maps, gated_stage
 
         assert self._folder is not None  # noqa: S101  (hello came first)
-        key, settings, progress = self._prepare(request)
+        key, setup, progress = self._prepare(request)
         try:
             box = Box.checked(request.parameters["box"], self._warm.volume.geometry)
         except (KeyError, TypeError, ValueError) as error:
             raise _malformed("attention") from error
         progress.plan([("attention", 1.0)])
-        stage = gated_stage(self._warm.pipeline(key, settings))
+        stage = gated_stage(self._warm.pipeline(key, setup))
         maps = attention_maps(stage, self._warm.volume, box, progress, names=request.parameters.get("maps"))
         return attention_fields(maps, self._folder, request.id)
 
@@ -298,12 +299,12 @@ class Server:
         against = [] if file is None else compare(mask, self._folder.take(str(file)), geometry)
         return measured_fields(Measured(tuple(own), tuple(against)))
 
-    def _prepare(self, request: Request) -> tuple[str, Settings, Progress]:
+    def _prepare(self, request: Request) -> tuple[str, Setup, Progress]:
         """The pipeline of a request, in memory, and a progress that reports and cancels."""
         if request.parameters.get("volume") != self._warm.name:
             raise no_volume()  # never segment another CT than the one that is meant
-        settings = Settings.from_parameters(request.parameters)
-        key = self._warm.key(settings)
+        setup = Setup.of(request.parameters)
+        key = self._warm.key(setup)
         progress = Progress(
             report=lambda update: self._report(request.id, update),
             cancelled=lambda: self._stopped(request.id),
@@ -311,13 +312,13 @@ class Server:
         )
         if not self._warm.has(key):
             with progress.stage("models"):
-                self._warm.pipeline(key, settings)
-        return key, settings, progress
+                self._warm.pipeline(key, setup)
+        return key, setup, progress
 
-    def _localization(self, key: str, settings: Settings, progress: Progress) -> Localization:
+    def _localization(self, key: str, setup: Setup, progress: Progress) -> Localization:
         known = self._warm.localization(key)
         if known is None:
-            known = self._warm.pipeline(key, settings).localize(self._warm.volume, progress)
+            known = self._warm.pipeline(key, setup).localize(self._warm.volume, progress)
             self._warm.remember(key, known)
         return known
 

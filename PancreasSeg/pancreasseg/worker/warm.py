@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pancreasseg.core import Geometry, Volume
 from pancreasseg.core.errors import InputError, RunError
 from pancreasseg.core.results import Localization
+from pancreasseg.core.setup import Setup
 from pancreasseg.io.checks import check_ct
 from pancreasseg.io.values import to_hu
 
@@ -23,41 +23,18 @@ if TYPE_CHECKING:
 KEPT_PIPELINES = 2
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Which pipeline a request wants; the arguments of `pancreasseg.pipelines.create`."""
-
-    pipeline: str | None = None
-    model: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    options: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> Settings:
-        """The settings among the parameters of a request; entries that are not sent keep their defaults."""
-        known = {name: parameters[name] for name in cls.__dataclass_fields__ if parameters.get(name) is not None}
-        return cls(**known)
-
-
-def create(settings: Settings) -> Pipeline:
+def create(setup: Setup) -> Pipeline:
     """A pipeline from installed model packages; imports torch."""
     from pancreasseg import pipelines
 
-    return pipelines.create(
-        settings.pipeline,
-        model=settings.model,
-        device=settings.device,
-        precision=settings.precision,
-        **settings.options,
-    )
+    return pipelines.create(setup)
 
 
-def identify(settings: Settings) -> list[str]:
+def identify(setup: Setup) -> list[str]:
     """The weights that `create` would use now: a package that was replaced since gets a fresh pipeline."""
     from pancreasseg import pipelines
 
-    return [package.card.weights.sha256 for package in pipelines.choose(settings.pipeline, settings.model)]
+    return [package.card.weights.sha256 for package in pipelines.choose(setup)]
 
 
 def no_volume() -> RunError:
@@ -75,8 +52,8 @@ class Warm:
 
     def __init__(
         self,
-        create: Callable[[Settings], Pipeline] = create,
-        identify: Callable[[Settings], list[str]] = identify,
+        create: Callable[[Setup], Pipeline] = create,
+        identify: Callable[[Setup], list[str]] = identify,
     ) -> None:
         self._create = create
         self._identify = identify
@@ -85,24 +62,24 @@ class Warm:
         self._volume: Volume | None = None
         self._localizations: dict[str, Localization] = {}
 
-    def key(self, settings: Settings) -> str:
+    def key(self, setup: Setup) -> str:
         """What tells one pipeline from another.
 
         Raises:
             ModelError: unknown pipeline or model.
         """
-        return json.dumps([asdict(settings), self._identify(settings)], sort_keys=True)
+        return json.dumps([setup.as_dict(), self._identify(setup)], sort_keys=True)
 
     def has(self, key: str) -> bool:
         """True when the pipeline is in memory."""
         return key in self._pipelines
 
-    def pipeline(self, key: str, settings: Settings) -> Pipeline:
+    def pipeline(self, key: str, setup: Setup) -> Pipeline:
         """The pipeline, from memory or made now; raises what `pancreasseg.pipelines.create` raises."""
         if key not in self._pipelines:
             while len(self._pipelines) >= KEPT_PIPELINES:
                 self._pipelines.popitem(last=False)
-            self._pipelines[key] = self._create(settings)
+            self._pipelines[key] = self._create(setup)
         self._pipelines.move_to_end(key)
         return self._pipelines[key]
 

@@ -11,6 +11,7 @@ from typing import Any
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.progress import Progress
+from pancreasseg.core.setup import Setup
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.atomic import atomic_write, prepare_folder
 from pancreasseg.lab.cohorts import Cohort
@@ -93,7 +94,7 @@ def train(
     weights = {loop.name: loop.weights() for loop in loops}
     card = _card(recipe, cohort, fold, loops, command)
     package = export.export(folder, card, weights)
-    pipeline = create(model=package.card.name, store=Store(home), device=hardware.device)
+    pipeline = create(Setup(model=package.card.name, device=hardware.device), Store(home))
     scores = evaluate(pipeline, cohort, held_out, output / "evaluation", method=recipe.name, progress=progress)
     package = export.export(folder, {**card, "figures": figures(scores, cohort, fold, command)}, weights)
     team.wait()
