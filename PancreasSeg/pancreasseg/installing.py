@@ -16,6 +16,7 @@ import numpy as np
 from pancreasseg import pipelines
 from pancreasseg.core.errors import ModelError
 from pancreasseg.core.progress import Progress
+from pancreasseg.core.setup import Setup
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.models.store import Store
 
@@ -65,7 +66,7 @@ def _try(package: ModelPackage, *, complete: bool) -> None:
 
     stages: Sequence[Stage]
     if complete:
-        stages = pipelines.create(model=package.card.name, store=_Alone(package), device="cpu", precision="f32").stages
+        stages = pipelines.create(Setup(model=package.card.name, device="cpu", precision="f32"), _Alone(package)).stages
     else:
         stages = [Stage(package, network, Hardware("cpu", "f32")) for network in package.card.networks]
     for stage in stages:

@@ -17,6 +17,7 @@ from Testing.engine.model_samples import ARGUMENTS, tensors, write_tiny
 from pancreasseg import installing, networks
 from pancreasseg.cli.main import main
 from pancreasseg.core.errors import ModelError
+from pancreasseg.core.setup import Setup
 from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
 from pancreasseg.pipelines import choose
@@ -211,7 +212,7 @@ def bad_company(request: pytest.FixtureRequest, store: Store, tmp_path: Path) ->
 
 def test_a_bad_package_never_hides_the_others(bad_company: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert "tiny-model" in [package.card.name for package in bad_company.packages()]
-    assert choose(None, None, bad_company)[0].card.name == "tiny-model", "a run goes on with the good one"
+    assert choose(store=bad_company)[0].card.name == "tiny-model", "a run goes on with the good one"
     assert main(["models", "list"]) == 0
     assert "tiny-model" in capsys.readouterr().out
     main(["models", "verify"])
@@ -240,7 +241,7 @@ def test_verify_goes_on_after_a_damaged_package_and_says_so_in_the_end(
 def test_a_model_for_an_unknown_pipeline_is_a_sentence_for_who_names_it(store: Store, tmp_path: Path) -> None:
     raw_package(store.folder / "tiny-model", {"pipeline": "three-stage"})
     with pytest.raises(ModelError, match="made for the pipeline 'three-stage'"):
-        choose(None, "tiny-model", store)
+        choose(Setup(model="tiny-model"), store)
 
 
 WITHOUT_TORCH = """
