@@ -9,7 +9,8 @@ from Testing.engine.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid, turned, wri
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError
 from pancreasseg.grids.resample import to_image
-from pancreasseg.io.read import read_mask
+from pancreasseg.io.labels import indicator_of
+from pancreasseg.io.read import place_mask, read_labels, read_mask
 from pancreasseg.io.write import write_nifti, write_seg_nrrd
 
 
@@ -130,6 +131,65 @@ def test_a_mask_of_another_place_is_refused(tmp_path) -> None:
     grid = a_grid()
     far = Geometry(grid.size, grid.spacing, (5000.0, 0.0, 0.0))
     assert refused(write_image(tmp_path / "m.nrrd", a_mask(), far), grid).code == "mask-elsewhere"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_mask_whose_file_lost_its_origin_or_orientation_is_refused_with_the_share(tmp_path, whole) -> None:
+    grid = a_grid()
+    lost = Geometry(grid.size, grid.spacing, (0.0, 0.0, 0.0)) if whole else a_grid(np.diag([-1.0, -1.0, 1.0]))
+    error = refused(write_image(tmp_path / "m.nii.gz", a_mask(), lost), grid)
+    assert error.code == "mask-elsewhere"
+    assert "% of the mask lies outside" in error.message
+
+
+@pytest.mark.parametrize(("slices", "severity"), [(1, "serious"), (0, None)])
+def test_the_part_of_a_mask_outside_the_ct_is_told(tmp_path, slices, severity) -> None:
+    grid = a_grid()
+    path = write_image(tmp_path / "m.nrrd", a_mask(), grid)
+    cut = Geometry(
+        (*grid.size[:2], 8 - slices), grid.spacing, grid.origin, grid.direction
+    )  # the mask ends with slice 7
+    placed = place_mask(path, cut)
+    np.testing.assert_array_equal(placed.array, a_mask()[: 8 - slices])
+    if severity is None:
+        assert placed.findings == ()
+    else:
+        (finding,) = placed.findings
+        assert (finding.code, finding.severity.value) == ("mask-outside", severity)
+        assert finding.number == pytest.approx(1 - a_mask()[:7].sum() / a_mask().sum())
+
+
+def test_what_is_odd_about_a_masks_file_is_told(tmp_path) -> None:
+    image = nibabel.Nifti1Image(a_mask().T, None)
+    image.header.set_zooms(a_grid().spacing)
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nibabel.save(image, tmp_path / "m.nii")
+    placed = place_mask(tmp_path / "m.nii", Geometry(a_grid().size, a_grid().spacing))
+    (finding,) = placed.findings
+    assert finding.code == "mask-no-orientation"
+    assert finding.sentence.startswith("The mask's file")
+
+
+@pytest.mark.parametrize("value", [0.9999, 255 * np.float32(1 / 255), 0.5, 1e-6, 3.7])
+def test_a_mask_of_one_value_is_a_mask_whatever_the_value(tmp_path, value) -> None:
+    path = write_image(tmp_path / "m.nrrd", (a_mask() * value).astype(np.float32), a_grid())
+    np.testing.assert_array_equal(read_mask(path, a_grid()), a_mask())
+
+
+def test_255_with_a_slope_of_a_255th_is_a_mask(tmp_path) -> None:
+    image = nibabel.Nifti1Image((a_mask() * 255).T, np.diag([*a_grid().spacing, 1]))
+    nibabel.save(image, tmp_path / "m.nii")
+    content = bytearray((tmp_path / "m.nii").read_bytes())
+    content[112:120] = np.array([1 / 255, 0], "<f4").tobytes()
+    (tmp_path / "m.nii").write_bytes(content)
+    array, _, _ = read_labels(tmp_path / "m.nii")
+    np.testing.assert_array_equal(indicator_of(array, {}), a_mask())
+
+
+def test_labels_that_a_program_rounded_are_labels(tmp_path) -> None:
+    path = write_image(tmp_path / "m.nrrd", labels().astype(np.float32) * np.float32(0.99999), a_grid())
+    np.testing.assert_array_equal(read_mask(path, a_grid(), 7), a_mask())
 
 
 def test_our_own_files_read_back_as_masks(tmp_path) -> None:

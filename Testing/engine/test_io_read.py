@@ -197,6 +197,100 @@ def test_a_sheared_nrrd_is_refused(tmp_path) -> None:
     assert refused(path).code == "sheared-grid"
 
 
+def _two_grids(path: Path, sform: np.ndarray, qform: np.ndarray) -> Path:
+    image = nibabel.Nifti1Image(a_ct().T, sform)
+    image.set_sform(sform, 2)
+    image.set_qform(qform, 1)
+    nibabel.save(image, path)
+    return path
+
+
+def test_two_grids_in_one_nifti_are_told_with_how_far_they_lie_apart(tmp_path) -> None:
+    affine = RAS @ a_grid().index_to_world
+    mirrored = affine @ np.diag([-1.0, 1.0, 1.0, 1.0])
+    volume = read_volume(_two_grids(tmp_path / "ct.nii.gz", affine, mirrored))
+    assert volume.geometry.same_grid(a_grid())
+    (finding,) = volume.findings
+    assert finding.code == "positions-disagree"
+    assert finding.number == pytest.approx(2 * SPACING[0] * (SHAPE[2] - 1), abs=0.1)
+
+
+def test_rounding_between_the_two_grids_of_a_nifti_is_no_remark(tmp_path) -> None:
+    affine = RAS @ a_grid(turned()).index_to_world
+    assert read_volume(_two_grids(tmp_path / "ct.nii.gz", affine, np.round(affine, 3))).findings == ()
+
+
+@pytest.mark.parametrize("pixdim", [(1, 1, 1), (0, 0, 0)])
+def test_a_voxel_size_that_disagrees_with_the_orientation_is_told(tmp_path, pixdim) -> None:
+    path = write_nifti(tmp_path / "ct.nii", a_ct())
+    content = bytearray(path.read_bytes())
+    content[80:92] = np.array(pixdim, "<f4").tobytes()
+    path.write_bytes(content)
+    volume = read_volume(path)
+    assert volume.geometry.spacing == pytest.approx(SPACING)
+    assert [f.code for f in volume.findings] == ["spacing-disagrees"]
+
+
+def test_an_empty_sform_gives_way_to_the_scanners_qform(tmp_path) -> None:
+    path = _two_grids(tmp_path / "ct.nii", RAS @ a_grid().index_to_world, RAS @ a_grid().index_to_world)
+    content = bytearray(path.read_bytes())
+    content[280:328] = bytes(48)
+    path.write_bytes(content)
+    volume = read_volume(path)
+    assert volume.geometry.same_grid(a_grid())
+    assert [f.code for f in volume.findings] == ["sform-unusable"]
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_a_nifti_that_states_no_place_for_its_voxels_has_them_behind_the_header(tmp_path, kind) -> None:
+    path = write_nifti(tmp_path / "ct.nii", a_ct(), kind=kind)
+    content = bytearray(path.read_bytes())
+    at, length = (108, 4) if kind is nibabel.Nifti1Image else (168, 8)
+    content[at : at + length] = bytes(length)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_volume(path).array, a_ct())
+
+
+@pytest.mark.parametrize("offset", [np.nan, np.inf, -np.inf, -352, 352.5, 3e38, 100])
+def test_an_impossible_place_for_the_voxels_is_refused(tmp_path, offset) -> None:
+    path = write_nifti(tmp_path / "ct.nii", a_ct())
+    content = bytearray(path.read_bytes())
+    content[108:112] = np.array(offset, "<f4").tobytes()
+    path.write_bytes(content)
+    assert refused(path).code == "file-damaged"
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "code"),
+    [(1, np.nan, "file-damaged"), (20.5, np.inf, "file-damaged"), (1e30, 0, "values-too-large")],
+)
+def test_a_rescale_of_a_nifti_that_makes_no_sense_is_refused(tmp_path, slope, intercept, code) -> None:
+    path = write_nifti(tmp_path / "ct.nii", a_ct())
+    content = bytearray(path.read_bytes())
+    content[112:120] = np.array([slope, intercept], "<f4").tobytes()
+    path.write_bytes(content)
+    assert refused(path).code == code
+
+
+@pytest.mark.parametrize(
+    ("spacing", "code"),
+    [(3000.0, "voxels-too-large"), (1e9, "voxels-too-large"), (50.1, "voxels-too-large")],
+)
+def test_voxels_larger_than_those_of_any_scanner_are_refused(tmp_path, spacing, code) -> None:
+    assert refused(write_nifti(tmp_path / "ct.nii", a_ct(), np.diag([spacing, 2, 2, 1]))).code == code
+
+
+def test_a_volume_longer_than_any_patient_is_refused(tmp_path) -> None:
+    path = write_nifti(tmp_path / "ct.nii", a_ct((12, 8, 70)), np.diag([45, 2, 2, 1]))
+    assert refused(path).code == "field-of-view-too-large"
+
+
+@pytest.mark.parametrize("name", ["ct.hdr", "ct.img", "CT.IMG.gz"])
+def test_a_pair_of_header_and_voxels_is_called_so(tmp_path, name) -> None:
+    (tmp_path / name).write_bytes(bytes(400))
+    assert refused(tmp_path / name).code == "nifti-pair"
+
+
 @pytest.mark.parametrize("axis", [0, 2])
 def test_a_nifti_without_extent_along_an_axis_is_refused(tmp_path, axis) -> None:
     path = write_nifti(tmp_path / "ct.nii", a_ct())
@@ -366,6 +460,52 @@ def test_infinities_of_both_signs_are_refused(tmp_path) -> None:
 )
 def test_images_that_are_no_ct_in_hu_are_refused(tmp_path, values, code) -> None:
     assert refused(write_image(tmp_path / "ct.nii.gz", values, a_grid())).code == code
+
+
+def _shifted(padding: int | None) -> np.ndarray:
+    stored = a_body() + 1024
+    if padding is not None:
+        stored[:, :4] = padding
+    return stored
+
+
+def a_body() -> np.ndarray:
+    """int16 HU of a trunk in air: fat around organs, and bone; large enough for blocks of 4 x 4 pixels."""
+    values = np.random.default_rng(1).normal(0, 12, (12, 60, 60))
+    values -= 1000
+    values[:, 8:52, 6:54] += 900
+    values[:, 14:46, 12:48] += 150
+    values[:, 36:42, 26:34] += 500
+    return values.clip(-1020).astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        _shifted(None),
+        _shifted(-2000),
+        _shifted(-1024),
+        np.clip((a_body() - 40) / 400 * 255, -128, 127).astype(np.int16),
+        np.clip((a_body() - 40) / 400 * 255, -128, 120).astype(np.int8),
+        a_body().astype(np.int32) * 10,
+        np.abs(np.random.default_rng(0).normal(0, 400, (12, 60, 60)) - 8).astype(np.int16) - 12,
+    ],
+    ids=["no intercept", "padded with -2000", "padded with -1024", "8 bits", "int8", "HU x 10", "MR below 0"],
+)
+def test_values_that_only_look_like_hu_are_refused(tmp_path, values) -> None:
+    assert refused(write_nifti(tmp_path / "ct.nii.gz", values)).code == "not-hu"
+
+
+@pytest.mark.parametrize("window", [(-1024, 3071), (-100, 240), (-200, 300), (-160, 240), (-1000, 1000)])
+def test_a_ct_clipped_to_a_window_is_a_ct(tmp_path, window) -> None:
+    assert read_volume(write_nifti(tmp_path / "ct.nii.gz", a_body().clip(*window))).findings == ()
+
+
+@pytest.mark.parametrize("bad", [40001, -40001])
+def test_values_that_no_scanner_gives_are_refused_even_if_allowed(tmp_path, bad) -> None:
+    values = a_body().astype(np.int32)
+    values[3, 3, 3] = bad
+    assert refused(write_nifti(tmp_path / "ct.nii.gz", values), allow=["not-hu"]).code == "values-too-large"
 
 
 def test_a_few_hot_voxels_in_air_are_still_air(tmp_path) -> None:

@@ -86,10 +86,10 @@ def run(options: argparse.Namespace) -> int:
         progress.plan([("read", 1.0), ("measure", 1.0), ("write", 2.0)])
         with progress.stage("read"):
             volume = read_volume(options.volume, series=series_of(options), allow=options.allow)
-            pancreas, algorithm = _read_pancreas(options, volume, stated=stated)
+            pancreas, algorithm, remarks = _read_pancreas(options, volume, stated=stated)
         with progress.stage("measure"):
             segments = [pancreas, *_margins(options, pancreas, volume)]
-        findings = list(volume.findings)
+        findings = [*volume.findings, *remarks]
         if options.check or any(formats()[form].needs_series for form in chosen):
             findings += _preflight(segments, volume, source, options)
         with progress.stage("write"):
@@ -158,20 +158,22 @@ def _margin(text: str) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _read_pancreas(options: argparse.Namespace, volume: Volume, *, stated: bool) -> tuple[ExportSegment, str]:
-    """The mask on the CT's grid, and the name of what made it.
+def _read_pancreas(
+    options: argparse.Namespace, volume: Volume, *, stated: bool
+) -> tuple[ExportSegment, str, tuple[Finding, ...]]:
+    """The mask on the CT's grid, the name of what made it, and remarks on where it lies.
 
     Raises:
         InputError: it cannot be read, or has to be ``stated`` how it was made and neither file nor person says so.
     """
     from pancreasseg.export.segment import Algorithm, ExportSegment
-    from pancreasseg.io.labels import indicator_of, onto_grid, segment_names
+    from pancreasseg.io.labels import indicator_of, place, segment_names
     from pancreasseg.io.read import read_labels
     from pancreasseg.io.seg_nrrd import SEGMENT_NAME, tags_of
 
     array, own, keys = read_labels(options.mask)
     label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
-    mask = onto_grid(indicator_of(array, keys, label), own, volume.geometry)
+    placed = place(indicator_of(array, keys, label), own, volume.geometry)
     names = segment_names(keys)
     name = options.label if isinstance(label, str) else names[0] if len(names) == 1 else SEGMENT_NAME
     tags = tags_of(keys, name)
@@ -184,7 +186,8 @@ def _read_pancreas(options: argparse.Namespace, volume: Volume, *, stated: bool)
             f"{options.mask.name} does not say how the mask was made, which DICOM and NRRD state.",
             f"Say it with --made {', '.join(_MADE[:-1])} or {_MADE[-1]}.",
         )
-    return ExportSegment(mask, algorithm=Algorithm(made)), tags.get("DICOM.SegmentAlgorithmName") or "PancreasSeg"
+    made_by = tags.get("DICOM.SegmentAlgorithmName") or "PancreasSeg"
+    return ExportSegment(placed.array, algorithm=Algorithm(made)), made_by, placed.findings
 
 
 def _margins(options: argparse.Namespace, pancreas: ExportSegment, volume: Volume) -> list[ExportSegment]:

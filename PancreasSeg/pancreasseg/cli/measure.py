@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command
-from pancreasseg.cli.segment import add_reference, label_of, show_measurements
+from pancreasseg.cli.segment import add_reference, label_of, of_reference, show_measurements
 
 _DESCRIPTION = """\
 Measure a mask on its CT: volume, HU, shape; and against a reference: DSC, IoU, surface distances. Masks that lie on
@@ -31,20 +31,27 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    from pancreasseg.io.read import read_mask, read_volume
+    from pancreasseg.findings.result import review_ct
+    from pancreasseg.io.read import place_mask, read_volume
     from pancreasseg.run import dsc_among, measurements_of
 
     volume = read_volume(options.volume)
     label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
-    mask = read_mask(options.mask, volume.geometry, label)
+    mask = place_mask(options.mask, volume.geometry, label)
     reference = None
+    findings = [*volume.findings, *review_ct(volume, volume.findings), *mask.findings]
     if options.reference is not None:
-        reference = read_mask(options.reference, volume.geometry, label_of(options))
-    measurements = measurements_of(mask, volume, reference)
+        placed = place_mask(options.reference, volume.geometry, label_of(options))
+        reference, findings = placed.array, [*findings, *of_reference(placed.findings)]
+    measurements = measurements_of(mask.array, volume, reference)
     if options.json:
-        document: dict[str, object] = {"measurements": [entry.as_dict() for entry in measurements]}
+        document: dict[str, object] = {
+            "measurements": [entry.as_dict() for entry in measurements],
+            "findings": [finding.as_dict() for finding in findings],
+        }
         if reference is not None:
             document["dsc"] = dsc_among(measurements)
         console.show_json(document)
         return
+    console.show_findings(findings)
     show_measurements(options.mask.name, measurements)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from pancreasseg.cli.arguments import (
 )
 
 if TYPE_CHECKING:
+    from pancreasseg.core.finding import Finding
     from pancreasseg.core.measurement import Measurement
     from pancreasseg.run import Outcome
 
@@ -83,6 +85,18 @@ def label_of(options: argparse.Namespace) -> int | str | None:
     return int(label) if label is not None and label.isdecimal() else label
 
 
+def of_reference(findings: Sequence[Finding]) -> list[Finding]:
+    """The remarks on a reference, told from those on a mask."""
+    return [
+        replace(
+            finding,
+            code=finding.code.replace("mask-", "reference-"),
+            sentence=finding.sentence.replace("the mask", "the reference").replace("The mask", "The reference"),
+        )
+        for finding in findings
+    ]
+
+
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     document, outcome = segment_to_folder(options)
@@ -100,7 +114,7 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outc
     """
     from pancreasseg.core import Box
     from pancreasseg.io.atomic import prepare_folder
-    from pancreasseg.io.read import read_mask
+    from pancreasseg.io.read import place_mask
     from pancreasseg.pipelines.attention import attention_maps, gated_stage
     from pancreasseg.run import complete, segment, write
 
@@ -112,7 +126,9 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outc
         region = None if options.box is None else Box.checked(options.box, volume.geometry)
         reference = None
         if options.reference is not None:
-            reference = read_mask(options.reference, volume.geometry, label_of(options))
+            placed = place_mask(options.reference, volume.geometry, label_of(options))
+            reference = placed.array
+            volume = replace(volume, findings=(*volume.findings, *of_reference(placed.findings)))
         pipeline = load_pipeline(options, progress)
         gates = gated_stage(pipeline) if options.attention else None
         segmentation = segment(volume, pipeline, region, progress)

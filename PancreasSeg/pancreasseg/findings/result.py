@@ -11,6 +11,7 @@ from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.findings.blocks import Blocks
 from pancreasseg.findings.faces import faces_touched, joined
+from pancreasseg.findings.orientation import wrong_way_round
 from pancreasseg.findings.phase import ARTERIAL, ENHANCED, UNENHANCED, estimate_phase
 
 VOLUME_ML = (20.0, 180.0)
@@ -66,10 +67,11 @@ def review(
     Returns:
         New findings, the serious ones first. Codes: no-pancreas, touches-volume-end, touches-field-of-view,
         touches-roi-face, volume-unusual, several-components, mean-hu-implausible, stages-disagree, looks-unenhanced,
-        looks-arterial, looks-enhanced, not-ct, not-hu, spacing-above-5-mm, body-cut-off.
+        looks-arterial, looks-enhanced, not-ct, not-hu, spacing-above-5-mm, body-cut-off, patient-upside-down,
+        patient-mirrored, patient-back-to-front.
     """
     blocks = Blocks.of(volume)
-    found = [*_of_volume(volume, blocks)]
+    found = [*_of_volume(volume, blocks), *wrong_way_round(volume, blocks)]
     organ = Box.of_mask(mask)
     if organ is None:
         sentence = "No pancreas was found in this volume; drag the box over the pancreas and segment again."
@@ -90,6 +92,14 @@ def review(
     order = list(Severity)
     new = [finding for finding in found if finding.code not in codes]
     return tuple(sorted(new, key=lambda finding: -order.index(finding.severity)))
+
+
+def review_ct(volume: Volume, known: Collection[Finding] = ()) -> tuple[Finding, ...]:
+    """Look at a CT alone; codes as for `review`, of which those among ``known`` are not given again."""
+    blocks = Blocks.of(volume)
+    codes = {finding.code for finding in known}
+    found = (*_of_volume(volume, blocks), *wrong_way_round(volume, blocks))
+    return tuple(finding for finding in found if finding.code not in codes)
 
 
 def _of_volume(volume: Volume, blocks: Blocks) -> Iterator[Finding]:

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import InputError
+from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.grids.resample import to_grid
 
 _SHOWN = 12
+_ROUNDING = 1e-3  # labels that a rescale or a float file left a little off whole numbers
+_ELSEWHERE = 0.5  # a mask of which more lies outside belongs to another scan, or its header lost its place
+_OUTSIDE_TOLD, _OUTSIDE_SERIOUS = 0.01, 0.1
+_ENOUGH_VOXELS = 200_000
+
+
+@dataclass(frozen=True)
+class PlacedMask:
+    """A mask on the grid of a volume.
+
+    Attributes:
+        array: uint8 (K, J, I), 1 is inside; may be empty.
+        findings: what is odd about where it lies.
+    """
+
+    array: np.ndarray
+    findings: tuple[Finding, ...] = ()
 
 
 def indicator_of(array: np.ndarray, keys: dict[str, str], label: int | str | None = None) -> np.ndarray:
@@ -22,6 +42,7 @@ def indicator_of(array: np.ndarray, keys: dict[str, str], label: int | str | Non
     Raises:
         InputError: not labels, no such label, or several and none chosen.
     """
+    array = _whole(array)
     segments = _segments(keys)
     if segments and not (isinstance(label, int) and array.ndim == 3):
         value, layer = _choose_segment(segments, label)
@@ -72,6 +93,41 @@ def onto_grid(mask: np.ndarray, own: Geometry, geometry: Geometry) -> np.ndarray
             "mask-elsewhere", "The mask does not overlap the volume.", "Check that both belong to the same scan."
         )
     return result
+
+
+def place(mask: np.ndarray, own: Geometry, geometry: Geometry) -> PlacedMask:
+    """A 0/1 mask on its own grid as a mask on ``geometry``, with a remark when a part of it lies outside.
+
+    Raises:
+        InputError: most of it lies outside.
+    """
+    outside = 0.0 if own.same_grid(geometry) else _share_outside(mask, own, geometry)
+    if outside > _ELSEWHERE:
+        raise InputError(
+            "mask-elsewhere",
+            f"{100 * outside:.0f} % of the mask lies outside the volume.",
+            "Check that both belong to the same scan and that the mask's file has kept its position and orientation.",
+        )
+    placed = onto_grid(mask, own, geometry)
+    if outside < _OUTSIDE_TOLD:
+        return PlacedMask(placed)
+    sentence = (
+        f"{100 * outside:.0f} % of the mask lies outside the CT and is left out. Check that both belong together."
+    )
+    severity = Severity.SERIOUS if outside >= _OUTSIDE_SERIOUS else Severity.WARNING
+    return PlacedMask(placed, (Finding("mask-outside", severity, sentence, outside),))
+
+
+def _share_outside(mask: np.ndarray, own: Geometry, geometry: Geometry) -> float:
+    """Share, 0-1, of a mask's voxels whose centres lie beyond the voxels of a grid."""
+    places = np.flatnonzero(mask)
+    if not places.size:
+        return 0.0
+    places = places[:: -(-places.size // _ENOUGH_VOXELS)]
+    k, j, i = np.unravel_index(places, mask.shape)
+    index = geometry.to_index(own.to_world(np.stack([i, j, k], axis=-1)))
+    inside = ((index >= -0.5 - _ROUNDING) & (index <= np.asarray(geometry.size) - 0.5 + _ROUNDING)).all(axis=1)
+    return float(1 - inside.mean())
 
 
 def segment_names(keys: dict[str, str]) -> tuple[str, ...]:
@@ -133,6 +189,16 @@ def _choose_segment(segments: dict[str, tuple[int, int]], label: int | str | Non
         f"The mask holds {len(segments)} segments ({_listed(list(segments))}).",
         "Say which one is the pancreas.",
     )
+
+
+def _whole(array: np.ndarray) -> np.ndarray:
+    """Labels that are fractions by rounding only, or a mask of one other value than 0, as whole numbers."""
+    if array.dtype.kind != "f" or not array.size or not np.isfinite([array.min(), array.max()]).all():
+        return array
+    whole, highest = np.rint(array), array.max()
+    if highest > _ROUNDING and np.abs(array - whole).max() <= _ROUNDING:
+        return whole
+    return (array == highest).astype(np.uint8) if ((array == 0) | (array == highest)).all() else array
 
 
 def _label_values(array: np.ndarray) -> list[int]:

@@ -8,6 +8,7 @@ Format: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h and nifti2.h.
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -19,7 +20,7 @@ from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.geometry import lps_ras
 from pancreasseg.io.grids import make_geometry
 from pancreasseg.io.refusals import damaged, nifti_pair, not_3d, not_grey, truncated
-from pancreasseg.io.stored import StoredImage, no_orientation
+from pancreasseg.io.stored import StoredImage, no_orientation, no_spacing
 from pancreasseg.io.voxels import inflated, open_regular, read_voxels
 
 _FIELDS = [
@@ -182,32 +183,74 @@ def _dtype_of(header: np.void, order: str) -> np.dtype:
 
 
 def _grid_of(header: np.void, size: tuple[int, int, int]) -> tuple[Geometry, tuple[Finding, ...]]:
-    """The sform where there is one (falling back to the qform when the sform is sheared), else qform, else spacing."""
+    """The sform where there is one that can be used, else the qform, else the spacing alone."""
     scale = _MM_PER_UNIT.get(int(header["units"]) & 7, 1.0)
     pixdim = np.abs(header["pixdim"][1:4].astype(float))
+    scanner: Geometry | InputError | None = None
+    if int(header["qform"]) > 0:
+        scanner = _or_error(lambda: _from_quaternion(header, pixdim, size, scale))
     if int(header["sform"]) > 0:
         rows = header["srow"].astype(float)
-        try:
-            return _from_affine(rows[:, :3], rows[:, 3], pixdim, size, scale), ()
-        except InputError as error:
-            if error.code != "sheared-grid" or int(header["qform"]) <= 0:
-                raise
-        remark = Finding(
-            "sheared-sform",
-            Severity.WARNING,
-            "The file states a sheared orientation besides the scanner's own; the scanner's was used.",
-        )
-        return _from_quaternion(header, pixdim, size, scale), (remark,)
-    if int(header["qform"]) > 0:
-        return _from_quaternion(header, pixdim, size, scale), ()
+        stated = _or_error(lambda: _from_affine(rows[:, :3], rows[:, 3], pixdim, size, scale))
+        if isinstance(stated, Geometry):
+            return stated, _disagreements(stated, scanner, pixdim * scale)
+        if not isinstance(scanner, Geometry):
+            raise stated
+        return scanner, (_sform_unusable(stated),)
+    if isinstance(scanner, InputError):
+        raise scanner
+    if scanner is not None:
+        return scanner, ()
+    spacing = np.where(pixdim > 0, pixdim, 1.0) * scale
+    findings = (no_orientation(), *(() if (pixdim > 0).all() else (no_spacing(),)))
     # As ITK and Slicer place such files: index axes along L, P, S from the world's origin.
-    return make_geometry(size, pixdim * scale, (0.0, 0.0, 0.0), np.eye(3)), (no_orientation(),)
+    return make_geometry(size, spacing, (0.0, 0.0, 0.0), np.eye(3)), findings
+
+
+def _or_error(grid: Callable[[], Geometry]) -> Geometry | InputError:
+    try:
+        return grid()
+    except InputError as error:
+        return error
+
+
+def _sform_unusable(error: InputError) -> Finding:
+    if error.code == "sheared-grid":
+        sentence = "The file states a sheared orientation besides the scanner's own; the scanner's was used."
+        return Finding("sheared-sform", Severity.WARNING, sentence)
+    sentence = "One of the two orientations that the file states makes no sense; the scanner's own was used."
+    return Finding("sform-unusable", Severity.WARNING, sentence)
+
+
+def _disagreements(stated: Geometry, scanner: Geometry | InputError | None, pixdim: np.ndarray) -> tuple[Finding, ...]:
+    """Remarks on a file that states two grids, of which ITK, hence Slicer, often takes the other one."""
+    if not np.allclose(stated.spacing, pixdim, rtol=1e-2):
+        sentence = (
+            f"The file states voxels of {_by(stated.spacing)} mm with its orientation and of {_by(pixdim)} mm besides; "
+            "the former is used, other programs may use the latter. Check the size of the body, or export the CT again."
+        )
+        return (Finding("spacing-disagrees", Severity.WARNING, sentence),)
+    if not isinstance(scanner, Geometry):
+        return ()
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in stated.size])).reshape(3, -1).T
+    apart = float(np.linalg.norm(stated.to_world(corners) - scanner.to_world(corners), axis=1).max())
+    if apart <= 0.5 * min(stated.spacing):
+        return ()
+    sentence = (
+        f"The file places the CT in two ways that lie up to {apart:.0f} mm apart (sform and qform); the sform is used, "
+        "Slicer and other programs may use the other. Check that the mask lies on the CT there, and left and right."
+    )
+    return (Finding("positions-disagree", Severity.WARNING, sentence, apart),)
+
+
+def _by(values: Sequence[float] | np.ndarray) -> str:
+    return " x ".join(f"{float(v):.3g}" for v in values)
 
 
 def _from_quaternion(header: np.void, pixdim: np.ndarray, size: tuple[int, int, int], scale: float) -> Geometry:
     b, c, d = header["quatern"].astype(float)
     a = np.sqrt(max(1.0 - (b * b + c * c + d * d), 0.0))
-    norm = np.sqrt(a * a + b * b + c * c + d * d)
+    norm = np.sqrt(a * a + b * b + c * c + d * d) or 1.0
     a, b, c, d = a / norm, b / norm, c / norm, d / norm
     rotation = np.array(
         [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from pancreasseg.io.refusals import nifti_pair
 from pancreasseg.io.stored import StoredImage
 from pancreasseg.io.values import to_hu
 from pancreasseg.io.voxels import open_regular
+
+if TYPE_CHECKING:
+    from pancreasseg.io.labels import PlacedMask
 
 _NIFTI = (".nii", ".nii.gz")
 _META = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -67,11 +72,25 @@ def read_mask(path: str | Path, geometry: Geometry, label: int | str | None = No
     Raises:
         InputError: damaged file, no labels, several labels and none chosen, or a mask that lies elsewhere.
     """
-    from pancreasseg.io.labels import indicator_of, onto_grid
+    return place_mask(path, geometry, label).array
+
+
+def place_mask(path: str | Path, geometry: Geometry, label: int | str | None = None) -> PlacedMask:
+    """As `read_mask`, with remarks on the mask's file and on where it lies.
+
+    Raises:
+        InputError: as for `read_mask`.
+    """
+    from pancreasseg.io.labels import PlacedMask, indicator_of, place
 
     path = Path(path)
-    array, own, keys = read_labels(path)
-    return onto_grid(indicator_of(array, keys, label), own, geometry)
+    image = _stored_labels(path)
+    placed = place(indicator_of(_meant(image), dict(image.keys), label), image.geometry, geometry)
+    own = tuple(
+        replace(finding, code=f"mask-{finding.code}", sentence=finding.sentence.replace("The file", "The mask's file"))
+        for finding in image.findings
+    )
+    return PlacedMask(placed.array, own + placed.findings)
 
 
 def _read_file(path: Path) -> tuple[np.ndarray, Geometry, tuple[Finding, ...], dict[str, str]]:
@@ -105,15 +124,22 @@ def read_labels(path: str | Path) -> tuple[np.ndarray, Geometry, dict[str, str]]
     Raises:
         InputError: there is no such file, it is damaged, or it is no label map.
     """
-    path = Path(path)
+    image = _stored_labels(Path(path))
+    return _meant(image), image.geometry, dict(image.keys)
+
+
+def _stored_labels(path: Path) -> StoredImage:
     if path.is_dir():
         raise InputError(
             "mask-is-folder", "The mask is a folder; a file is needed.", "Give a .nii.gz or .seg.nrrd file."
         )
-    image = _read_image(path, _kind_of(path), components=True)
-    if image.slope == 1.0 and image.intercept == 0.0:
-        return image.array, image.geometry, dict(image.keys)
-    return image.array * image.slope + image.intercept, image.geometry, {}
+    return _read_image(path, _kind_of(path), components=True)
+
+
+def _meant(image: StoredImage) -> np.ndarray:
+    """The values that are meant by those stored."""
+    plain = image.slope == 1.0 and image.intercept == 0.0
+    return image.array if plain else image.array * image.slope + image.intercept
 
 
 def _kind_of(path: Path) -> str:
