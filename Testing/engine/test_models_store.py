@@ -81,6 +81,22 @@ def test_names_cannot_lead_out_of_the_store(store, source):
     source.verify()
 
 
+def test_the_catalogue_says_which_public_models_come_before_the_bundled_one(store, tmp_path, monkeypatch):
+    """Published figures of different test sets are not compared with each other."""
+    perfect = [{"metric": "DSC", "value": 0.99, "sd": None, "data": "their own", "cases": 5}]
+    known = catalogue.entry("obelisk-hybrid")
+    entries = {
+        "weak-public": catalogue.Entry({**known.card, "name": "weak-public"}, known.files),
+        "strong-public": catalogue.Entry({**known.card, "name": "strong-public"}, known.files, "strong"),
+    }
+    monkeypatch.setattr(catalogue, "entries", lambda: entries)
+    write_tiny(tmp_path / "bundled" / "ours", name="ours")
+    write_tiny(store.folder / "weak-public", name="weak-public", figures=perfect)
+    write_tiny(store.folder / "own-model", name="own-model")
+    write_tiny(store.folder / "strong-public", name="strong-public")
+    assert [package.card.name for package in store.packages()] == ["strong-public", "own-model", "ours", "weak-public"]
+
+
 def test_the_best_model_is_an_installed_one_then_the_more_accurate_then_the_larger_ensemble(store, tmp_path):
     with pytest.raises(ModelError, match="models install"):
         store.best()

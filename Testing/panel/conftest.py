@@ -137,7 +137,7 @@ def panel(module, client, dialogs, monkeypatch):
     monkeypatch.setattr("PancreasSegLib.Panel.Runner.POLL_MILLISECONDS", 5)
     monkeypatch.setattr("PancreasSegLib.Panel.StatisticsSection.DEBOUNCE_MILLISECONDS", 5)
     monkeypatch.setattr("PancreasSegLib.Panel.Panel.ROI_MILLISECONDS", 5)
-    monkeypatch.setattr("PancreasSegLib.Panel.ModelSection.POLL_MILLISECONDS", 5)
+    monkeypatch.setattr("PancreasSegLib.Panel.Installer.POLL_MILLISECONDS", 5)
     monkeypatch.setattr("PancreasSegLib.Panel.ModelSection.TYPING_MILLISECONDS", 5)
     monkeypatch.setattr("PancreasSegLib.Panel.InputSection.POLL_MILLISECONDS", 5)
     widget = aWidget()

@@ -68,7 +68,7 @@ class FakeTask:
 @pytest.fixture
 def task(monkeypatch):
     FakeTask.started = []
-    monkeypatch.setattr("PancreasSegLib.Panel.ModelSection.Task", FakeTask)
+    monkeypatch.setattr("PancreasSegLib.Panel.Installer.Task", FakeTask)
     return FakeTask
 
 

@@ -44,7 +44,7 @@ def test_one_click_offers_the_download_of_a_model_for_patients(
 ) -> None:
     started = []
     monkeypatch.setattr(
-        "PancreasSegLib.Panel.ModelSection.Task", lambda arguments, python: started.append(arguments) or Held()
+        "PancreasSegLib.Panel.Installer.Task", lambda arguments, python: started.append(arguments) or Held()
     )
     ui.patientModelButton.click()
     assert len(dialogs.asked) == 1

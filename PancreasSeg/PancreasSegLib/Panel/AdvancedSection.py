@@ -8,6 +8,7 @@ from pancreasseg import pipelines
 from pancreasseg.core.setup import DEVICES, PRECISIONS
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Reasons, fill, select
+from PancreasSegLib.Work.Models import USABLE
 
 
 class AdvancedSection:
@@ -46,7 +47,7 @@ class AdvancedSection:
 
     def listModels(self, rows) -> None:
         """Offer the installed models; called when they have changed."""
-        installed = [(row.name, f"{row.title} {row.version}") for row in rows if row.state in ("installed", "bundled")]
+        installed = [(row.name, f"{row.title} {row.version}") for row in rows if row.state in USABLE]
         self._names = [("", self._automatic("model")), *installed]
 
     def say(self, text: str) -> None:

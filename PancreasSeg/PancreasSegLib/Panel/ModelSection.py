@@ -8,12 +8,9 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
-from pancreasseg.core.errors import Cancelled, PancreasSegError
-from pancreasseg.worker.task import Task
+from PancreasSegLib.Panel.Drops import Drops
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
-
-POLL_MILLISECONDS = 100
 
 # Someone who types a path pauses for longer than this only when it is whole.
 TYPING_MILLISECONDS = 1000
@@ -21,27 +18,33 @@ FOLDER_KEY = "PancreasSeg/ModelFolder"
 
 
 class ModelSection:
-    """Args: the widgets of the .ui file, the session, and what to call with the rows when models have changed."""
+    """The table of models and the card of the selected one.
 
-    def __init__(self, ui, session, onModels) -> None:
+    Args:
+        ui: the widgets of the .ui file.
+        session: shared by the sections.
+        installer: of the panel.
+        onModels: called with the rows when models have changed.
+    """
+
+    def __init__(self, ui, session, installer, onModels) -> None:
         self.ui = ui
         self.session = session
+        self.installer = installer
+        installer.onEnded = self.list
         self.onModels = onModels
         self.rows: list = []
         self._reasons = Reasons()
-        self._task: Task | None = None
-        self._cancelling = False
         self._typing = qt.QTimer()
         self._typing.setSingleShot(True)
         self._typing.setInterval(TYPING_MILLISECONDS)
         self._typing.connect("timeout()", self.onTyped)
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MILLISECONDS)
-        self._timer.connect("timeout()", self.poll)
+        self._told = ""  # what the installer has said last
         self._states = {
             "installed": _("installed"),
             "bundled": _("comes with the module"),
             "available": _("can be downloaded"),
+            "outdated": _("installed; a newer version can be downloaded"),
             "damaged": _("damaged"),
         }
         table = ui.modelsTable
@@ -57,6 +60,7 @@ class ModelSection:
         ui.verifyModelButton.connect("clicked(bool)", self.onVerify)
         ui.removeModelButton.connect("clicked(bool)", self.onRemove)
         ui.modelFolder.connect("currentPathChanged(QString)", lambda: self._typing.start())  # with every letter
+        self._drops = [Drops(widget, self.onDropped) for widget in (ui.modelsGroup, ui.firstRunGroup)]
         stored = qt.QSettings().value(FOLDER_KEY)
         if stored:
             session.models.home = stored
@@ -95,36 +99,45 @@ class ModelSection:
     @slot
     def onInstall(self) -> None:
         """Install the selected model from the catalogue, or stop installing."""
-        if self._task is not None:
-            self._cancelling = True
-            self._task.cancel()
-            self.session.changed()
+        if self.installer.running:
+            self.installer.cancel()
             return
         self.download(self._row())
 
     def download(self, row) -> None:
         """Download a model of the catalogue and install it, after asking."""
-        if self._task is not None:
+        if self.installer.running:
             return
         question = _("Download {size} MB from {host} and install '{title}'?").format(
             size=f"{row.megabytes:.1f}", host=row.host, title=row.title
         )
         if row.state == "damaged" or self.session.dialogs.confirm(question):
-            self._start([row.name])
+            self.ui.advancedSection.collapsed = False  # progress and Cancel are there
+            self.ui.modelsGroup.collapsed = False
+            self.installer.start([row.name])
 
     @slot
     def onInstallFile(self) -> None:
         """Install a model that is on this computer already; several files can be the parts of one."""
         files = self.session.dialogs.openFiles(_("Install a model"), _("Models") + " (*.zip model.json *.pth)")
         if files:
-            self._start(files)
+            self.installer.start(files)
 
     @slot
     def onInstallFolder(self) -> None:
         """Install what lies in a folder of this computer."""
         folder = self.session.dialogs.openFolder(_("Install the models in a folder"))
         if folder:
-            self._start([folder])
+            self.installer.start([folder])
+
+    @slot
+    def onDropped(self, paths: list[str]) -> None:
+        """Install what was dragged here: a package, a zip, a folder, or the files of one model."""
+        why = self.session.situation().whyNotInstallFile()
+        if why:
+            showText(self.ui.modelsMessage, why)
+        else:
+            self.installer.start(paths)
 
     @slot
     def onVerify(self) -> None:
@@ -172,23 +185,6 @@ class ModelSection:
         showText(self.ui.modelsMessage, "")
         self.list()
 
-    @slot
-    def poll(self) -> None:
-        """Called by the timer while a model is being installed."""
-        try:
-            news = self._task.poll()
-        except Cancelled:
-            self._end(_("Cancelled; nothing was installed."))
-            return
-        except Exception as error:
-            self._end(self.session.sentence(error))
-            return
-        for it in news:
-            if isinstance(it, dict):
-                self._end(_("Installed: {names}.").format(names=", ".join(it["installed"])))
-            else:
-                self.ui.modelProgressBar.value = round(100 * it.fraction)
-
     def say(self, text: str) -> None:
         """A sentence for the person, in this section."""
         showText(self.ui.modelsMessage, text)
@@ -197,53 +193,35 @@ class ModelSection:
         """Bring the widgets in line with the situation."""
         ui = self.ui
         ui.installModelButton.text = self._buttonText(situation)
-        why = _("The installation is being stopped.") if self._cancelling else ""
+        why = _("The installation is being stopped.") if self.installer.cancelling else ""
         self._reasons.show(ui.installModelButton, why if situation.installing else situation.whyNotInstallModel())
         self._reasons.show(ui.installFileButton, situation.whyNotInstallFile())
         self._reasons.show(ui.installFolderButton, situation.whyNotInstallFile())
         self._reasons.show(ui.verifyModelButton, situation.whyNotVerify())
         self._reasons.show(ui.removeModelButton, situation.whyNotRemove())
         self._reasons.show(ui.modelFolder, situation.whyNotInstallFile() or situation.whyNotSample())
-        ui.modelProgressBar.setVisible(situation.installing)
+        ui.modelProgressBar.setVisible(self.installer.running)
+        ui.modelProgressBar.value = round(100 * self.installer.fraction)
+        if self.installer.message != self._told:  # later messages of this section stay
+            self._told = self.installer.message
+            showText(ui.modelsMessage, self._told)
 
     def close(self) -> None:
         """The panel goes away."""
-        self._timer.stop()
         self._typing.stop()
-        if self._task is not None:
-            self._task.end()
+        self.installer.close()
 
     def _row(self):
         number = self.ui.modelsTable.currentRow()
         selected = 0 <= number < len(self.rows) and len(self.ui.modelsTable.selectedItems()) > 0
         return self.rows[number] if selected else None
 
-    def _start(self, sources: list[str]) -> None:
-        try:
-            self._task = Task(["install", *sources], self.session.python)
-        except PancreasSegError as error:
-            showText(self.ui.modelsMessage, str(error))
-            return
-        self.ui.advancedSection.collapsed = False  # progress and Cancel are there
-        self.ui.modelsGroup.collapsed = False
-        self.ui.modelProgressBar.value = 0
-        showText(self.ui.modelsMessage, _("Installing."))
-        self.session.installing = True
-        self._timer.start()
-        self.session.changed()
-
     def _buttonText(self, situation) -> str:
-        if self._cancelling:
+        if self.installer.cancelling:
             return _("Cancelling...")
-        return _("Cancel") if situation.installing else _("Install")
-
-    def _end(self, message: str) -> None:
-        self._timer.stop()
-        self._task = None
-        self._cancelling = False
-        self.session.installing = False
-        showText(self.ui.modelsMessage, message)
-        self.list()
+        if situation.installing:
+            return _("Cancel")
+        return _("Update") if situation.modelSelected == "outdated" else _("Install")
 
 
 def _card(row) -> str:
@@ -263,7 +241,7 @@ def _card(row) -> str:
         _field(_("Licence"), card.get("licence", "")),
         _field(_("Please cite"), card.get("citation", "")),
     ]
-    if row.state == "available":
+    if row.state in ("available", "outdated"):
         lines.append(_field(_("Download"), f"{row.megabytes:.1f} MB, {row.host}"))
     return "<br>".join(line for line in lines if line)
 

@@ -15,8 +15,10 @@ from PancreasSegLib.Panel.CorrectSection import CorrectSection
 from PancreasSegLib.Panel.DependencySection import DependencySection
 from PancreasSegLib.Panel.Dialogs import Dialogs
 from PancreasSegLib.Panel.ExportSection import ExportSection
+from PancreasSegLib.Panel.FirstRunSection import FirstRunSection
 from PancreasSegLib.Panel.Folding import rememberFolding
 from PancreasSegLib.Panel.InputSection import InputSection
+from PancreasSegLib.Panel.Installer import Installer
 from PancreasSegLib.Panel.LocateSection import LocateSection
 from PancreasSegLib.Panel.ModelSection import ModelSection
 from PancreasSegLib.Panel.PatientsSection import PatientsSection
@@ -74,7 +76,9 @@ class Panel:
         self.export = ExportSection(ui, self.session)
         self.patients = PatientsSection(ui, self.session, self.runner)
         self.advanced = AdvancedSection(ui, self.session)
-        self.models = ModelSection(ui, self.session, self.advanced.listModels)
+        self.installer = Installer(self.session)
+        self.models = ModelSection(ui, self.session, self.installer, self.advanced.listModels)
+        self.firstRun = FirstRunSection(ui, self.session, self.installer, self.models)
         self.segment.installModel = self.models.download
         self.dependencies = DependencySection(ui, self.session, self.segment.say, self.onPackages)
         self._sections = (
@@ -87,6 +91,7 @@ class Panel:
             self.patients,
             self.advanced,
             self.models,
+            self.firstRun,
             self.dependencies,
         )
         self.runner.onProgress = self.segment.showProgress

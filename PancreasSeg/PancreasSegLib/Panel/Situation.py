@@ -35,7 +35,7 @@ class Situation:
         attentionRefusal: why it can show nothing; empty when it can.
         dicomRefusal: why DICOM export would fail; empty when it would not.
         folder: where files are exported to.
-        modelSelected: a row of the model table: "", "installed", "bundled", "available" or "damaged".
+        modelSelected: a row of the model table: "", or one of `PancreasSegLib.Work.Models.STATES`.
         installing: a model is being installed.
     """
 
@@ -165,7 +165,7 @@ class Situation:
 
     def whyNotVerify(self) -> str:
         """Why the selected model cannot be verified."""
-        if self.modelSelected not in ("installed", "bundled", "damaged"):
+        if self.modelSelected not in ("installed", "outdated", "bundled", "damaged"):
             return _("Select an installed model in the table first.")
         return self._modelBusy()
 

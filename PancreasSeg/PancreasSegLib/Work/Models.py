@@ -9,7 +9,8 @@ from pancreasseg import pipelines
 from pancreasseg.core.errors import ModelError, PancreasSegError
 from pancreasseg.core.setup import Setup
 
-STATES = ("installed", "bundled", "available", "damaged")
+USABLE = ("installed", "outdated", "bundled")
+STATES = (*USABLE, "available", "damaged")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class ModelRow:
         host: where it would be downloaded from.
         card: its card as a dict; empty for a damaged one.
         trouble: what is wrong with a damaged one.
+        offer: why it is recommended, as the catalogue says it; None for one that is not.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ModelRow:
     host: str = ""
     card: dict | None = None
     trouble: str = ""
+    offer: dict | None = None
 
 
 class Models:
@@ -72,17 +75,25 @@ class Models:
             store = self._store()
             for package in store.packages():
                 card = package.card
-                state = "bundled" if package.bundled else "installed"
                 facts = store.info(card.name)
-                rows.append(ModelRow(card.name, state, card.title, card.version, card.pipeline, card=facts))
+                rows.append(
+                    ModelRow(
+                        card.name,
+                        _stateOf(package),
+                        card.title,
+                        card.version,
+                        card.pipeline,
+                        *_download(card.name),
+                        facts,
+                    )
+                )
             rows += [ModelRow(name, "damaged", name, trouble=error.message) for name, error in store.damaged().items()]
         present = {row.name for row in rows}
         for entry in catalogue.entries().values():
             if entry.name not in present:
-                host = ", ".join(sorted({file.host for file in entry.files.values()}))
-                size = entry.download_bytes / 1e6
                 pipeline = entry.card.get("pipeline", "")
-                rows.append(ModelRow(entry.name, "available", entry.title, "", pipeline, size, host, dict(entry.card)))
+                facts = (*_download(entry.name), dict(entry.card))
+                rows.append(ModelRow(entry.name, "available", entry.title, "", pipeline, *facts, offer=entry.offer))
         return rows
 
     def chosen(self, setup: Setup):
@@ -117,8 +128,9 @@ class Models:
     def forPatients(self) -> ModelRow | None:
         """The best model that has seen CTs of people: one that is installed, else one that can be downloaded."""
         real = [row for row in self.rows() if row.card and not row.card.get("synthetic")]
-        installed = [row for row in real if row.state in ("installed", "bundled")]
-        return (installed or sorted(real, key=_publishedDsc, reverse=True) or [None])[0]
+        installed = [row for row in real if row.state in USABLE]
+        recommended = [row for row in real if row.offer]
+        return next(iter([*installed, *recommended, *real]), None)
 
     def pipelineOf(self, setup: Setup) -> str:
         """The pipeline that a run would use; empty when none could start."""
@@ -161,9 +173,25 @@ class Models:
         return Store()
 
 
-def _publishedDsc(row: ModelRow) -> float:
-    figures = row.card.get("figures", [])
-    return max((figure["value"] for figure in figures if figure["metric"].upper() == "DSC"), default=0.0)
+def _stateOf(package) -> str:
+    """The state of a package in the store: outdated where the catalogue has another version of it."""
+    from pancreasseg.models import catalogue
+
+    if package.bundled:
+        return "bundled"
+    entry = catalogue.entries().get(package.card.name)
+    newer = entry is not None and str(entry.card.get("version", package.card.version)) != package.card.version
+    return "outdated" if newer else "installed"
+
+
+def _download(name: str) -> tuple[float, str]:
+    """Megabytes and hosts of a model's download; 0 and no host where the catalogue has none of this name."""
+    from pancreasseg.models import catalogue
+
+    entry = catalogue.entries().get(name)
+    if entry is None:
+        return 0.0, ""
+    return entry.download_bytes / 1e6, ", ".join(entry.hosts)
 
 
 def marginOf(setup: Setup) -> float | None:

@@ -10,7 +10,7 @@ from pancreasseg.cli.arguments import Commands, add_command
 from pancreasseg.core.errors import PancreasSegError, as_json
 
 if TYPE_CHECKING:
-    from pancreasseg.models.catalogue import Entry
+    pass
 
 _DESCRIPTION = """\
 Model packages: the networks' weights with a card that says what they are for.
@@ -71,7 +71,7 @@ def list_models(options: argparse.Namespace) -> None:
     names = {package.card.name for package in packages}
     offered = [entry for entry in catalogue.entries().values() if entry.name not in names]
     available = [
-        {"name": entry.name, "title": entry.title, "bytes": entry.download_bytes, "from": _hosts(entry)}
+        {"name": entry.name, "title": entry.title, "bytes": entry.download_bytes, "from": ", ".join(entry.hosts)}
         for entry in offered
     ]
     damaged = [{"name": name, "message": error.message} for name, error in store.damaged().items()]
@@ -85,7 +85,7 @@ def list_models(options: argparse.Namespace) -> None:
     ]
     console.show_table("Installed", ("name", "version", "pipeline", "where", "title"), rows)
     if offered:
-        offers = [(e.name, f"{e.download_bytes / 1e6:.1f} MB", _hosts(e), e.title) for e in offered]
+        offers = [(e.name, f"{e.download_bytes / 1e6:.1f} MB", ", ".join(e.hosts), e.title) for e in offered]
         console.show_table("Can be installed", ("name", "download", "from", "title"), offers)
     for name, error in store.damaged().items():
         console.show(f"Damaged: {name}. {error.message}")
@@ -156,10 +156,6 @@ def show_info(options: argparse.Namespace) -> None:
     if figures:
         rows = [[_text(value) for value in figure.values()] for figure in figures]
         console.show_table("Figures", [_words(name) for name in figures[0]], rows)
-
-
-def _hosts(entry: Entry) -> str:
-    return ", ".join(sorted({file.host for file in entry.files.values()}))
 
 
 def _words(name: str) -> str:

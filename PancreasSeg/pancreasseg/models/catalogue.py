@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pancreasseg.core.errors import ModelError
 
+#: Better than the bundled model on patients; not better.
+STANDINGS = ("strong", "modest")
 _FILE = Path(__file__).with_name("catalogue.json")
 
 
@@ -36,10 +38,16 @@ class Entry:
     Attributes:
         card: as in ``model.json``, without ``weights``.
         files: the checkpoint of each member of the package.
+        standing: where it stands among the models that nobody has named, one of `STANDINGS`. Published figures of
+            different test sets do not compare, so this is a judgement, stated and not computed.
+        offer: for the panel's first card, or None: ``text``, what it is good for, and ``core_seconds``, what one run
+            needs on one core of a processor, localizing included.
     """
 
     card: dict[str, Any]
     files: dict[str, PublicFile]
+    standing: str = "modest"
+    offer: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -56,6 +64,11 @@ class Entry:
         """Size of all its files."""
         return sum(file.size for file in self.files.values())
 
+    @property
+    def hosts(self) -> list[str]:
+        """Who is asked when it is downloaded."""
+        return sorted({file.host for file in self.files.values()})
+
 
 @cache
 def entries() -> dict[str, Entry]:
@@ -65,10 +78,11 @@ def entries() -> dict[str, Entry]:
     found = {}
     for model in data["models"]:
         shared = data["cards"][model["card"]]
-        own = {key: value for key, value in model.items() if key not in ("card", "members")}
+        own = {key: value for key, value in model.items() if key not in ("card", "members", "standing", "offer")}
         networks = [{**network, "members": list(model["members"])} for network in shared["networks"]]
         card = {**own, **shared, "networks": networks}
-        found[card["name"]] = Entry(card, {member: files[name] for member, name in model["members"].items()})
+        members = {member: files[name] for member, name in model["members"].items()}
+        found[card["name"]] = Entry(card, members, model.get("standing", "modest"), model.get("offer"))
     return found
 
 

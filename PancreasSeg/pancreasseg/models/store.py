@@ -103,8 +103,9 @@ class Store:
     ) -> ModelPackage:
         """The package to use when nobody has named one.
 
-        Models that saw CTs of people come before those trained on synthetic images, installed ones before bundled ones;
-        then the higher published DSC, then the larger ensemble.
+        Models that saw CTs of people come before those trained on synthetic images. Among them the public models that
+        the catalogue calls strong come first, then a person's own ones, then the bundled one, then the other public
+        models; then the higher published DSC, then the larger ensemble.
 
         Args:
             roles: networks that it must have.
@@ -357,11 +358,18 @@ class Store:
         return found
 
 
-def _rank(package: ModelPackage) -> tuple[bool, bool, float, int, str]:
+def _rank(package: ModelPackage) -> tuple[bool, int, float, int, str]:
     """Sorts the better package first."""
     card = package.card
+    public = catalogue.entries().get(card.name)
+    if package.bundled:
+        place = 2
+    elif public is None:
+        place = 1
+    else:
+        place = 0 if public.standing == "strong" else 3
     dsc = max((figure.value for figure in card.figures if figure.metric.upper() == "DSC"), default=0.0)
-    return (card.synthetic, package.bundled, -dsc, -sum(len(network.members) for network in card.networks), card.name)
+    return (card.synthetic, place, -dsc, -sum(len(network.members) for network in card.networks), card.name)
 
 
 def _copy(source: Path, folder: Path) -> None:

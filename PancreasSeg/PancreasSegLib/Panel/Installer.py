@@ -1,0 +1,106 @@
+"""Installing models: one at a time, in a process of its own, whoever in the panel asked for it."""
+
+from __future__ import annotations
+
+import qt
+from slicer.i18n import tr as _
+
+from pancreasseg.core.errors import Cancelled, PancreasSegError
+from pancreasseg.worker.task import Task
+from PancreasSegLib.Panel.Slots import slot
+
+POLL_MILLISECONDS = 100
+
+
+class Installer:
+    """One installation, how far it is, and what it came to.
+
+    Args:
+        session: shared by the sections; its ``installing`` follows, and its `changed` is called.
+
+    Attributes:
+        fraction: how far it is, 0 to 1.
+        cancelling: a person has stopped it, and it has not ended yet.
+        message: what it is doing, or what the last one came to; empty when nothing was to be said.
+        installed: names of the models that the last one has installed.
+        onEnded: called when one has ended, however.
+    """
+
+    def __init__(self, session) -> None:
+        self.session = session
+        self.fraction = 0.0
+        self.cancelling = False
+        self.message = ""
+        self.installed: list[str] = []
+        self.onEnded = lambda: None
+        self._task: Task | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MILLISECONDS)
+        self._timer.connect("timeout()", self.poll)
+
+    @property
+    def running(self) -> bool:
+        """An installation is going on."""
+        return self._task is not None
+
+    def start(self, sources: list[str]) -> None:
+        """Install a model of the catalogue by its name, or what files or a folder of this computer hold."""
+        if self.running:
+            return
+        self.installed = []
+        try:
+            self._task = Task(["install", *sources], self.session.python)
+        except PancreasSegError as error:
+            self.message = str(error)
+            self.session.changed()
+            return
+        self.fraction = 0.0
+        self.message = _("Installing.")
+        self.session.installing = True
+        self._timer.start()
+        self.session.changed()
+
+    def cancel(self) -> None:
+        """Stop it; it ends in a moment, and says so."""
+        if self._task is not None:
+            self.cancelling = True
+            self._task.cancel()
+            self.session.changed()
+
+    @slot
+    def poll(self) -> None:
+        """Called by the timer while a model is being installed."""
+        try:
+            news = self._task.poll()
+        except Cancelled:
+            self._end(_("Cancelled; nothing was installed."))
+            return
+        except Exception as error:
+            self._end(self.session.sentence(error))
+            return
+        for it in news:
+            if isinstance(it, dict):
+                self.installed = list(it["installed"])
+                self._end(_("Installed: {names}.").format(names=", ".join(self.installed)))
+            else:
+                self.fraction = it.fraction
+                self.session.changed()
+
+    def say(self, text: str) -> None:
+        """A sentence for the person, where installations are shown."""
+        self.message = text
+        self.session.changed()
+
+    def close(self) -> None:
+        """The panel goes away."""
+        self._timer.stop()
+        if self._task is not None:
+            self._task.end()
+
+    def _end(self, message: str) -> None:
+        self._timer.stop()
+        self._task = None
+        self.cancelling = False
+        self.session.installing = False
+        self.message = message
+        self.onEnded()
