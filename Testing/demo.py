@@ -25,7 +25,7 @@ from pancreasseg.core.progress import Update
 from pancreasseg.io.read import read_volume
 from pancreasseg.io.write import prepare_folder
 from pancreasseg.phantom import PANCREAS, make_phantom
-from pancreasseg.run import complete, write
+from pancreasseg.runs.run import complete, write
 from pancreasseg.worker.client import WorkerClient
 from PancreasSegLib.Scene import SceneFiles, Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters

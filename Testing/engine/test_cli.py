@@ -365,7 +365,7 @@ def test_an_unforeseen_error_is_one_sentence_and_the_way_to_more(
     def broken(*_: object) -> None:
         raise KeyError("Doe^Jane")
 
-    monkeypatch.setattr("pancreasseg.run.segment", broken)
+    monkeypatch.setattr("pancreasseg.runs.run.segment", broken)
     words = ["segment", files["ct"], "--output", tmp_path / "out"]
     told = tell(*words)
     assert told.code == 70

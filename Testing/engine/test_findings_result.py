@@ -14,7 +14,7 @@ from pancreasseg.findings.phase import estimate_phase
 from pancreasseg.findings.result import review
 from pancreasseg.io.read import read_mask, read_volume
 from pancreasseg.phantom import make_phantom
-from pancreasseg.run import segment
+from pancreasseg.runs.run import segment
 
 SPACING = (4.0, 4.0, 4.0)
 

@@ -14,13 +14,14 @@ import torch
 from Testing.engine.model_cards import card_of, network_entry, preprocessing
 from Testing.engine.model_samples import ARGUMENTS, tensors, write_tiny
 
-from pancreasseg import installing, networks
+from pancreasseg import networks
 from pancreasseg.cli.main import main
 from pancreasseg.core.errors import ModelError
 from pancreasseg.core.setup import Setup
 from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
 from pancreasseg.pipelines import choose
+from pancreasseg.runs import installing
 
 
 @pytest.fixture
@@ -254,7 +255,7 @@ sys.meta_path.insert(0, Hidden())
 import importlib.util
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if name == "torch" else find(name, package)
-from pancreasseg import installing
+from pancreasseg.runs import installing
 print([package.card.name for package in installing.store(sys.argv[1]).install(sys.argv[2])])
 """
 

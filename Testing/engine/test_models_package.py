@@ -9,9 +9,9 @@ from model_samples import ARGUMENTS, CARD, card, tensors, write_tiny
 
 from pancreasseg import networks
 from pancreasseg.core.errors import ModelError, OutputError
+from pancreasseg.inference.load import load_networks
 from pancreasseg.models.card import Card
 from pancreasseg.models.package import ModelPackage, write_package
-from pancreasseg.networks.load import load_networks
 
 WEIGHTS = {"file": "weights.safetensors", "sha256": "0" * 64, "size": 1}
 

@@ -56,7 +56,7 @@ class Package:
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float], Stage]:
-    monkeypatch.setattr("pancreasseg.networks.load.load_networks", lambda package, network_card: [Bright()])
+    monkeypatch.setattr("pancreasseg.inference.load.load_networks", lambda package, network_card: [Bright()])
 
     def make(role: str, spacing_mm: float) -> Stage:
         package: ModelPackage = Package()  # type: ignore[assignment]

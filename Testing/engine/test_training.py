@@ -14,6 +14,7 @@ import torch
 
 from pancreasseg.core import Geometry
 from pancreasseg.inference.hardware import Hardware
+from pancreasseg.inference.load import load_networks
 from pancreasseg.lab.cohorts import Sample
 from pancreasseg.lab.training import bundled, cases
 from pancreasseg.lab.training.bundled import PhantomLoop
@@ -21,7 +22,6 @@ from pancreasseg.lab.training.cases import COARSE, FINE, Cases, Patient
 from pancreasseg.lab.training.export import at_operating_point, export, figures
 from pancreasseg.lab.training.recipes.recipe import Part
 from pancreasseg.models.package import ModelPackage
-from pancreasseg.networks.load import load_networks
 from pancreasseg.phantom import Anatomy
 
 

@@ -47,7 +47,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, members: int = 2) -> Stage:
     card = checked(card_of(entry, pipeline="whole-volume"))
     package = type("Package", (), {"card": card})()
     monkeypatch.setattr(
-        "pancreasseg.networks.load.load_networks", lambda package, card: [ByBrightness() for _ in card.members]
+        "pancreasseg.inference.load.load_networks", lambda package, card: [ByBrightness() for _ in card.members]
     )
     return Stage(package, card.networks[0], Hardware("cpu", "f32"))
 

@@ -354,7 +354,7 @@ def test_the_true_worker_returns_what_the_pipeline_returns_in_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pancreasseg import pipelines
-    from pancreasseg.run import segment
+    from pancreasseg.runs.run import segment
 
     monkeypatch.setenv("PANCREASSEG_HOME", str(tmp_path))
     package = write_bright_model(tmp_path)

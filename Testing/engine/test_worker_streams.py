@@ -75,8 +75,10 @@ def test_the_runs_import_no_compiled_library_that_was_not_loaded_before() -> Non
         from pancreasseg.worker.standard_streams import import_compiled
         import_compiled()
         before = set(sys.modules)
-        import pancreasseg.run, pancreasseg.pipelines, pancreasseg.pipelines.attention
+        import pancreasseg.runs.run, pancreasseg.pipelines, pancreasseg.pipelines.attention
         import pancreasseg.measure.measurements, pancreasseg.findings.result, pancreasseg.models.store
+        import pancreasseg.export.formats
+        pancreasseg.pipelines.declarations(), pancreasseg.export.formats.formats()
         files = {name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}
         print(sorted(name for name, file in files.items() if file.endswith((".so", ".pyd"))))
         """

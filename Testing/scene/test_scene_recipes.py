@@ -16,7 +16,7 @@ from pancreasseg.inference.hardware import Hardware
 from pancreasseg.lab.training import recipes
 from pancreasseg.lab.training.run import train
 from pancreasseg.models.store import Store
-from pancreasseg.run import segment
+from pancreasseg.runs.run import segment
 from pancreasseg.worker.client import WorkerClient
 from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pancreasseg import pipelines
-from pancreasseg.core.errors import InputError
+from pancreasseg.core.errors import InputError, PancreasSegError
 from pancreasseg.core.setup import AUTO, DEVICES, PRECISIONS, Setup
 
 if TYPE_CHECKING:
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from pancreasseg.pipelines.base import Pipeline
 
 Commands = Any  # argparse keeps the type of subparsers to itself
+
+
+class UsageError(PancreasSegError):
+    """The command line was not understood."""
+
+    exit_code = 2
 
 
 def add_command(

@@ -112,7 +112,7 @@ def find_cts(inputs: Sequence[Path]) -> dict[str, Path]:
 
 
 def _segment(options: argparse.Namespace, path: Path, pipeline: Pipeline, name: str) -> dict[str, Any]:
-    from pancreasseg.run import complete, segment, write
+    from pancreasseg.runs.run import complete, segment, write
 
     with console.progress_shown(quiet=options.json) as progress:
         progress.plan([("read", 1.0), ("measure", 1.0), ("write", 1.0)])

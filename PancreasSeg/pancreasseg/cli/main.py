@@ -24,6 +24,7 @@ from pancreasseg.cli import (
     train,
     worker,
 )
+from pancreasseg.cli.arguments import UsageError
 from pancreasseg.core.errors import Cancelled, PancreasSegError, UnexpectedError, explain
 
 _DESCRIPTION = """\
@@ -41,12 +42,6 @@ written, 6 the computation failed, 70 a mistake in the program, 130 cancelled.
 This is research software: it is not a medical device.
 """
 _COMMANDS = (segment, batch, localize, measure, export, models, data, train, evaluate, demo, worker)
-
-
-class UsageError(PancreasSegError):
-    """The command line was not understood."""
-
-    exit_code = 2
 
 
 class _Parser(argparse.ArgumentParser):

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
     """Run the command."""
     from pancreasseg.findings.result import review_ct
     from pancreasseg.io.read import place_mask, read_volume
-    from pancreasseg.run import dsc_among, measurements_of
+    from pancreasseg.runs.run import dsc_among, measurements_of
 
     volume = read_volume(options.volume)
     label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label

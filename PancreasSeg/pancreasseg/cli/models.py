@@ -94,7 +94,7 @@ def list_models(options: argparse.Namespace) -> None:
 
 def install_model(options: argparse.Namespace) -> None:
     """``models install``."""
-    from pancreasseg.installing import store
+    from pancreasseg.runs.installing import store
 
     with console.progress_shown(quiet=options.json) as progress:
         installed = store().install(options.source, progress)

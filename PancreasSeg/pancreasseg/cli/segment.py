@@ -22,7 +22,7 @@ from pancreasseg.cli.arguments import (
 if TYPE_CHECKING:
     from pancreasseg.core.finding import Finding
     from pancreasseg.core.measurement import Measurement
-    from pancreasseg.run import Outcome
+    from pancreasseg.runs.run import Outcome
 
 _DESCRIPTION = """\
 Segment the pancreas in a CT and write into FOLDER:
@@ -116,7 +116,7 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outc
     from pancreasseg.io.atomic import prepare_folder
     from pancreasseg.io.read import place_mask
     from pancreasseg.pipelines.attention import attention_maps, gated_stage
-    from pancreasseg.run import complete, segment, write
+    from pancreasseg.runs.run import complete, segment, write
 
     check_input(options)
     prepare_folder(options.output)

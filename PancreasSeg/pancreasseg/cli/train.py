@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pancreasseg.cli import console
-from pancreasseg.cli.arguments import Commands, add_command
+from pancreasseg.cli.arguments import Commands, UsageError, add_command
 from pancreasseg.core.setup import AUTO, DEVICES, PRECISIONS
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ def add_settings(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    from pancreasseg.cli.main import UsageError
     from pancreasseg.lab.training import recipes
 
     if options.list:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pancreasseg.core.errors import InputError
-from pancreasseg.core.geometry import Geometry
-
-Index = tuple[int, int, int]
+from pancreasseg.core.geometry import Geometry, Index
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from pancreasseg.core.box import Box
-
 Vector = tuple[float, float, float]
+Index = tuple[int, int, int]
+
+
+class Region(Protocol):
+    """Voxels of a grid, as a `Box` gives them: the first one and how many, along i, j, k."""
+
+    @property
+    def start(self) -> Index:
+        """Index of the first voxel."""
+
+    @property
+    def size(self) -> Index:
+        """Voxels along each axis."""
 
 
 def lps_ras(values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -85,7 +95,7 @@ class Geometry:
         inverse = np.linalg.inv(self.index_to_world[:3, :3])
         return (np.asarray(point, dtype=float) - np.asarray(self.origin)) @ inverse.T
 
-    def crop(self, box: Box) -> Geometry:
+    def crop(self, box: Region) -> Geometry:
         """The grid of the voxels inside ``box``."""
         x, y, z = self.to_world(box.start)
         return Geometry(box.size, self.spacing, (float(x), float(y), float(z)), self.direction)

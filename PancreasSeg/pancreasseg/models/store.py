@@ -54,7 +54,7 @@ class Store:
         home: folder of the store; `default_home` by default. It need not exist.
         bundled: folder of the read-only packages; those of the software by default.
         check: what a package has to pass, beyond `ModelPackage.verify`, before it takes its place; raises `ModelError`.
-            `pancreasseg.installing.store` gives a store that lets in only what can run.
+            `pancreasseg.runs.installing.store` gives a store that lets in only what can run.
     """
 
     def __init__(

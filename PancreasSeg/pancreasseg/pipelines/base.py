@@ -36,8 +36,8 @@ class Stage:
     """
 
     def __init__(self, package: ModelPackage, card: NetworkCard, hardware: Hardware) -> None:
+        from pancreasseg.inference.load import load_networks
         from pancreasseg.inference.predictor import Predictor
-        from pancreasseg.networks.load import load_networks
 
         self.package = package
         self.card = card

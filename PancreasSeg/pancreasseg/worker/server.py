@@ -253,7 +253,7 @@ class Server:
         return localization_fields(self._localization(key, setup, progress))
 
     def _segment(self, request: Request) -> dict[str, Any]:
-        from pancreasseg.run import announce, segment
+        from pancreasseg.runs.run import announce, segment
 
         assert self._folder is not None  # noqa: S101  (hello came first)
         key, setup, progress = self._prepare(request)

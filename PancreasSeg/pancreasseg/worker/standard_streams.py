@@ -22,11 +22,14 @@ from typing import BinaryIO
 #: Compiled libraries, and the rooms of the engine that load further parts of them.
 COMPILED = (
     "scipy.linalg",
+    "unicodedata",
+    "skimage.graph",
+    "skimage.measure",
     "SimpleITK",
     "safetensors",
     "torch",
     "pancreasseg.measure.measurements",
-    "pancreasseg.run",
+    "pancreasseg.runs.run",
 )
 
 _LOOK_SECONDS = 0.02
@@ -51,6 +54,12 @@ def import_compiled() -> None:
     for name in COMPILED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    with contextlib.suppress(ImportError):
+        from pancreasseg import pipelines
+        from pancreasseg.export.formats import formats
+
+        pipelines.declarations()
+        formats()
 
 
 def when_input_ends(act: Callable[[], None]) -> None:

@@ -116,8 +116,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _install(arguments: Sequence[str], progress: Progress) -> dict[str, Any]:
-    from pancreasseg.installing import store
     from pancreasseg.models import catalogue
+    from pancreasseg.runs.installing import store
 
     known = len(arguments) == 1 and arguments[0] in catalogue.entries()
     installed = store().install(arguments[0] if known else [Path(file) for file in arguments], progress)
