@@ -13,6 +13,7 @@ SECTIONS = (
     "statisticsSection",
     "exportSection",
     "patientsSection",
+    "sequenceSection",
     "advancedSection",
 )
 

@@ -24,6 +24,7 @@ from PancreasSegLib.Panel.ModelSection import ModelSection
 from PancreasSegLib.Panel.PatientsSection import PatientsSection
 from PancreasSegLib.Panel.Runner import Runner
 from PancreasSegLib.Panel.SegmentSection import SegmentSection
+from PancreasSegLib.Panel.SequenceSection import SequenceSection
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.StatisticsSection import StatisticsSection
@@ -75,6 +76,7 @@ class Panel:
         self.statistics = StatisticsSection(ui, self.session)
         self.export = ExportSection(ui, self.session)
         self.patients = PatientsSection(ui, self.session, self.runner)
+        self.sequence = SequenceSection(ui, self.session, self.runner)
         self.advanced = AdvancedSection(ui, self.session)
         self.installer = Installer(self.session)
         self.models = ModelSection(ui, self.session, self.installer, self.advanced.listModels)
@@ -89,6 +91,7 @@ class Panel:
             self.statistics,
             self.export,
             self.patients,
+            self.sequence,
             self.advanced,
             self.models,
             self.firstRun,
@@ -137,7 +140,7 @@ class Panel:
         self._observers.clear()
         self._forget()
         self.runner.close()
-        for section in (self.input, self.statistics, self.export, self.patients, self.models):
+        for section in (self.input, self.statistics, self.export, self.patients, self.sequence, self.models):
             section.close()
         self.correct.releaseScene()
 
@@ -280,6 +283,7 @@ class Panel:
     def onStartClose(self, *_arguments) -> None:
         """The scene is about to be closed."""
         self.patients.forget()
+        self.sequence.forget()
         self._turns.clear()
         self._forget()
         self.correct.releaseScene()

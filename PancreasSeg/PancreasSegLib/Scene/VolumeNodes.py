@@ -185,7 +185,7 @@ def _checkNotSequence(volumeNode) -> None:
             raise InputError(
                 "four-dimensional",
                 f"'{volumeNode.GetName()}' shows one moment of the 4D sequence '{browser.GetName()}'.",
-                "Make a copy of the moment you want (right-click > Clone in the Data module) and select the copy.",
+                "Segment this moment, or all of them, in the section Sequence (4D).",
             )
 
 
