@@ -1,5 +1,4 @@
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -7,17 +6,18 @@ import stat
 import subprocess
 import sys
 import threading
-import urllib.error
 import zipfile
 from pathlib import Path
 
 import pytest
 from model_samples import tensors, write_tiny
+from Testing.engine.http_server import Site, cut, serving, trickle
 from Testing.engine.kill_points import killed_everywhere
 
 from pancreasseg.core.errors import Cancelled, ModelError, OutputError
 from pancreasseg.core.progress import Progress
-from pancreasseg.models import catalogue, convert, download
+from pancreasseg.models import catalogue, convert
+from pancreasseg.models.download import Patience
 from pancreasseg.models.package import ModelPackage, while_replaced
 from pancreasseg.models.store import Store, default_home
 
@@ -481,70 +481,16 @@ def test_every_entry_of_the_catalogue_has_a_valid_card():
     assert len(catalogue.entries()) == 10
 
 
-class Server:
-    """Stands in for the network: what it sends, by address."""
-
-    def __init__(self, answers):
-        self.answers = answers
-        self.asked = []
-
-    def open(self, request, timeout):
-        self.asked.append(request.full_url)
-        answer = self.answers(request.full_url)
-        if isinstance(answer, Exception):
-            raise answer
-        return io.BytesIO(answer)
-
-
-def published(data: bytes, url: str = "https://example.org/a.pth") -> catalogue.PublicFile:
-    return catalogue.PublicFile("a.pth", url, hashlib.sha256(data).hexdigest(), len(data))
-
-
-def test_a_download_is_counted_and_checked(monkeypatch):
-    data = os.urandom(200_000)
-    monkeypatch.setattr(download, "_opener", Server(lambda url: data))
-    seen = []
-    progress = Progress(report=seen.append)
-    with progress.stage("Downloading", len(data)):
-        assert download.download(published(data), progress) == data
-    assert seen[-1].done == len(data)
-
-
-@pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        (b"something else", "wrong-hash"),
-        (b"x" * 50_000_000, "wrong-hash"),
-        (urllib.error.URLError("no route to host"), "download-failed"),
-        (urllib.error.HTTPError("https://example.org", 404, "Not Found", None, None), "download-failed"),
-        (TimeoutError("timed out"), "download-failed"),
-    ],
-)
-def test_a_failed_download_says_what_to_do(monkeypatch, answer, code):
-    monkeypatch.setattr(download, "_opener", Server(lambda url: answer))
-    with pytest.raises(ModelError) as caught:
-        download.download(published(b"expected"), Progress())
-    assert caught.value.code == code
-    assert "file" in caught.value.hint
-
-
-def test_nothing_is_fetched_but_by_https(monkeypatch):
-    server = Server(lambda url: b"")
-    monkeypatch.setattr(download, "_opener", server)
-    with pytest.raises(ModelError, match="not https"):
-        download.download(published(b"x", "http://example.org/a.pth"), Progress())
-    assert server.asked == []
-    with pytest.raises(ModelError, match="not https"):
-        download._HttpsOnly().redirect_request(None, None, 302, "", None, "http://example.org/a.pth")
-
-
-def test_a_cancelled_download_leaves_nothing(store, monkeypatch):
-    monkeypatch.setattr(download, "_opener", Server(lambda url: b"x" * 900_000))
-    stop = threading.Event()
-    progress = Progress(report=lambda update: update.done and stop.set(), cancelled=stop.is_set)
-    with pytest.raises(Cancelled):
-        store.install("obelisk-hybrid-fold1", progress)
+def test_a_cancelled_download_leaves_no_package_and_goes_on_next_time(store, monkeypatch):
+    (file,) = catalogue.entry("obelisk-hybrid-fold1").files.values()
+    with serving(Site({f"/{file.name}": bytes(file.size)}, [trickle])) as site:
+        monkeypatch.setenv("PANCREASSEG_MIRROR", site.address)
+        stop = threading.Event()
+        progress = Progress(report=lambda update: update.done and stop.set(), cancelled=stop.is_set)
+        with pytest.raises(Cancelled):
+            store.install("obelisk-hybrid-fold1", progress)
     assert contents(store.folder) == []
+    assert contents(store.home / "downloads") == [f"{file.name}.{part}" for part in ("lock", "part", "tag")]
 
 
 def test_listing_and_installing_packages_needs_no_torch(source, tmp_path):
@@ -604,12 +550,14 @@ def test_a_zip_of_strange_checkpoints_is_refused(store, tmp_path):
 
 @pytest.mark.real_data
 def test_a_catalogue_name_installs_by_download(store, real_data, monkeypatch):
-    folder = real_data / "models" / "obelisk"
-    server = Server(lambda url: (folder / url.rsplit("/", 1)[1]).read_bytes())
-    monkeypatch.setattr(download, "_opener", server)
-    (package,) = store.install("obelisk-hybrid")
-    assert len(server.asked) == 4
+    files = {f"/{path.name}": path.read_bytes() for path in (real_data / "models" / "obelisk").glob("*.pth")}
+    with serving(Site(files, [cut(1000), None])) as site:
+        monkeypatch.setenv("PANCREASSEG_MIRROR", site.address)
+        monkeypatch.setattr("pancreasseg.models.download.PATIENCE", Patience(pauses=(0.0,)))
+        (package,) = store.install("obelisk-hybrid")
+    assert len(site.asked) == 5
     assert package.card.networks[0].members == ("fold1", "fold2", "fold3", "fold4")
+    assert [name for name in contents(store.home / "downloads") if not name.endswith(".lock")] == []
 
 
 @pytest.mark.real_data

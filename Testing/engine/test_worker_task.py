@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from Testing.engine.http_server import Site, serving, trickle
 
 from pancreasseg.core.errors import Cancelled, PancreasSegError
+from pancreasseg.core.progress import Update
+from pancreasseg.models import catalogue
 from pancreasseg.worker.task import Task
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the launcher of these tests is a script with #!")
@@ -89,20 +92,21 @@ def test_a_task_that_cannot_even_start_is_a_sentence(tmp_path: Path) -> None:
     assert caught.value.code == "worker-start"
 
 
-def test_cancelling_ends_the_process_behind_a_launcher_and_leaves_nothing(launcher: Path, tmp_path: Path) -> None:
-    file = tmp_path / "phantom.npy"
-    task = Task(["phantom", "7", str(file)], str(launcher))
-    child = started(launcher)
-    task.cancel()
-    with pytest.raises(Cancelled):
-        ended(task)
-    assert is_gone(child)
-    assert [path.name for path in tmp_path.glob("*.npy")] == []
-
-
-def test_letting_go_of_a_task_ends_it_without_waiting(launcher: Path, tmp_path: Path) -> None:
-    task = Task(["phantom", "7", str(tmp_path / "phantom.npy")], str(launcher))
-    child = started(launcher)
-    task.end()
-    assert is_gone(child)
-    assert not (tmp_path / "phantom.npy").exists()
+def test_a_download_is_cancelled_behind_a_launcher_and_goes_on_next_time(
+    launcher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = catalogue.entry("obelisk-hybrid-fold1").files.values()
+    home = tmp_path / "home"
+    monkeypatch.setenv("PANCREASSEG_HOME", str(home))
+    with serving(Site({f"/{file.name}": bytes(file.size)}, [trickle])) as site:
+        monkeypatch.setenv("PANCREASSEG_MIRROR", site.address)
+        task = Task(["install", "obelisk-hybrid-fold1"], str(launcher))
+        child = started(launcher)
+        while not any(isinstance(news, Update) and news.done for news in task.poll()):
+            time.sleep(0.02)
+        task.cancel()
+        with pytest.raises(Cancelled):
+            ended(task)
+        assert is_gone(child)
+    assert (home / "downloads" / f"{file.name}.part").stat().st_size > 0
+    assert not list((home / "models").glob("*/model.json"))

@@ -16,7 +16,9 @@ _DESCRIPTION = """\
 Model packages: the networks' weights with a card that says what they are for.
 
 The store lies in your data folder; the environment variable PANCREASSEG_HOME moves it. Only 'install' of a name from
-the catalogue uses the network. On a computer without network, install from files copied there.
+the catalogue uses the network; a download that was interrupted goes on where it stopped. PANCREASSEG_MIRROR names an
+https address, or a folder, that has the published files: they are fetched there and nowhere else. On a computer without
+network, install from files copied there.
 """
 _INSTALL = """\
 SOURCE is one of:

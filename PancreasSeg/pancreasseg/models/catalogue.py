@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pancreasseg.core.errors import ModelError
 
 #: Better than the bundled model on patients; not better.
 STANDINGS = ("strong", "modest")
+#: An https address or a folder that has the published files under their names: they are fetched there and nowhere else.
+MIRROR_VARIABLE = "PANCREASSEG_MIRROR"
+
 _FILE = Path(__file__).with_name("catalogue.json")
 
 
@@ -26,9 +30,18 @@ class PublicFile:
     size: int
 
     @property
+    def address(self) -> str:
+        """Where it is fetched: its own address, or the mirror's; a path where the mirror is a folder."""
+        mirror = os.environ.get(MIRROR_VARIABLE, "").strip()
+        if not mirror:
+            return self.url
+        return f"{mirror.rstrip('/')}/{quote(self.name)}" if "://" in mirror else str(Path(mirror) / self.name)
+
+    @property
     def host(self) -> str:
         """Who is asked when it is downloaded."""
-        return urlsplit(self.url).hostname or ""
+        address = self.address
+        return urlsplit(address).hostname or "" if "://" in address else str(Path(address).parent)
 
 
 @dataclass(frozen=True)

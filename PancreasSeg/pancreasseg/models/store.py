@@ -21,6 +21,7 @@ from pancreasseg.models.package import CARD_FILE, ModelPackage, while_replaced
 
 HOME_VARIABLE = "PANCREASSEG_HOME"
 _LOCK = ".lock"
+_DOWNLOADS = "downloads"
 _HERE = Path(__file__).resolve().parent.parent
 #: In a wheel; beside the Slicer module otherwise.
 _BUNDLED = (_HERE / "bundled_models", _HERE.parent / "Resources" / "Models")
@@ -215,7 +216,7 @@ class Store:
             source = source[0]
         name = str(source)
         if name in catalogue.entries() and isinstance(source, str):
-            return [self._convert(*self._fetch(catalogue.entry(name), progress), progress)]
+            return [self._download(catalogue.entry(name), progress)]
         path = Path(source).expanduser()
         if not path.exists():
             if isinstance(source, str) and not path.suffix and path.name == name:
@@ -274,12 +275,13 @@ class Store:
                 progress.advance()
         return installed
 
-    def _fetch(self, entry: catalogue.Entry, progress: Progress) -> tuple[catalogue.Entry, dict[str, bytes]]:
-        contents = {}
+    def _download(self, entry: catalogue.Entry, progress: Progress) -> ModelPackage:
         with progress.stage(f"Downloading {entry.title}", entry.download_bytes):
-            for file in entry.files.values():
-                contents[file.name] = download(file, progress)
-        return entry, contents
+            files = {file.name: download(file, self.home / _DOWNLOADS, progress) for file in entry.files.values()}
+        package = self._convert(entry, {name: path.read_bytes() for name, path in files.items()}, progress)
+        for path in files.values():
+            path.unlink(missing_ok=True)
+        return package
 
     def _convert(self, entry: catalogue.Entry, contents: dict[str, bytes], progress: Progress) -> ModelPackage:
         def fill(folder: Path) -> None:

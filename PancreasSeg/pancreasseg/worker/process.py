@@ -124,10 +124,8 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for thread, stream in zip(self._threads, (self._process.stdout, self._process.stderr), strict=True):
+        for thread in self._threads:
             thread.join(1.0)  # a launcher's child may hold the pipe a little longer
-            if stream is not None and not thread.is_alive():
-                stream.close()
 
     def obituary(self) -> PancreasSegError:
         """Why the process ended, in a sentence for the person who waited for it."""
@@ -171,14 +169,16 @@ class Held:
 
 
 def _read_events(stream: IO[bytes], messages: queue.SimpleQueue[Message | None]) -> None:
-    for line in stream:
-        try:
-            messages.put(Message.parse(line))
-        except PancreasSegError:
-            continue  # not an event: a wrapper script's greeting, for example
+    with stream:
+        for line in stream:
+            try:
+                messages.put(Message.parse(line))
+            except PancreasSegError:
+                continue  # not an event: a wrapper script's greeting, for example
     messages.put(None)
 
 
 def _read_log(stream: IO[bytes], log: deque[str]) -> None:
-    for line in stream:
-        log.append(line.decode("utf-8", "replace").rstrip())
+    with stream:
+        for line in stream:
+            log.append(line.decode("utf-8", "replace").rstrip())
