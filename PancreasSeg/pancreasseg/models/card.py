@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,7 @@ _HU, _SCALE, _SHIFT, _ARGUMENT = 1e5, (1e-7, 1e4), 1e5, 4096
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # but for line ends and tabs
 _AXIS_PAIRS = ({"L", "R"}, {"P", "A"}, {"S", "I"})
 
 
@@ -219,7 +219,7 @@ def _check_plain(data: Any) -> None:
 
 def _is_plain_text(text: str) -> bool:
     """No halves of characters, which cannot be written to a file, and no control characters, which steer terminals."""
-    return not any(unicodedata.category(c) in ("Cs", "Cc") and c not in "\n\t" for c in text)
+    return _NO_TEXT.search(text) is None
 
 
 class _Entry:
