@@ -8,9 +8,9 @@ import pytest
 import SimpleITK as sitk
 from Testing.engine.bright_model import a_patient, write_bright_model
 
-from pancreasseg.cli import batch
+from pancreasseg.batch.apart import Apart
+from pancreasseg.batch.table import TABLE
 from pancreasseg.cli.main import main
-from pancreasseg.core.errors import InputError
 from pancreasseg.grids.resample import to_image
 
 
@@ -36,7 +36,7 @@ def cts(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def table(folder: Path) -> dict[str, dict[str, str]]:
-    with (folder / batch.TABLE).open(newline="", encoding="utf-8") as file:
+    with (folder / TABLE).open(newline="", encoding="utf-8") as file:
         return {row["ct"]: row for row in csv.DictReader(file)}
 
 
@@ -63,29 +63,17 @@ def test_a_batch_that_was_stopped_goes_on_where_it_was(cts, tmp_path, capsys, mo
     (cts / "b.nii.gz").unlink()
     assert main(["batch", str(cts / "a Müller.nii.gz"), "--output", str(output)]) == 0
     seen = []
-    real = batch._segment
-    monkeypatch.setattr(batch, "_segment", lambda *args: seen.append(args[3]) or real(*args))
+    real = Apart.run
+    monkeypatch.setattr(Apart, "run", lambda self, case, *how: seen.append(case.name) or real(self, case, *how))
     assert main(["batch", str(cts), "--output", str(output)]) == 0
     assert seen == ["c"]
-    assert set(table(output)) == {"a Müller", "c"}
-    assert "CTs" in capsys.readouterr().out
-    # Another pipeline makes other results.
-    assert main(["batch", str(cts), "--output", str(output), "--pipeline", "fast"]) == 0
-    assert seen == ["c", "a Müller", "c"]
-
-
-def test_folders_are_looked_into_and_dicom_folders_are_cts(tmp_path):
-    for name in ("PANCREAS_0001/study/series/1.dcm", "PANCREAS_0002/study/series/1.dcm", "one/1-01", "one/1-02"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    assert set(batch.find_cts([tmp_path])) == {"PANCREAS_0001", "PANCREAS_0002", "one"}
-    assert batch.find_cts([tmp_path / "one"]) == {"one": tmp_path / "one"}
-
-
-def test_ct_names_that_clash_and_inputs_that_are_missing_are_refused(cts, tmp_path):
-    (cts / "c.nii").touch()
-    with pytest.raises(InputError, match="same name"):
-        batch.find_cts([cts])
-    assert main(["batch", str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 3
-    assert not (tmp_path / "out").exists()
+    assert {name: row["kept"] for name, row in table(output).items()} == {"a Müller": "yes", "c": "no"}
+    assert "done (kept)" in capsys.readouterr().out
+    # A box drawn by hand under the same name is no result of the batch's.
+    box = ["--box", "30", "50", "22", "40", "15", "18"]
+    assert main(["segment", str(cts / "c.mha"), "--output", str(output / "c"), *box]) == 0
+    boxed = (output / "c" / "pancreas.nii.gz").read_bytes()
+    assert main(["batch", str(cts), "--output", str(output)]) == 0
+    assert seen == ["c", "c"]
+    assert (output / "c" / "pancreas.nii.gz").read_bytes() != boxed
+    assert (output / "c" / "edited-1" / "pancreas.nii.gz").read_bytes() == boxed

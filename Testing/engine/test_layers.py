@@ -19,7 +19,7 @@ ENGINE = (
     ("inference", "report"),
     ("pipelines",),
     ("runs", "lab.evaluation"),
-    ("worker", "lab.training"),
+    ("worker", "batch", "lab.training"),
     ("cli",),
     ("__main__",),
 )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pancreasseg import pipelines
-from pancreasseg.core.errors import PancreasSegError, as_json
+from pancreasseg.cli import streams
+from pancreasseg.core.errors import OutputError, PancreasSegError, as_json
 from pancreasseg.core.finding import Finding
 from pancreasseg.core.progress import Progress, Update
 
@@ -23,6 +26,10 @@ _OWN = {
 }
 
 
+Report = Callable[[Update], None]
+Notify = Callable[[Finding], None]
+
+
 @contextmanager
 def progress_shown(*, quiet: bool) -> Iterator[Progress]:
     """A progress that is drawn on standard error: a bar on a terminal, one line a stage elsewhere.
@@ -30,17 +37,24 @@ def progress_shown(*, quiet: bool) -> Iterator[Progress]:
     Args:
         quiet: show nothing at all.
     """
-    if quiet:
-        yield Progress()
-    elif sys.stderr.isatty():
-        with _bar() as progress:
-            yield progress
-    else:
-        yield Progress(report=_Lines().show, notify=lambda finding: say(finding.sentence))
+    with updates_shown(quiet=quiet) as (report, notify):
+        yield Progress(report=report, notify=notify)
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def updates_shown(*, quiet: bool) -> Iterator[tuple[Report | None, Notify | None]]:
+    """What draws updates and says notices, as for `progress_shown`; for work that goes on in another process."""
+    if quiet:
+        yield None, None
+    elif streams.is_terminal(sys.stderr):
+        with _bar() as shown:
+            yield shown
+    else:
+        yield _Lines().show, lambda finding: say(finding.sentence)
+
+
+@contextmanager
+def _bar() -> Iterator[tuple[Report, Notify]]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
@@ -61,7 +75,7 @@ def _bar() -> Iterator[Progress]:
             left = "" if update.seconds_left is None else f"{update.seconds_left:.0f} s left"
             bars.update(task, description=stage_title(update.stage), completed=reached, left=left)
 
-        yield Progress(report=show, notify=lambda finding: console.print(finding.sentence, markup=False))
+        yield show, lambda finding: console.print(finding.sentence, markup=False)
 
 
 class _Lines:
@@ -82,24 +96,28 @@ def stage_title(stage: str) -> str:
 
 
 def say(line: str) -> None:
-    """A line for people, on standard error."""
-    sys.stderr.write(f"{line}\n")
+    """A line for people, on standard error; that nobody can read it is no reason to stop."""
+    streams.write(sys.stderr, f"{line}\n", must=False)
 
 
 def show(line: str = "") -> None:
-    """A line of the answer, on standard output."""
-    sys.stdout.write(f"{line}\n")
+    """A line of the answer, on standard output.
+
+    Raises:
+        OutputError: it cannot be written there. That its reader has gone away (``| head``) is no error.
+    """
+    streams.write(sys.stdout, f"{line}\n")
 
 
 def show_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
-    """The whole answer as one JSON document on standard output."""
+    """The whole answer as one JSON document on standard output; errors as for `show`."""
     from pancreasseg.io.write import json_ready
 
-    sys.stdout.write(json.dumps(json_ready(document), indent=2, allow_nan=False) + "\n")
+    show(json.dumps(json_ready(document), indent=2, allow_nan=False))
 
 
 def show_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output; columns of numbers are aligned to the right."""
+    """A table on standard output; columns of numbers are aligned to the right; errors as for `show`."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -111,8 +129,14 @@ def show_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[objec
         table.add_column(Text(header), justify="right" if numeric else "left", overflow="fold")
     for row in body:
         table.add_row(*(Text(cell) for cell in row))
+    # Drawn in memory: rich ends the program with a code of its own when standard output is closed.
+    terminal = streams.is_terminal(sys.stdout)
     # Without a terminal there is no width to respect: tables are cut for no reader.
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    width = shutil.get_terminal_size().columns if terminal else 160
+    drawn = Console(file=io.StringIO(), width=width, force_terminal=terminal)
+    with drawn.capture() as capture:
+        drawn.print(table)
+    show(capture.get().rstrip("\n"))
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
@@ -126,7 +150,8 @@ def show_error(error: PancreasSegError, *, as_document: bool) -> None:
     """One sentence and what to do, on standard error; for programs also an object on standard output."""
     say(f"Error: {error.message}" + (f"\n{error.hint}" if error.hint else ""))
     if as_document:
-        sys.stdout.write(json.dumps({"error": as_json(error)}, indent=2) + "\n")
+        with suppress(OutputError):
+            show(json.dumps({"error": as_json(error)}, indent=2))
 
 
 def _is_number(text: str) -> bool:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from pancreasseg import __version__
@@ -21,11 +20,12 @@ from pancreasseg.cli import (
     measure,
     models,
     segment,
+    streams,
     train,
     worker,
 )
 from pancreasseg.cli.arguments import UsageError
-from pancreasseg.core.errors import Cancelled, PancreasSegError, UnexpectedError, explain
+from pancreasseg.core.errors import Cancelled, OutputError, PancreasSegError, UnexpectedError, explain
 
 _DESCRIPTION = """\
 Segment the pancreas in an abdominal CT.
@@ -53,21 +53,15 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a Windows console lacks some letters
+    streams.open_all()
     words = list(sys.argv[1:] if arguments is None else arguments)
     as_document, debug = "--json" in words, "--debug" in words
     try:
-        options = parser().parse_args(words)
-        code: int | None = options.run(options)
-        sys.stdout.flush()
+        code = _run(words)
     except KeyboardInterrupt:
         error: PancreasSegError = Cancelled()
     except BrokenPipeError:
-        # The reader of our output has gone (| head): nothing left to say, also not while Python shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 0  # the program at the other end of a pipe has gone: nothing left to do
     except Exception as caught:
         if debug:
             raise
@@ -75,9 +69,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, UnexpectedError):
             error.hint = "Run again with --debug to see where, and report it."
     else:
-        return code or 0
+        return code
     console.show_error(error, as_document=as_document)
+    with suppress(OutputError):
+        streams.flush()
     return error.exit_code
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        options = parser().parse_args(words)
+        code: int | None = options.run(options)
+    except SystemExit as told:  # --help and --version have said what they have to say
+        if told.code:
+            raise
+        code = 0
+    streams.flush()
+    return code or 0
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 from pancreasseg.cli import console
-from pancreasseg.cli.arguments import Commands, add_command
+from pancreasseg.cli.arguments import Commands, add_command, add_series, series_of
 from pancreasseg.cli.segment import add_reference, label_of, of_reference, show_measurements
 
 _DESCRIPTION = """\
 Measure a mask on its CT: volume, HU, shape; and against a reference: DSC, IoU, surface distances. Masks that lie on
-another grid than the CT are resampled to it.
+another grid than the CT are resampled to it. What should be known about the CT is said with the numbers.
 """
 
 
@@ -22,6 +22,7 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
         "mask", metavar="MASK", type=Path, help="a NIfTI, NRRD, .seg.nrrd or MetaImage file with labels"
     )
     command.add_argument("--volume", metavar="CT", type=Path, required=True, help="the CT: a file or DICOM folder")
+    add_series(command)
     command.add_argument(
         "--label", metavar="N|NAME", help="which label of MASK is the pancreas (number or segment name)"
     )
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
     from pancreasseg.io.read import place_mask, read_volume
     from pancreasseg.runs.run import dsc_among, measurements_of
 
-    volume = read_volume(options.volume)
+    volume = read_volume(options.volume, series=series_of(options), allow=options.allow)
     label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
     mask = place_mask(options.mask, volume.geometry, label)
     reference = None
