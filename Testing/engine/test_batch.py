@@ -289,7 +289,10 @@ def test_a_table_that_is_open_elsewhere_costs_no_ct(
 
 def test_models_that_cannot_be_loaded_end_the_run_with_their_own_code(tmp_path: Path) -> None:
     touch(tmp_path / "a.nii.gz")
-    with apart.Apart(Settings(Setup(pipeline="no such pipeline"))) as runner, pytest.raises(apart.ModelsNotLoaded) as failure:
+    with (
+        apart.Apart(Settings(Setup(pipeline="no such pipeline"))) as runner,
+        pytest.raises(apart.ModelsNotLoaded) as failure,
+    ):
         runner.run(apart.Case("a", tmp_path / "a.nii.gz", tmp_path / "out" / "a", tmp_path / "out"))
     assert failure.value.error.code == "unknown-pipeline"
 
