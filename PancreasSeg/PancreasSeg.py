@@ -90,6 +90,8 @@ class PancreasSegWidget(ScriptedLoadableModuleWidget):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = PancreasSegLogic()
         self.panel = Panel(self.ui, self.logic.workflow, self.logic.python)
+        if getattr(self.parent, "isEntered", False):
+            self.panel.enter()  # the module was reloaded while it was shown; Slicer does not say so again
 
     def enter(self):
         """The module is shown."""
@@ -200,7 +202,9 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
     def test_the_panel_segments_measures_and_exports(self):
         """Click through the panel as a person does: segment, drag the box, segment again, undo, measure, export."""
         phantom, volumeNode = self._phantom()
-        widget = slicer.modules.pancreasseg.widgetRepresentation().self()
+        representation = slicer.modules.pancreasseg.widgetRepresentation()
+        shown = representation.isEntered
+        widget = representation.self()
         panel, ui = widget.panel, widget.ui
         widget.enter()
         try:
@@ -220,7 +224,8 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
                 self.assertTrue(Path(folder, "pancreas.seg.nrrd").is_file(), ui.exportMessage.text)
         finally:
             ui.exportFolder.currentPath = ""
-            widget.exit()
+            if not shown:
+                widget.exit()
 
     def _phantom(self):
         """A phantom CT with its truth, and its volume node."""

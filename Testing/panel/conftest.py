@@ -143,7 +143,7 @@ def panel(module, client, dialogs, monkeypatch):
     widget = aWidget()
     built = Panel(slicer.util.childWidgetVariables(widget), Workflow(client), sys.executable, dialogs)
     built.widget = widget
-    built.correct.enter()
+    built.wake()
     yield built
     built.close()
     remove(widget)

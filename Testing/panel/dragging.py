@@ -91,7 +91,7 @@ def main(record: Path) -> None:
     headless = boot()
     client = FakeClient()
     panel = Panel(slicer.util.childWidgetVariables(aWidget()), Workflow(client), sys.executable, FakeDialogs())
-    panel.correct.enter()
+    panel.wake()
     # Voxels of 2 mm: the handles lie far enough apart to be grabbed one by one.
     volumeNode = VolumeNodes.addVolumeNode(headless.scene, aCt(aGeometry(spacing=(2.0, 2.0, 4.0))), "CT")
     panel.ui.volumeSelector.setCurrentNode(volumeNode)

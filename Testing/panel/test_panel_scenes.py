@@ -221,8 +221,7 @@ def test_while_another_module_is_shown_the_shared_editor_is_left_alone(panel, ui
     assert parameters.segmentId != first, "no Undo could bring back what was there, so it is still there"
     np.testing.assert_array_equal(Segments.readMask(parameters.segmentationNode, first, selected), drawn)
     assert mask(parameters).sum() > drawn.sum()
-    panel.correct.enter()
-    panel.refresh()
+    panel.wake()
     assert editor.GetSegmentationNode() is panel.session.parameters.segmentationNode
 
 

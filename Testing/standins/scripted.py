@@ -80,6 +80,7 @@ class WidgetRepresentation:
     def __init__(self, widgetClass: type) -> None:
         self._class = widgetClass
         self._widget: Any = None
+        self.isEntered = False
 
     def self(self) -> Any:
         if self._widget is None:

@@ -46,6 +46,8 @@ class InputSection:
     @slot
     def onVolume(self, node) -> None:
         """Another volume was selected, or the selected one is gone."""
+        if node is not None and node is self.session.volumeNode:
+            return  # it was renamed
         self.session.volumeNode = node
         showText(self.ui.inputMessage, "")
         self.onSelected()
@@ -94,8 +96,6 @@ class InputSection:
             node = VolumeNodes.addPhantomNode(slicer.mrmlScene, volume, "Phantom CT")
             self._endPhantom("")
             self.ui.volumeSelector.setCurrentNode(node)
-            if slicer.app.layoutManager() is not None:
-                slicer.util.setSliceViewerLayers(background=node, fit=True)
 
     def showDescription(self, answer: object) -> None:
         """What the worker runs on, or why it could not be asked."""

@@ -29,7 +29,7 @@ from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.StatisticsSection import StatisticsSection
 from PancreasSegLib.Panel.Turns import Turns
-from PancreasSegLib.Scene import Overlay
+from PancreasSegLib.Scene import Overlay, Views
 from PancreasSegLib.Scene.Observers import Observers
 from PancreasSegLib.Work import Agreement, Attention
 
@@ -65,7 +65,12 @@ class Panel:
         self._roiTimer = qt.QTimer()
         self._roiTimer.setSingleShot(True)
         self._roiTimer.setInterval(ROI_MILLISECONDS)
-        self._roiTimer.connect("timeout()", self.refresh)
+        self._roiTimer.connect("timeout()", self.onPause)
+        self._shown = True  # Slicer builds a panel when it is about to show it
+        self._missed = False  # something happened while another module was shown
+        self._onScreen = ""  # ID of the CT that was shown when it was selected
+        self._newcomer = False  # a volume came, and none is selected yet
+        self._restored = False  # it came with a scene that was loaded
         self._turns = Turns()
 
         rememberFolding(ui)
@@ -122,14 +127,25 @@ class Panel:
     @slot
     def enter(self) -> None:
         """The panel is shown."""
-        self.correct.enter()
-        self.refresh()
+        self.wake()
         self.runner.describe()
         self.models.list()
 
+    def wake(self) -> None:
+        """Follow the scene, and catch up with what happened to it meanwhile."""
+        self._shown = True
+        self.correct.enter()
+        self._preselect(restored=self._restored)
+        if self._missed:
+            self._missed = False
+            self.onSelected()
+        else:
+            self.refresh()
+
     @slot
     def exit(self) -> None:
-        """Another module is shown."""
+        """Another module is shown: nothing may keep Slicer from answering there but a run that is going on."""
+        self._shown = False
         self.correct.exit()
 
     def close(self) -> None:
@@ -152,7 +168,7 @@ class Panel:
     @slot
     def refresh(self) -> None:
         """Bring every widget in line with the scene and the run."""
-        if self._refreshing or self._closing or slicer.mrmlScene.IsClosing():
+        if self._refreshing or self._closing or not self._shown or slicer.mrmlScene.IsClosing():
             return
         self._refreshing = True
         try:
@@ -166,11 +182,24 @@ class Panel:
     @slot
     def onSelected(self) -> None:
         """Another CT was selected: show what belongs to it."""
+        if not self._shown:
+            self._missed = True
+            return
         self.showMessage("", "")
+        self._showSelected()
         self.segment.selected()
         self.refresh()
         self.statistics.update()
         self.export.segmentChanged()
+
+    def _showSelected(self) -> None:
+        """Show a CT that was just selected; one that was shown before is not forced on a person who looks elsewhere."""
+        parameters = self.session.parameters
+        selected = parameters.volumeNode.GetID() if parameters is not None else ""
+        if selected and selected != self._onScreen:
+            Views.showVolume(parameters.volumeNode)
+            Views.showResultsOf(parameters)
+        self._onScreen = selected
 
     def onPackages(self) -> None:
         """Python packages were installed: what they read and run can be shown now."""
@@ -215,6 +244,10 @@ class Panel:
             message = message.format(names=", ".join(self._lost))
         self.showMessage("segment", message)
         self.session.edited = self.session.segmentEmpty = False
+        if not self._shown:
+            self._missed = True
+            self._later(outcome, lambda: self._keepMaps(outcome))
+            return
         self.statistics.outdate()
         for piece in (
             self.statistics.update,  # first: the worker measures while the rest is done here
@@ -253,6 +286,22 @@ class Panel:
             piece()
 
     @slot
+    def onPause(self) -> None:
+        """Whatever happened in the scene has paused."""
+        if self._newcomer and self._shown:
+            self._preselect(restored=self._restored)
+        self.refresh()
+
+    def _preselect(self, *, restored: bool = False) -> None:
+        """Select the CT that a person most likely means, when none is selected."""
+        if self.ui.volumeSelector.currentNode() is not None:
+            return
+        node = Views.likelyVolume(slicer.mrmlScene, restored=restored)
+        if node is not None:
+            self._newcomer = self._restored = False
+            self.ui.volumeSelector.setCurrentNode(node)
+
+    @slot
     def onRoiChanged(self, *_arguments) -> None:
         """The ROI is being dragged."""
         self._roiTimer.start()
@@ -260,7 +309,14 @@ class Panel:
     @slot
     def onSegmentationChanged(self, *_arguments) -> None:
         """A segment was edited, added, removed or renamed."""
-        self.session.scheduleStatistics()
+        self._changed()
+
+    def _changed(self) -> None:
+        """The segment has to be measured anew; when the panel is shown again, if it is not shown now."""
+        if self._shown:
+            self.session.scheduleStatistics()
+        else:
+            self._missed = True
 
     @slot
     def onVolumeChanged(self, *_arguments) -> None:
@@ -269,7 +325,8 @@ class Panel:
 
     @slot
     def onNodeAdded(self, *_arguments) -> None:
-        """Some node came; it may be the ROI of the run that is going on."""
+        """Some node came; it may be a CT, or the ROI of the run that is going on."""
+        self._newcomer = self._newcomer or self.session.volumeNode is None
         self._roiTimer.start()
 
     @slot
@@ -277,7 +334,7 @@ class Panel:
         """Some node is gone; what pointed to it points nowhere now."""
         self._forget(goneOnly=True)
         self._roiTimer.start()
-        self.session.scheduleStatistics()
+        self._changed()
 
     @slot
     def onStartClose(self, *_arguments) -> None:
@@ -288,6 +345,7 @@ class Panel:
         self._forget()
         self.correct.releaseScene()
         self.session.volumeNode = None
+        self._onScreen = ""
 
     @slot
     def onEndClose(self, *_arguments) -> None:
@@ -301,7 +359,9 @@ class Panel:
         """A scene was loaded: everything that was kept with its CTs is there again."""
         self.correct.connectEditor()
         self.session.volumeNode = self.ui.volumeSelector.currentNode()
+        self._newcomer = self._restored = True  # the selectors do not offer its nodes before the import is over
         self.onSelected()
+        self._roiTimer.start()
 
     def _watch(self) -> None:
         """Observe the nodes of the selected CT, and no others."""

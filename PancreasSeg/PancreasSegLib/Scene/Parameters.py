@@ -10,6 +10,7 @@ from pancreasseg.core import Box
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.setup import AUTO, Setup
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
+from PancreasSegLib.Scene.Nodes import nodesOf
 from PancreasSegLib.Scene.RoiNodes import boxOfRoi
 
 MODULE = "PancreasSeg"
@@ -113,6 +114,7 @@ class Parameters:
         agreementShown: a person wants that map laid over this CT.
         attentionNode, attentionMap: the map of where the network looked, as a volume, and which one it is.
         attentionShown: a person wants that map laid over this CT.
+        selected: this CT was the last to be selected.
     """
 
     volumeNode = _Reference()
@@ -134,6 +136,7 @@ class Parameters:
     attentionNode = _Reference()
     attentionMap = _Text()
     attentionShown = _Flag()
+    selected = _Flag()
     _result = _Text()
 
     def __init__(self, node) -> None:
@@ -143,16 +146,22 @@ class Parameters:
     def forVolume(cls, volumeNode) -> Parameters:
         """The parameters of a CT; made with default choices when it is new."""
         scene = volumeNode.GetScene()
-        for number in range(scene.GetNumberOfNodesByClass("vtkMRMLScriptedModuleNode")):
-            node = scene.GetNthNodeByClass(number, "vtkMRMLScriptedModuleNode")
-            if node.GetModuleName() == MODULE and cls(node).volumeNode is volumeNode:
-                return cls(node)
+        for parameters in cls.all(scene):
+            if parameters.volumeNode is volumeNode:
+                return parameters
         node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", f"{MODULE} {volumeNode.GetName()}")
         node.SetModuleName(MODULE)
         node.SetAttribute("ModuleName", MODULE)
         parameters = cls(node)
         parameters.volumeNode = volumeNode
         return parameters
+
+    @classmethod
+    def all(cls, scene) -> list[Parameters]:
+        """The parameters of every CT in the scene that was ever selected."""
+        nodes = nodesOf(scene, "vtkMRMLScriptedModuleNode")
+        found = [cls(node) for node in nodes if node.GetModuleName() == MODULE]
+        return [parameters for parameters in found if parameters.volumeNode is not None]
 
     @property
     def result(self) -> dict:

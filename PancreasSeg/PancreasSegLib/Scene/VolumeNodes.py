@@ -12,9 +12,14 @@ from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
 from PancreasSegLib.Scene.Coordinates import geometryOfNode, setGeometryOfNode, transformToWorld
+from PancreasSegLib.Scene.Nodes import nodesOf
 
 # Parent transforms may stretch the CT by this share before a remark is made: rounding, not a scaling.
 STRETCH = 0.002
+
+# Width and level in HU.
+ABDOMINAL_WINDOW = (400.0, 40.0)
+AIR_HU = -100.0
 
 SYNTHETIC = "PancreasSeg.Synthetic"
 
@@ -171,16 +176,29 @@ def addVolumeNode(scene, volume: Volume, name: str):
     slicer.util.updateVolumeFromArray(volumeNode, volume.array)
     setGeometryOfNode(volumeNode, volume.geometry)
     volumeNode.CreateDefaultDisplayNodes()
-    display = volumeNode.GetDisplayNode()
-    display.AutoWindowLevelOff()
-    display.SetWindowLevel(400.0, 40.0)
+    _setWindow(volumeNode.GetDisplayNode())
     return volumeNode
+
+
+def setAbdominalWindow(volumeNode) -> None:
+    """Show a CT as abdomens are read, unless the file or a person has set a window.
+
+    A volume without air is no whole CT in HU, and keeps what Slicer has found for it.
+    """
+    volumeNode.CreateDefaultDisplayNodes()
+    display = volumeNode.GetDisplayNode()
+    if display.GetAutoWindowLevel() and volumeNode.GetImageData().GetScalarRange()[0] < AIR_HU:
+        _setWindow(display)
+
+
+def _setWindow(display) -> None:
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(*ABDOMINAL_WINDOW)
 
 
 def _checkNotSequence(volumeNode) -> None:
     scene = volumeNode.GetScene()
-    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode")):
-        browser = scene.GetNthNodeByClass(number, "vtkMRMLSequenceBrowserNode")
+    for browser in nodesOf(scene, "vtkMRMLSequenceBrowserNode"):
         if browser.GetSequenceNode(volumeNode) is not None:
             raise InputError(
                 "four-dimensional",

@@ -1,0 +1,107 @@
+"""What the slice views show, and which CT a person who looks at them most likely means."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer.util
+
+from pancreasseg.core.errors import InputError
+from PancreasSegLib.Scene import Segments
+from PancreasSegLib.Scene.Nodes import nodesOf
+from PancreasSegLib.Scene.Parameters import Parameters
+from PancreasSegLib.Scene.VolumeNodes import checkVolumeNode, setAbdominalWindow
+
+# On a result that was hidden because another CT is shown; it comes back with its own CT.
+HIDDEN = "PancreasSeg.HiddenWithCt"
+
+
+def showVolume(volumeNode) -> None:
+    """Show a CT in all slice views, as the background; where it is shown already, everything stays as it was set.
+
+    Nobody may segment a CT that is not on the screen. It gets an abdominal window unless somebody has set one.
+    """
+    setAbdominalWindow(volumeNode)
+    identifier = volumeNode.GetID()
+    composites = _composites(volumeNode.GetScene())
+    shown = [identifier in (it.GetBackgroundVolumeID(), it.GetForegroundVolumeID()) for it in composites]
+    if not all(shown):
+        moved = not _sameBounds(shownVolume(volumeNode.GetScene()), volumeNode)
+        slicer.util.setSliceViewerLayers(background=volumeNode, fit=moved)
+
+
+def shownVolume(scene):
+    """The volume in the background of the red slice view, else of the first one; None when there is none."""
+    composites = sorted(_composites(scene), key=lambda it: it.GetLayoutName() != "Red")
+    return scene.GetNodeByID(composites[0].GetBackgroundVolumeID() or "") if composites else None
+
+
+def likelyVolume(scene, *, restored: bool = False):
+    """The CT to begin with: the one in the views, else the one that was worked on, else the only one.
+
+    Args:
+        scene: the vtkMRMLScene.
+        restored: it was just loaded; then the CT that was worked on comes first.
+
+    Returns:
+        The volume node; None when there is no such CT that can be used.
+    """
+    shown = shownVolume(scene)
+    known = sorted(Parameters.all(scene), key=lambda it: (not it.selected, it.volumeNode is not shown))
+    worked = [parameters.volumeNode for parameters in known]
+    usable = [node for node in nodesOf(scene, "vtkMRMLScalarVolumeNode") if _usable(node)]
+    candidates = [*worked, shown] if restored else [shown, *worked]
+    only = usable if len(usable) == 1 else []
+    return next((node for node in [*candidates, *only] if _usable(node)), None)
+
+
+def showResultsOf(selected: Parameters) -> None:
+    """Show the ROI and the segments of the selected CT, and hide those of all others: drawn over it they would mislead.
+
+    What a person has hidden stays hidden, and what belongs to several CTs is shown.
+    """
+    own = _results(selected)
+    for parameters in Parameters.all(selected.volumeNode.GetScene()):
+        parameters.selected = parameters.volumeNode is selected.volumeNode
+        for node in _results(parameters):
+            if node in own:
+                _reveal(node)
+            elif node.GetDisplayVisibility():
+                node.SetAttribute(HIDDEN, "true")
+                node.SetDisplayVisibility(False)
+
+
+def _reveal(node) -> None:
+    if node.GetAttribute(HIDDEN):
+        node.RemoveAttribute(HIDDEN)
+        node.SetDisplayVisibility(True)
+
+
+def _results(parameters: Parameters) -> list:
+    segmentationNode = parameters.segmentationNode
+    draftNode = None if segmentationNode is None else Segments.draftOf(segmentationNode)
+    nodes = (parameters.roiNode, segmentationNode, draftNode)
+    return [node for node in nodes if node is not None and node.GetDisplayNode() is not None]
+
+
+def _usable(node) -> bool:
+    if node is None or node.GetHideFromEditors():
+        return False
+    try:
+        checkVolumeNode(node)
+    except InputError:
+        return False
+    return True
+
+
+def _composites(scene) -> list:
+    return nodesOf(scene, "vtkMRMLSliceCompositeNode")
+
+
+def _sameBounds(volumeNode, otherNode) -> bool:
+    """True when two volumes take up the same place in the world, so that the views may stay where they are."""
+    if volumeNode is None:
+        return False
+    bounds = np.zeros((2, 6))
+    for row, node in zip(bounds, (volumeNode, otherNode), strict=True):
+        node.GetRASBounds(row)
+    return np.allclose(bounds[0], bounds[1])
