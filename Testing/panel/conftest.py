@@ -53,7 +53,7 @@ class FakeDialogs:
     def openFiles(self, title: str, filters: str) -> list[str]:
         return self.paths
 
-    def openFolder(self, title: str) -> str:
+    def openFolder(self, title: str, first: str = "") -> str:
         return self.path
 
     def saveFile(self, title: str, name: str, filters: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import qt
 import slicer
+from slicer.i18n import tr as _
 
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
 from PancreasSegLib.Scene import Segments
-from PancreasSegLib.Work import Statistics
+from PancreasSegLib.Work import Corrections, Statistics
 
 EDITOR_TAG = "SegmentEditor"
 SEEN = "PancreasSeg.Seen"
+KEPT_KEY = "PancreasSeg/CorrectionsFolder"
 
 
 class CorrectSection:
@@ -27,6 +30,7 @@ class CorrectSection:
         session.workflow.beforeWrite = session.saveForUndo = self.saveForUndo
         ui.draftCheckBox.connect("toggled(bool)", self.onShowDraft)
         ui.restoreDraftButton.connect("clicked(bool)", self.onRestore)
+        ui.keepCorrectionButton.connect("clicked(bool)", self.onKeep)
         self.say("")
 
     def connectEditor(self) -> None:
@@ -117,6 +121,19 @@ class CorrectSection:
         self.session.scheduleStatistics()
         self.session.changed()
 
+    @slot
+    def onKeep(self) -> None:
+        """Keep the corrected segment for training, in a folder that is asked for once and said each time."""
+        parameters = self.session.parameters
+        settings = qt.QSettings()
+        folder = self.session.dialogs.openFolder(_("Keep corrections in"), str(settings.value(KEPT_KEY) or ""))
+        if not folder:
+            return
+        kept = Corrections.keep(parameters, folder)
+        settings.setValue(KEPT_KEY, folder)
+        what = _("mask and box") if kept.ct.parent != kept.mask.parent else _("CT, mask and box")
+        self.say(_("Kept {what} as {name} in {folder}.").format(what=what, name=kept.name, folder=folder))
+
     def say(self, text: str) -> None:
         """A sentence for the person, in this section."""
         showText(self.ui.correctMessage, text)
@@ -127,6 +144,7 @@ class CorrectSection:
         self._follow(parameters)
         self._reasons.show(self.ui.draftCheckBox, situation.whyNotShowDraft())
         self._reasons.show(self.ui.restoreDraftButton, situation.whyNotRestore())
+        self._reasons.show(self.ui.keepCorrectionButton, situation.whyNotKeep())
         draft = self._draft()
         display = draft.GetDisplayNode() if draft is not None else None
         with Quiet(self.ui.draftCheckBox):

@@ -18,9 +18,9 @@ class Dialogs:
         """The files the person has chosen; none when the dialog was cancelled."""
         return list(qt.QFileDialog.getOpenFileNames(slicer.util.mainWindow(), title, "", filters) or [])
 
-    def openFolder(self, title: str) -> str:
-        """The folder the person has chosen; empty when none."""
-        return qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, "") or ""
+    def openFolder(self, title: str, first: str = "") -> str:
+        """The folder the person has chosen, beginning in ``first``; empty when none."""
+        return qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, first) or ""
 
     def saveFile(self, title: str, name: str, filters: str) -> str:
         """Where the person wants a file; empty when nowhere."""

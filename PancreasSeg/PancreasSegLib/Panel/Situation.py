@@ -139,6 +139,12 @@ class Situation:
             return self.whyNotShowDraft()
         return self._runs() or ("" if self.edited else _("The segment is the AI draft; nothing was corrected."))
 
+    def whyNotKeep(self) -> str:
+        """Why the segment cannot be kept for training."""
+        if not self.segmentPresent:
+            return self.whyNotMeasure()
+        return self._runs() or (_("The segment is empty.") if self.segmentEmpty else "")
+
     def whyNotAgreement(self) -> str:
         """Why the agreement map cannot be shown."""
         return "" if self.agreementPresent else _("There is no result with several opinions yet.")

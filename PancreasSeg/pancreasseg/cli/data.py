@@ -24,6 +24,7 @@ Check every CT and label of a data set and prepare it for training and evaluatio
   msd      a task of the Medical Segmentation Decathlon (Task07_Pancreas): dataset.json, imagesTr, labelsTr; pancreas
            and tumour together are the pancreas.
   folder   pairs of files: subfolders 'images' and 'labels' with equal names, or case.nii.gz beside case_label.nii.gz
+  corrections   what was kept with 'Keep for training' in the panel in Slicer
 
 Labels of further organs (for roth2017) are used where there are any: several labels in one file with --organs or with a
 labels.json ({"liver": 6, "pancreas": 11}) in SOURCE, segments with such names in a .seg.nrrd, labels that dataset.json
@@ -75,7 +76,10 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
 def _add_prepare(actions: Commands, common: argparse.ArgumentParser) -> None:
     command = add_command(actions, "prepare", [common], "check a data set and prepare it", _PREPARE)
     command.add_argument(
-        "kind", metavar="nih|msd|folder", choices=("nih", "msd", "folder"), help="how SOURCE is laid out"
+        "kind",
+        metavar="nih|msd|folder|corrections",
+        choices=("nih", "msd", "folder", "corrections"),
+        help="how SOURCE is laid out",
     )
     command.add_argument("source", metavar="SOURCE", type=Path, help="folder of the data set")
     command.add_argument("--output", metavar="FOLDER", type=Path, required=True, help="where the cohort goes")

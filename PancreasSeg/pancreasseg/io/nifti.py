@@ -52,6 +52,10 @@ _MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; everything else 
 _MAX_OFFSET = 2**28  # extensions before the voxels
 
 
+#: Data types that are written, with their NIfTI codes.
+_WRITTEN = {np.dtype(np.uint8): 2, np.dtype(np.int16): 4, np.dtype(np.float32): 16}
+
+
 def read_nifti(path: Path) -> StoredImage:
     """Read a .nii or .nii.gz file.
 
@@ -76,10 +80,10 @@ def read_nifti(path: Path) -> StoredImage:
 def encode_nifti(
     mask: np.ndarray, geometry: Geometry, *, packed: bool = True, slope: float = 1.0, meaning: str = ""
 ) -> bytes:
-    """A NIfTI-1 file of a uint8 (K, J, I) mask or map, gzipped if ``packed``; its grid in sform and qform.
+    """A NIfTI-1 file of a (K, J, I) mask, map or CT, gzipped if ``packed``; its grid in sform and qform.
 
     Args:
-        mask: the stored values.
+        mask: the stored values; int16 and float32 stay that, all else is written as uint8.
         geometry: their grid.
         packed: gzip it.
         slope: every reader multiplies the stored values by this.
@@ -95,7 +99,8 @@ def encode_nifti(
     offset = lps_ras(geometry.origin)
     handed, quaternion = _quaternion(lps_ras(geometry.axes))
     header["dim"] = [3, *geometry.size, 1, 1, 1, 1]
-    header["datatype"], header["bits"] = 2, 8
+    kind = mask.dtype if mask.dtype in _WRITTEN else np.dtype(np.uint8)
+    header["datatype"], header["bits"] = _WRITTEN[kind], 8 * kind.itemsize
     header["pixdim"] = [handed, *geometry.spacing, 0, 0, 0, 0]
     header["vox_offset"] = 352
     header["slope"] = slope
@@ -107,7 +112,7 @@ def encode_nifti(
     raw[0:4] = (348).to_bytes(4, "little")
     raw[328:344] = meaning.encode("ascii")[:15].ljust(16, b"\0")
     raw[344:348] = b"n+1\0"
-    body = np.ascontiguousarray(mask, dtype=np.uint8)
+    body = np.ascontiguousarray(mask, dtype=kind.newbyteorder("<"))
     content = bytes(raw) + bytes(4) + body.tobytes()
     return gzip.compress(content, compresslevel=1, mtime=0) if packed else content
 

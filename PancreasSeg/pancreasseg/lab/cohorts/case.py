@@ -30,7 +30,7 @@ class Case:
 
     Attributes:
         id: its name, unique in the cohort.
-        ct, label: paths below the cohort's source.
+        ct, label: paths below the cohort's source, or whole ones of files that lie elsewhere.
         axes: how the label is placed on the CT: "header", or the name of a `Turn` of its array.
         values: label values that together are the pancreas; () for the only label there is.
         group: cases of one group (the same scan) share a fold.

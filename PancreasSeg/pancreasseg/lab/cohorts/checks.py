@@ -62,8 +62,8 @@ def check(pair: Pair, source: Path, axes: str, values: tuple[int, ...] | str, si
     findings = (*volume.findings, *_remarks(volume, mask, box, float(inside.mean())))
     case = Case(
         id=pair.id,
-        ct=_relative(ct, source),
-        label=_relative(label, source),
+        ct=below(ct, source),
+        label=below(label, source),
         axes=axes,
         values=values,
         group=pair.group,
@@ -113,7 +113,7 @@ def with_organs(checked: Checked, pair: Pair, source: Path, values: Values, apar
         return checked
     _refuse_organs_elsewhere(checked.volume.array[labels != 0])
     found = Organs(
-        label=_relative(path, source),
+        label=below(path, source),
         axes=axes,
         names=tuple(wanted),
         values=tuple(wanted.values()),
@@ -210,5 +210,6 @@ def _remarks(volume: Volume, mask: np.ndarray, box: Box, mean_hu: float) -> list
     return remarks
 
 
-def _relative(path: Path, source: Path) -> str:
-    return path.relative_to(source).as_posix()
+def below(path: Path, source: Path) -> str:
+    """A path as a cohort keeps it: below its source where it lies there, else whole."""
+    return path.relative_to(source).as_posix() if path.is_relative_to(source) else path.as_posix()

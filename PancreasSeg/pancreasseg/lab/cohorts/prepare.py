@@ -18,7 +18,7 @@ from pancreasseg.io.write import as_json as json_text
 from pancreasseg.lab.cohorts import sources
 from pancreasseg.lab.cohorts.axes import Fit, Turn
 from pancreasseg.lab.cohorts.case import HEADER, Case
-from pancreasseg.lab.cohorts.checks import check, fits_of, with_organs
+from pancreasseg.lab.cohorts.checks import below, check, fits_of, with_organs
 from pancreasseg.lab.cohorts.cohort import Cohort, keep
 from pancreasseg.lab.cohorts.folds import nih_fold, spread
 from pancreasseg.lab.cohorts.grid import Grid, SampleStore, resample
@@ -220,7 +220,7 @@ def _signature(
             files = sorted(Path(place) / name for place, _, names in os.walk(path) for name in names)
         for file in files:
             facts = file.stat()
-            digest.update(repr((file.relative_to(source).as_posix(), facts.st_size, facts.st_mtime_ns)).encode())
+            digest.update(repr((below(file, source), facts.st_size, facts.st_mtime_ns)).encode())
     return digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pancreasseg.core.errors import InputError
+from pancreasseg.io.corrections import corrections
 from pancreasseg.lab.cohorts.folds import NIH_DUPLICATES
 from pancreasseg.lab.cohorts.organs import FOLDER, NAMES_FILE, PANCREAS, Values, of_names, read_names
 
@@ -207,7 +208,25 @@ def find_folder(source: Path) -> Listing:
     return Listing(pairs, values=values, organs=named)
 
 
-KINDS: dict[str, Callable[[Path], Listing]] = {"nih": find_nih, "msd": find_msd, "folder": find_folder}
+def find_corrections(source: Path) -> Listing:
+    """Corrections that were kept for training in the panel; their CTs may lie anywhere on this computer."""
+    kept = corrections(source)
+    if not kept:
+        raise InputError(
+            "no-corrections",
+            f"The folder {source} holds no kept corrections.",
+            "Keep some in the panel, under Correct, with 'Keep for training'.",
+        )
+    there = [(each, tuple(path for path in (each.ct,) if path.exists())) for each in kept]
+    return Listing(tuple(Pair(each.name, ct, (each.mask,), each.scan) for each, ct in there), values=(1,))
+
+
+KINDS: dict[str, Callable[[Path], Listing]] = {
+    "nih": find_nih,
+    "msd": find_msd,
+    "folder": find_folder,
+    "corrections": find_corrections,
+}
 
 
 def _with_organs(listing: Listing, folder: Path) -> Listing:
