@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
+import unittest
 from pathlib import Path
 
 import numpy as np
@@ -172,15 +173,38 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
 
     def runTest(self):
         """Run all tests."""
-        self.setUp()
-        self.test_the_phantoms_pancreas_becomes_a_segment_in_its_place()
-        self.setUp()
-        self.test_the_panel_segments_measures_and_exports()
-        self.setUp()
-        self.test_what_is_no_ct_is_refused()
+        for test in (
+            self.test_the_panel_is_built_whatever_is_installed,
+            self.test_the_phantoms_pancreas_becomes_a_segment_in_its_place,
+            self.test_the_panel_segments_measures_and_exports,
+            self.test_what_is_no_ct_is_refused,
+        ):
+            self.setUp()
+            try:
+                test()
+            except unittest.SkipTest as skipped:
+                self.delayDisplay(f"Skipped: {skipped}")
+
+    def _needPackages(self):
+        """Skip a test that segments where Python packages are missing, as on machines that only build extensions."""
+        from PancreasSegLib.Work import Dependencies
+
+        missing = Dependencies.missing()
+        if missing:
+            self.skipTest(f"Python packages are missing: {', '.join(missing)}")
+
+    def test_the_panel_is_built_whatever_is_installed(self):
+        """The panel is there before any package is, and says what is missing."""
+        from PancreasSegLib.Work import Dependencies
+
+        ui = slicer.modules.pancreasseg.widgetRepresentation().self().ui
+        self.assertTrue(ui.segmentButton.text)
+        for name in Dependencies.missing():
+            self.assertIn(name, ui.dependenciesLabel.text)
 
     def test_the_phantoms_pancreas_becomes_a_segment_in_its_place(self):
         """Segment a phantom CT under a transform and compare with its truth."""
+        self._needPackages()
         phantom, volumeNode = self._phantom()
         transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Position")
         matrix = vtk.vtkMatrix4x4()
@@ -201,11 +225,13 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
 
     def test_the_panel_segments_measures_and_exports(self):
         """Click through the panel as a person does: segment, drag the box, segment again, undo, measure, export."""
+        self._needPackages()
         phantom, volumeNode = self._phantom()
         representation = slicer.modules.pancreasseg.widgetRepresentation()
         shown = representation.isEntered
         widget = representation.self()
         panel, ui = widget.panel, widget.ui
+        folderBefore = ui.exportFolder.currentPath
         widget.enter()
         try:
             ui.volumeSelector.setCurrentNode(volumeNode)
@@ -223,8 +249,8 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
                 ui.nrrdButton.click()
                 self.assertTrue(Path(folder, "pancreas.seg.nrrd").is_file(), ui.exportMessage.text)
         finally:
-            ui.exportFolder.currentPath = ""
-            if not shown:
+            ui.exportFolder.currentPath = folderBefore
+            if not shown:  # else it stays in use, as after Reload and Test
                 widget.exit()
 
     def _phantom(self):
@@ -234,7 +260,7 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
 
         self.delayDisplay("Making a phantom CT")
         phantom = make_phantom(1, spacing=(2.0, 2.0, 4.0), step=2.0)
-        return phantom, VolumeNodes.addVolumeNode(slicer.mrmlScene, phantom.volume, "Phantom")
+        return phantom, VolumeNodes.addPhantomNode(slicer.mrmlScene, phantom.volume, "Phantom")
 
     def _overlap(self, parameters, phantom):
         """DSC of the segment with the phantom's own pancreas."""
@@ -260,5 +286,6 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
 
     def test_what_is_no_ct_is_refused(self):
         """A labelmap gets a sentence, not a run."""
+        self._needPackages()
         labelmapNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
         self.assertIn("labelmap", PancreasSegLogic().refusal(labelmapNode))

@@ -20,4 +20,5 @@ def run() -> int:
     return 0
 
 
-slicer.util.exit(run())
+if __name__ == "__main__":
+    slicer.util.exit(run())

@@ -66,6 +66,33 @@ def test_the_top_level_names_what_the_catalogue_asks_for() -> None:
     assert places == sorted(places)
 
 
+def test_the_repository_is_named_as_the_catalogue_wants_and_every_address_is_in_it() -> None:
+    home = words(TOP, "EXTENSION_HOMEPAGE")[0]
+    owner, name = home.removeprefix("https://github.com/").split("/")
+    assert name == "SlicerPancreasSeg", "the catalogue refuses names that do not begin with Slicer"
+    raw = f"https://raw.githubusercontent.com/{owner}/{name}/main/"
+    for variable in ("EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"):
+        for url in words(TOP, variable):
+            assert url.startswith(raw)
+            assert (ROOT / url.removeprefix(raw)).is_file()
+
+
+def test_the_readme_has_a_sentence_for_every_module() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    modules = readme.partition("\n## Modules\n")[2].partition("\n## ")[0]
+    assert "**PancreasSeg**" in modules
+    assert "torch" in modules, "and says why the engine imports it at file scope"
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "Testing/run_in_slicer.py", *sorted((MODULE / "pancreasseg").rglob("__main__.py"))], ids=str
+)
+def test_files_that_are_run_do_nothing_when_they_are_imported(path) -> None:
+    last = ast.parse(path.read_text(encoding="utf-8")).body
+    loose = [node for node in last if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)]
+    assert [ast.unparse(node) for node in loose] == []
+
+
 @pytest.mark.parametrize("path", [ROOT / "PancreasSeg.png", MODULE / "Resources/Icons/PancreasSeg.png"], ids=str)
 def test_icons_are_128_pixels_square(path) -> None:
     header = path.read_bytes()[:24]
