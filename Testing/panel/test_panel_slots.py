@@ -30,8 +30,9 @@ def receiversOf(tree: ast.Module) -> list[ast.expr]:
 
 @pytest.mark.parametrize("path", [p for p in sorted(PANEL.glob("*.py")) if p.name != "Turns.py"], ids=lambda p: p.name)
 def test_whatever_qt_or_the_scene_calls_is_a_slot(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    slots = slotsOf(tree)
+    trees = {it: ast.parse(it.read_text(encoding="utf-8")) for it in PANEL.glob("*.py")}
+    slots = {name for tree in trees.values() for name in slotsOf(tree)}
+    tree = trees[path]
     for receiver in receiversOf(tree):
         called = receiver.body.func if isinstance(receiver, ast.Lambda) else receiver
         if ast.unparse(called).startswith("self._t") and ast.unparse(called).endswith(".start"):

@@ -7,6 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from pancreasseg.export.formats import formats
+from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Reasons, fill, showText
 from PancreasSegLib.Work import DicomBrowser, PatientTables
 from PancreasSegLib.Work.Patients import Patients
@@ -61,27 +62,31 @@ class PatientsSection:
         patients = self.patients
         return patients.going or patients.measuring or self._export is not None or self._then is not None
 
+    @slot
     def onAddLoaded(self) -> None:
         """Put every CT of the scene into the list."""
         scene = slicer.mrmlScene
         count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
         nodes = [scene.GetNthNodeByClass(number, "vtkMRMLScalarVolumeNode") for number in range(count)]
         came = self.patients.addVolumes(nodes)
-        self._say("" if came else _("There is no CT in the scene that is not in the list already."))
+        self.say("" if came else _("There is no CT in the scene that is not in the list already."))
 
+    @slot
     def onAddDicom(self) -> None:
         """Put what is selected in the DICOM browser into the list."""
         try:
             came = self.patients.addSeries(DicomBrowser.selectedSeries())
         except Exception as error:
-            self._say(self.session.sentence(error))
+            self.say(self.session.sentence(error))
         else:
-            self._say("" if came else _("What is selected in the DICOM browser is in the list already."))
+            self.say("" if came else _("What is selected in the DICOM browser is in the list already."))
 
+    @slot
     def onRemove(self) -> None:
         """Take the selected row from the list."""
         self.patients.remove(self._row())
 
+    @slot
     def onSegmentAll(self) -> None:
         """Begin with the list, or stop."""
         if self.patients.going:
@@ -90,6 +95,7 @@ class PatientsSection:
         self.patients.start()
         self._timer.start()
 
+    @slot
     def go(self, step: int) -> None:
         """Show the next CT of the list, or the one before."""
         loaded = [number for number, patient in enumerate(self.patients.rows) if patient.volumeNode is not None]
@@ -101,11 +107,12 @@ class PatientsSection:
         elif step < 0 and behind:
             self.showPatient(behind[-1])
 
+    @slot
     def showPatient(self, number: int) -> None:
         """Show one CT of the list with its segment, and hide the segments of the others."""
         patient = self.patients.rows[number]
         if patient.volumeNode is None:
-            self._say(_("This CT is loaded when its turn comes."))
+            self.say(_("This CT is loaded when its turn comes."))
             return
         self.ui.volumeSelector.setCurrentNode(patient.volumeNode)
         self.showOnlySelected()
@@ -121,6 +128,7 @@ class PatientsSection:
                     if node is not None and node.GetDisplayNode() is not None:
                         node.GetDisplayNode().SetVisibility(shown)
 
+    @slot
     def onExportAll(self) -> None:
         """Write the segments of all patients, or stop."""
         if self._export is not None:
@@ -132,6 +140,7 @@ class PatientsSection:
         self._timer.start()
         self.session.changed()
 
+    @slot
     def poll(self) -> None:
         """Called by the timer while something is going on with the list."""
         self.patients.step()
@@ -142,11 +151,12 @@ class PatientsSection:
             if self._export.poll():
                 self._endExport()
             else:
-                self._say(_("Writing; {count} CTs are left.").format(count=self._export.left))
+                self.say(_("Writing; {count} CTs are left.").format(count=self._export.left))
         if not self.pending:
             self._timer.stop()
             self.session.changed()
 
+    @slot
     def onSelected(self) -> None:
         """Another row was selected."""
         self.session.changed()
@@ -155,9 +165,9 @@ class PatientsSection:
         """The list has changed."""
         self._fillTable()
         if self.patients.going:
-            self._say(self._progress())
+            self.say(self._progress())
         elif self.patients.rows and self._export is None and self._then is None:
-            self._say(self._summary())
+            self.say(self._summary())
         self.session.changed()
 
     def show(self, situation) -> None:
@@ -188,7 +198,7 @@ class PatientsSection:
             self._export.end()
             self._export = None
         self.patients.clear()
-        self._say("")
+        self.say("")
 
     def close(self) -> None:
         """The panel goes away."""
@@ -216,18 +226,19 @@ class PatientsSection:
         rows = self.patients.rows
         return next((n for n, it in enumerate(rows) if node is not None and it.volumeNode is node), -1)
 
+    @slot
     def _measured(self, then) -> None:
         """Do something once all segments are measured as they are now."""
         self._then = then
         self.patients.measureAll()
-        self._say(_("Measuring."))
+        self.say(_("Measuring."))
         self._timer.start()
 
     def _do(self, then) -> None:
         try:
-            self._say(then())
+            self.say(then())
         except Exception as error:
-            self._say(self.session.sentence(error))
+            self.say(self.session.sentence(error))
 
     def _writeTable(self) -> str:
         node = PatientTables.showTable(self.patients.rows)
@@ -246,10 +257,11 @@ class PatientsSection:
     def _endExport(self) -> None:
         export, self._export = self._export, None
         text = _("Written: the segments of {count} CTs.").format(count=export.written)
-        self._say(" ".join([text, *export.troubles]))
+        self.say(" ".join([text, *export.troubles]))
         self.session.changed()
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """A sentence for the person, in this section."""
         showText(self.ui.patientsMessage, text)
 
     def _progress(self) -> str:
