@@ -50,11 +50,11 @@ def a_grid(direction: np.ndarray | None = None, shape: tuple[int, int, int] = SH
     return Geometry(shape[::-1], SPACING, (-31.5, 12.25, 100.75), tuple(float(v) for v in np.ravel(axes)))
 
 
-def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> Path:
+def write_image(path: Path, array: np.ndarray, geometry: Geometry, *, packed: bool = False) -> Path:
     """Write with SimpleITK, in the format of the name."""
     import SimpleITK as sitk
 
-    sitk.WriteImage(to_image(array, geometry), str(path))
+    sitk.WriteImage(to_image(array, geometry), str(path), useCompression=packed)
     return path
 
 

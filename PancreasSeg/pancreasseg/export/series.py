@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from pancreasseg.core import Geometry
@@ -17,7 +16,7 @@ from pancreasseg.export.headers import make_headers
 from pancreasseg.export.identity import read_identity
 from pancreasseg.export.placing import same_voxels
 from pancreasseg.io.dicom import find_slices
-from pancreasseg.io.dicom_file import lenient
+from pancreasseg.io.dicom_file import lenient, read_whole_header
 
 #: A folder with the series, or its files; None when the CT did not come from DICOM.
 Source = Path | str | Sequence[Path | str] | None
@@ -83,7 +82,7 @@ def read_series(source: Source, *, series: int | str | None = None) -> SourceSer
             "Export NIfTI or NRRD instead, or have the archive send the series as one file a slice.",
         )
     with lenient():
-        originals = [dcmread(one.file, force=True, stop_before_pixels=True) for one in slices]
+        originals = [read_whole_header(one.file) for one in slices]
         identity, about_identity = read_identity(originals)
         headers, about_headers = make_headers(originals, slices, geometry.spacing[2])
     return SourceSeries(tuple(headers), geometry, identity, (*about_headers, *about_identity))

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
@@ -17,7 +18,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from pancreasseg.core.errors import InputError
-from pancreasseg.io.voxels import inflated
+from pancreasseg.io.voxels import inflated, open_regular
 
 HEADER_BYTES = 2**24  # what a header may unpack to: functional groups of thousands of frames stay far below
 _RAW_DEFLATE = -15  # zlib: no header
@@ -56,6 +57,20 @@ def read_file(file: BinaryIO, *, tags: list[str] | None = None, pixels: int | No
     file.seek(0)
     content = _unpacked(file, HEADER_BYTES + (pixels or 0), whole=pixels is not None)
     return pydicom.dcmread(content, stop_before_pixels=pixels is None, force=True, specific_tags=tags)
+
+
+def read_whole_header(path: Path) -> FileDataset:
+    """Every attribute but the pixel data, of a file that is known to be DICOM.
+
+    Raises:
+        InputError: it is DICOM no longer.
+        Exception: whatever pydicom makes of a damaged file.
+    """
+    with open_regular(path) as file:
+        data = read_file(file)
+    if data is None:
+        raise InputError("dicom-damaged", "A DICOM file in the folder is damaged.", "Copy or export the series again.")
+    return data
 
 
 def _is_dicom(start: bytes) -> bool:

@@ -18,6 +18,7 @@ _FEWEST_TO_ALTERNATE = 10
 _LEAST_ALTERNATION_HU = 2.0
 _MOST_SLICES = 64
 _BLOCK = 4
+_FEWEST_BLOCKS = 40  # along an axis; larger ones would mix body and air
 _MR_OR_SHIFTED = "This looks like an MR, or like a CT that lost its rescale intercept or slope; give a CT in HU."
 _RESCALED = "This looks like an image whose values were rescaled; give the original CT in HU."
 
@@ -51,13 +52,12 @@ def not_hu(array: np.ndarray) -> InputError | None:
         return _refusal(f"{spread} only: these are not HU.", _RESCALED)
     if _BYTE[0] <= lowest and highest <= _BYTE[1]:
         return _refusal(f"{spread}: this is a picture in 8 bits, not HU.", _RESCALED)
-    blocks = _block_means(array, lowest)
-    if not blocks.size:
-        return None
-    darkest = float(np.percentile(blocks, 5))
+    planes = array[:: -(-len(array) // _MOST_SLICES)]
+    blocks = _block_means(planes, lowest)
+    darkest = float(np.percentile(blocks, 5)) if blocks.size else lowest
     if darkest > _FAT_HU and (lowest > AIR_BELOW_HU or (blocks > _SHIFTED_TISSUE_HU).mean() >= _SHIFTED_SHARE):
         return _refusal(f"What should be air lies at {darkest:.0f} HU, not near -1000.", _MR_OR_SHIFTED)
-    tissue = blocks[blocks > max(AIR_BELOW_HU, lowest + 1)]  # without what a window has clipped
+    tissue = planes[planes > max(AIR_BELOW_HU, lowest + 1)]  # without what a window has clipped
     share = float(((tissue > _TISSUE_HU[0]) & (tissue < _TISSUE_HU[1])).mean()) if tissue.size else 1.0
     if share < 0.5:
         return _refusal(
@@ -72,10 +72,9 @@ def _refusal(sentence: str, hint: str) -> InputError:
     return InputError("not-hu", sentence, hint)
 
 
-def _block_means(array: np.ndarray, lowest: float) -> np.ndarray:
-    """Means of blocks of 4 x 4 pixels in up to 64 slices, without blocks that touch padding below the air."""
-    planes = array[:: -(-len(array) // _MOST_SLICES)]
-    rows, columns = (min(_BLOCK, n) for n in planes.shape[1:])
+def _block_means(planes: np.ndarray, lowest: float) -> np.ndarray:
+    """Means of blocks of up to 4 x 4 pixels, with less noise, but for those that touch padding below the air."""
+    rows, columns = (int(np.clip(n // _FEWEST_BLOCKS, 1, _BLOCK)) for n in planes.shape[1:])
     whole = planes[:, : planes.shape[1] // rows * rows, : planes.shape[2] // columns * columns]
     tiles = whole.reshape(len(whole), whole.shape[1] // rows, rows, -1, columns)
     means = tiles.mean(axis=(2, 4), dtype=np.float32)

@@ -70,7 +70,8 @@ def read_nifti(path: Path) -> StoredImage:
         header, order = _parse(head)
         size = _size_of(header)
         dtype = _dtype_of(header, order)
-        geometry, findings = _grid_of(header, size)
+        with np.errstate(invalid="ignore"):  # NaN in the header is refused by what comes of it
+            geometry, findings = _grid_of(header, size)
         slope, intercept = _rescale_of(header)
         count = int(np.prod(size, dtype=object))
         values = read_voxels(file, dtype, count, "deflate" if packed else "raw", _offset_of(header))

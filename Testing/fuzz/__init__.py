@@ -1,0 +1,1 @@
+"""Seeded, bounded fuzz targets; `make fuzz` runs them all."""
