@@ -1,5 +1,7 @@
 """A worker client that answers at once and can be held, so that tests decide what happens in the middle of a run."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from pancreasseg.core import Box, Geometry, Volume
@@ -39,6 +41,7 @@ class FakeClient:
         fail: a step's name -> the error it ends with.
         grow: voxels by which a localizer's box grows while segmenting.
         uploads: the CTs that were sent, block by block.
+        classes: names of what its model knows, background first; the air around the box is its second class.
     """
 
     reading = False
@@ -48,6 +51,7 @@ class FakeClient:
         self.held = False
         self.fail: dict[str, Exception] = {}
         self.findings: tuple = ()
+        self.classes: tuple[str, ...] = ()
         self.grow = 0
         self.uploads: list[FakeUpload] = []
         self.measures: list[tuple] = []
@@ -80,6 +84,11 @@ class FakeClient:
         probability = mask[region.slices].astype(np.float32)
         provenance = Provenance("fake", (), "cpu", "float32", region.bounds(), "0")
         result = Segmentation(mask, region, probability, np.ones_like(probability), self.findings, {}, provenance)
+        if self.classes:
+            labels = mask.copy()
+            for number in range(2, len(self.classes)):  # slabs beside the box
+                labels[-number] = number
+            result = replace(result, labels=labels, classes=self.classes)
         return self._take("segment", box, result)
 
     def measure(self, mask, hu, geometry, reference=None) -> int:

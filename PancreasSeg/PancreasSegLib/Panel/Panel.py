@@ -270,10 +270,23 @@ class Panel:
             Overlay.followSelection(self.session.parameters)
         self.patients.showOnlySelected()
 
+    def _writeStructures(self, outcome) -> None:
+        """What else the model knows, where a person wants it: a structure in every turn of the event loop."""
+        if not outcome.parameters.structuresWanted:
+            return
+        steps = self.segment.writeStructures(outcome)
+
+        def step() -> None:
+            if next(steps, self) is not self:
+                self._later(outcome, step)
+
+        self._later(outcome, step)
+
     def _keepMaps(self, outcome) -> None:
-        """Where the voters differed; where the network looked was about an earlier result."""
+        """Where the voters differed, and the other structures; where the network looked was about an earlier result."""
         Agreement.keepAgreement(outcome.parameters, outcome.segmentation)
         Attention.forgetAttention(outcome.parameters)
+        self._writeStructures(outcome)
 
     def _later(self, outcome, piece) -> None:
         """Do a piece of work in a turn of its own, if the CT and its segment are still there then."""

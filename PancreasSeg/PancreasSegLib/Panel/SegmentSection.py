@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator
 
 import qt
 import slicer
@@ -14,7 +15,7 @@ from pancreasseg.core.setup import AUTOMATIC
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, fill, showText
 from PancreasSegLib.Scene import Overlay, Surfaces
-from PancreasSegLib.Work import Agreement, Attention
+from PancreasSegLib.Work import Agreement, Attention, Structures
 
 COLOURS = {"serious": "#c62828", "warning": "#b26a00", "info": "#1565c0"}
 
@@ -44,6 +45,7 @@ class SegmentSection:
         ui.segmentButton.connect("clicked(bool)", self.onButton)
         ui.fastRadioButton.connect("toggled(bool)", self.onFast)
         ui.agreementCheckBox.connect("toggled(bool)", self.onAgreement)
+        ui.structuresCheckBox.connect("toggled(bool)", self.onStructures)
         ui.attentionSelector.connect("currentIndexChanged(int)", self.onAttention)
         ui.patientModelButton.connect("clicked(bool)", self.onPatientModel)
         with Quiet(ui.surfaceCheckBox):
@@ -109,6 +111,28 @@ class SegmentSection:
             self.session.changed()
 
     @slot
+    def onStructures(self, wanted: bool) -> None:
+        """With the next run, the other structures too; those of an earlier one are shown or hidden."""
+        parameters = self.session.parameters
+        if parameters is not None:
+            parameters.structuresWanted = wanted
+            if parameters.structuresNode is not None:
+                parameters.structuresNode.SetDisplayVisibility(wanted)
+
+    def writeStructures(self, outcome) -> Iterator[None]:
+        """Write the other structures of a result, one with every step; then say which there are."""
+        found = []
+        for name, millilitres in Structures.writeStructures(outcome.parameters, outcome.segmentation):
+            found.append(f"{name} {millilitres:.0f} ml")
+            yield
+        if outcome.parameters.volumeNode is not self.session.volumeNode:
+            return  # of a list of CTs; another one is looked at
+        if found:
+            self.say(_("Also found: {names}.").format(names=", ".join(found)))
+        else:
+            self.say(_("The model knows the pancreas alone; there are no other structures."))
+
+    @slot
     def onAttention(self, index: int) -> None:
         """Lay another map of where the network looked over the CT, or take it away; a new one comes from the worker."""
         parameters = self.session.parameters
@@ -165,6 +189,9 @@ class SegmentSection:
             ui.fastRadioButton.checked = fast
             ui.accurateRadioButton.checked = not fast
             ui.agreementCheckBox.checked = parameters is not None and Agreement.isAgreementShown(parameters)
+        self._reasons.show(ui.structuresCheckBox, situation.volumeRefusal)
+        with Quiet(ui.structuresCheckBox):
+            ui.structuresCheckBox.checked = parameters is not None and parameters.structuresWanted
         self._reasons.show(ui.attentionSelector, situation.whyNotAttention())
         maps = [("", _("Hidden")), *((name, _mapTitle(name)) for name in situation.attentionMaps)]
         shown = self.session.attentionMap if situation.busy == "attention" else ""

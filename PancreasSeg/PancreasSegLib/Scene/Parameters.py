@@ -114,6 +114,8 @@ class Parameters:
         agreementShown: a person wants that map laid over this CT.
         attentionNode, attentionMap: the map of where the network looked, as a volume, and which one it is.
         attentionShown: a person wants that map laid over this CT.
+        structuresWanted: a person wants the other structures that the model knows as well.
+        structuresNode: the segmentation with them.
         selected: this CT was the last to be selected.
     """
 
@@ -136,6 +138,8 @@ class Parameters:
     attentionNode = _Reference()
     attentionMap = _Text()
     attentionShown = _Flag()
+    structuresWanted = _Flag()
+    structuresNode = _Reference()
     selected = _Flag()
     _result = _Text()
 

@@ -61,6 +61,12 @@ def setAlgorithmType(segment, algorithmType: str) -> None:
         segment.SetTag("DICOM.SegmentAlgorithmType", algorithmType)
 
 
+def tagOf(segment, name: str) -> str:
+    """A tag of a segment; empty where it has none of this name."""
+    value = vtk.mutable("")
+    return value.get() if segment.GetTag(name, value) else ""
+
+
 def nameScalars(segment) -> None:
     """Name the voxels of a segment that comes from elsewhere, for example from an older scene, as Slicer expects."""
     labelmap = segment.GetRepresentation(LABELMAP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from pancreasseg.export.formats import export, formats
 from PancreasSegLib.Scene import Segments, VolumeNodes
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
 from PancreasSegLib.Scene.Parameters import Parameters
+from PancreasSegLib.Work.Fingerprints import fingerprint
+from PancreasSegLib.Work.Structures import structureSegments
 
 # The tag of segments that `addMargin` has made; its value tells which state of the pancreas they were made from.
 MARGIN_TAG = "PancreasSeg.Margin"
@@ -27,8 +28,9 @@ def marginRemarks(parameters: Parameters) -> list:
 
 
 def exportSegments(parameters: Parameters) -> list:
-    """The pancreas, then its margins, as the engine's writers take them."""
-    return [pancreasSegment(parameters), *(marginSegment(parameters, it) for it in marginIds(parameters))]
+    """The pancreas, its margins, then the other structures where they are wanted, as the engine's writers take them."""
+    margins = [marginSegment(parameters, it) for it in marginIds(parameters)]
+    return [pancreasSegment(parameters), *margins, *structureSegments(parameters)]
 
 
 def pancreasSegment(parameters: Parameters):
@@ -73,7 +75,7 @@ def outdatedMargins(parameters: Parameters, pancreas: np.ndarray) -> list:
     for identifier in marginIds(parameters):
         segment, madeFrom = segmentation.GetSegment(identifier), vtk.mutable("")
         segment.GetTag(MARGIN_TAG, madeFrom)
-        if madeFrom.get() != _fingerprint(pancreas):
+        if madeFrom.get() != fingerprint(pancreas):
             sentence = (
                 f"The margin '{segment.GetName()}' was made before the pancreas was last changed; "
                 "remove it and add it again."
@@ -161,7 +163,7 @@ def addMargin(parameters: Parameters, millimetres: tuple[float, float, float], *
     identifier = segmentation.AddEmptySegment("", margin.name, [part / 255 for part in margin.colour])
     segment = segmentation.GetSegment(identifier)
     segment.SetTerminology(margin.terminology)
-    segment.SetTag(MARGIN_TAG, _fingerprint(pancreas.mask))
+    segment.SetTag(MARGIN_TAG, fingerprint(pancreas.mask))
     Segments.setAlgorithm(segment, margin.algorithm.value, algorithmOf(parameters)["algorithm_name"])
     Segments.writeMask(margin.mask, node, identifier, volumeNode)
     return identifier
@@ -171,11 +173,6 @@ def _looks(parameters: Parameters, segmentId: str = "") -> dict:
     """Name and colour of a segment, of the pancreas by default."""
     segment = parameters.segmentationNode.GetSegmentation().GetSegment(segmentId or parameters.segmentId)
     return {"name": segment.GetName(), "colour": tuple(round(255 * part) for part in segment.GetColor())}
-
-
-def _fingerprint(mask: np.ndarray) -> str:
-    """Tells two masks apart."""
-    return f"{zlib.crc32(np.packbits(mask != 0)):08x}"
 
 
 def _writable(folder: Path) -> Path:

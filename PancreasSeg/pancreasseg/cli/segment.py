@@ -32,6 +32,7 @@ Segment the pancreas in a CT and write into FOLDER:
   statistics.csv      the measurements
   result.json         measurements, findings, timings and how the result was made
   report.png          three planes, the surface and the numbers
+  structures/         with --structures: what else the model knows (organs, vessels, tumour), and a table of it
   attention/          with --attention: where the network looked, level-1-mean.nii.gz and so on, and maps.png
 
 All files appear together, or none does.
@@ -55,6 +56,12 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
         "(default: the box is found automatically)",
     )
     add_reference(command)
+    command.add_argument(
+        "--structures",
+        action="store_true",
+        help="also write the other structures that the model knows, each as a segment of its own, with a table of "
+        "volumes and HU; none for a model that knows the pancreas alone",
+    )
     command.add_argument(
         "--attention",
         action="store_true",
@@ -113,6 +120,7 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outc
         PancreasSegError: the input, the model or the output is not right; nothing is written then.
     """
     from pancreasseg.core import Box
+    from pancreasseg.export.structures import write_structures
     from pancreasseg.io.atomic import prepare_folder
     from pancreasseg.io.read import place_mask
     from pancreasseg.pipelines.attention import attention_maps, gated_stage
@@ -137,6 +145,9 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outc
             outcome = complete(volume, segmentation, reference)
         with progress.stage("write"):
             document = write(options.output, outcome, progress.timings, attention)
+            if options.structures:
+                written = write_structures(options.output, volume, segmentation)
+                document["files"] = [*document["files"], *(str(path.relative_to(options.output)) for path in written)]
     return document, outcome
 
 

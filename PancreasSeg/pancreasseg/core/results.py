@@ -63,6 +63,7 @@ class Segmentation:
         timings: seconds by stage.
         provenance: how it was made.
         labels: uint8 on the whole grid, all classes of a multi-organ model, or None.
+        classes: names of the values of ``labels``, background first; () where there are none.
         second_largest: voxels of the largest separate piece that post-processing removed, as a part of what it kept.
     """
 
@@ -74,6 +75,7 @@ class Segmentation:
     timings: dict[str, float]
     provenance: Provenance
     labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
     second_largest: float = 0.0
 
 

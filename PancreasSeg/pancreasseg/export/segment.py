@@ -11,6 +11,7 @@ import numpy as np
 
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError
+from pancreasseg.core.structures import structure
 from pancreasseg.io.seg_nrrd import COLOUR, SEGMENT_NAME
 
 _TERMINOLOGY = (
@@ -39,6 +40,7 @@ class Code:
 
 ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
 SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")
+ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Altered Structure")
 PANCREAS = Code("15776009", "SCT", "Pancreas")
 # No public scheme has a code for a margin in mm; names that start with 99 are DICOM's room for private ones.
 MARGIN = Code("margin", "99PANCREASSEG", "Margin around the pancreas")
@@ -68,6 +70,16 @@ class ExportSegment:
         """Slicer's text form of the codes."""
         category, code = ("^".join((c.scheme, c.value, c.meaning)) for c in (self.category, self.code))
         return _TERMINOLOGY.format(category=category, code=code)
+
+    @classmethod
+    def structure(
+        cls, mask: np.ndarray, name: str, algorithm: Algorithm = Algorithm.AUTOMATIC, title: str = ""
+    ) -> ExportSegment:
+        """A structure beside the pancreas, by the name of its class; ``title`` where a person has renamed it."""
+        known = structure(name)
+        category = ABNORMAL_STRUCTURE if known.tumour else ANATOMICAL_STRUCTURE
+        code = Code(known.code, "SCT", known.title)
+        return cls(mask, title or known.title, algorithm, category, code, known.colour)
 
     @classmethod
     def margin(cls, mask: np.ndarray, name: str, algorithm: Algorithm = Algorithm.AUTOMATIC) -> ExportSegment:

@@ -218,6 +218,7 @@ class Pipeline(ABC):
             timings={**(timings or {}), **progress.timings},
             provenance=self.provenance(box),
             labels=labels,
+            classes=() if labels is None else self.stages[-1].card.classes,
             second_largest=organ.second_largest,
         )
 

@@ -79,7 +79,7 @@ def segment(
             stage_dsc=_stage_dsc(region, result, volume.geometry),
             second_largest=result.second_largest,
             labels=result.labels,
-            classes=() if result.labels is None else pipeline.stages[-1].card.classes,
+            classes=result.classes,
             phase=phases.pop() if len(phases) == 1 else "any",
             known=known,
         )

@@ -96,6 +96,7 @@ def segmentation_fields(segmentation: Segmentation, folder: ExchangeFolder, requ
     return {
         "mask": cropped("mask", segmentation.mask),
         "labels": None if segmentation.labels is None else cropped("labels", segmentation.labels),
+        "classes": list(segmentation.classes),
         "probability": {"file": folder.write(f"probability-{request}", segmentation.probability)},
         "agreement": {"file": folder.write(f"agreement-{request}", segmentation.agreement)},
         "box": segmentation.box.bounds(),
@@ -154,6 +155,7 @@ class SegmentationReader:
             timings=fields["timings"],
             provenance=Provenance(**{**made, "models": tuple(made["models"]), "box": tuple(made["box"])}),
             labels=self._arrays.get("labels"),
+            classes=tuple(fields.get("classes", ())),
         )
 
 
