@@ -62,6 +62,11 @@ class FakeClient:
         self._open: dict[int, str] = {}
         self._answers: list[Event] = []
 
+    @property
+    def holds_volume(self) -> bool:
+        """A CT was loaded."""
+        return self.array is not None
+
     def hello(self) -> int:
         description = {"device": {"name": "Fake device", "precision": "f32", "memory": "1.0 of 2.0 GB free"}}
         return self._take("hello", None, description, final="ready")

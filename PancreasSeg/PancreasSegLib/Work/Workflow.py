@@ -261,7 +261,7 @@ class Workflow:
                     "Agree to replace it, or rename or copy it first.",
                 )
             before = Segments.contentOf(node, segmentId, volumeNode)
-        if key != self._loadedKey:
+        if key != self._loadedKey or not self.client.holds_volume:
             steps = ["load", *steps]
         self._run = Run(parameters, key, geometry, steps, box, before, attention=attention)
         self._run.findings += VolumeNodes.transformFindings(volumeNode)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pancreasseg.core import steps
-from pancreasseg.core.errors import ModelError
+from pancreasseg.core.errors import InputError, ModelError
 from pancreasseg.core.register import declared
 from pancreasseg.core.setup import AUTOMATIC, Setup
 
@@ -48,6 +48,7 @@ def create(setup: Setup = AUTOMATIC, store: Store | None = None) -> Pipeline:
     Raises:
         ModelError: unknown pipeline or model, a model without the networks that the pipeline needs, a damaged one, or
             one whose card has settings that the pipeline does not.
+        InputError: settings that the pipeline does not have, or of another type.
         RunError: the device or precision is not there.
     """
     choose(setup, store)
@@ -119,16 +120,27 @@ def _known(name: str) -> Declaration:
 def _settings(declaration: Declaration, card: Card, given: Mapping[str, Any]) -> Any:
     """Settings of a pipeline: those of the card where it is made for this pipeline, then those given."""
     own = card.options if card.pipeline == declaration.name else {}
-    defaults = declaration.defaults
     for key, value in own.items():
-        fits = type(value) is type(defaults.get(key)) or (type(value) is int and type(defaults.get(key)) is float)
-        if not fits:
+        if not _fits(value, declaration.defaults.get(key)):
             raise _bad_option(card, f"{key} = {value!r} is no setting of the pipeline {declaration.name}")
+    for key, value in given.items():
+        if not _fits(value, declaration.defaults.get(key)):
+            raise InputError(
+                "bad-setting",
+                f"{key} = {str(value)[:60]!r} is no setting of the pipeline {declaration.name}.",
+                f"It has {', '.join(declaration.defaults)}.",
+            )
     try:
         declaration.options(**own)
     except ValueError as error:
         raise _bad_option(card, str(error)) from error
     return declaration.options(**{**own, **declaration.preset, **given})
+
+
+def _fits(value: object, default: object) -> bool:
+    """Whether a value can take the place of a default: whole numbers that of others, lists that of tuples."""
+    kinds = {(int, float), (list, tuple)}
+    return type(value) is type(default) or (type(value), type(default)) in kinds
 
 
 def _bad_option(card: Card, what: str) -> ModelError:

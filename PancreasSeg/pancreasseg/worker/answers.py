@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pancreasseg.core import Geometry
-from pancreasseg.core.errors import PancreasSegError
-from pancreasseg.core.progress import Update
+from pancreasseg.core.errors import PancreasSegError, RunError
 from pancreasseg.worker.codec import (
     AttentionReader,
     SegmentationReader,
     error_fields,
     error_from,
+    facts_from,
     finding_from,
     localization_from,
     measured_from,
+    update_from,
 )
 from pancreasseg.worker.protocol import FINAL, Message
 
@@ -68,12 +69,16 @@ class Pending:
 
 
 def value_of(message: Message, request: str) -> Any:
-    """The value of an event about a request; arrays are read by a reader of `codec`."""
+    """The value of an event about a request; arrays are read by a reader of `codec`.
+
+    Raises:
+        Exception: of any kind, when the fields are not what they should be.
+    """
     fields = message.fields
     if message.name == "error":
         return error_from(fields)
     if message.name == "progress":
-        return Update(**fields)
+        return update_from(fields)
     if message.name == "notice":
         return finding_from(fields)
     if request == "load":
@@ -82,7 +87,16 @@ def value_of(message: Message, request: str) -> Any:
         return localization_from(fields)
     if request == "measure":
         return measured_from(fields)
-    return fields
+    return facts_from(fields) if request == "hello" else fields
+
+
+def garbled() -> RunError:
+    """The error of an answer that cannot be read."""
+    return RunError(
+        "protocol",
+        "The answer of the segmentation process cannot be read.",
+        "The extension and the pancreasseg package are probably of different versions; update both.",
+    )
 
 
 def failure(request: int, error: PancreasSegError) -> Event:

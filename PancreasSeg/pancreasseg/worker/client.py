@@ -16,7 +16,7 @@ import numpy as np
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import Cancelled, PancreasSegError
 from pancreasseg.core.setup import AUTOMATIC, Setup
-from pancreasseg.worker.answers import Event, Pending, failure, value_of
+from pancreasseg.worker.answers import Event, Pending, failure, garbled, value_of
 from pancreasseg.worker.codec import READERS, files_in
 from pancreasseg.worker.folder import ExchangeFolder, Upload
 from pancreasseg.worker.process import END_SECONDS, Held, WorkerProcess
@@ -72,6 +72,12 @@ class WorkerClient:
     def log(self) -> tuple[str, ...]:
         """The last lines of the worker's log."""
         return () if self._held.process is None else self._held.process.log
+
+    @property
+    def holds_volume(self) -> bool:
+        """True while the CT of the last `load` is there for the next run, also for one in a new worker."""
+        folder, volume = self._held.folder, self._volume
+        return folder is not None and volume is not None and folder.holds(volume["file"])
 
     @property
     def reading(self) -> bool:
@@ -239,6 +245,10 @@ class WorkerClient:
         return self._next - 1
 
     def _exchange(self) -> ExchangeFolder:
+        if self._held.folder is not None and not self._held.folder.is_there():
+            self._events += self._bury()  # the worker knows no other folder
+            self._held.folder.remove()
+            self._held.folder = self._volume = None
         if self._held.folder is None:
             self._held.folder = ExchangeFolder.create()
         return self._held.folder
@@ -271,6 +281,7 @@ class WorkerClient:
         return number
 
     def _ensure_process(self) -> None:
+        folder = self._exchange()
         process = self._held.process
         now = time.monotonic()
         stuck = any(now - since > STUCK_SECONDS for since in self._abandoned.values())
@@ -279,9 +290,11 @@ class WorkerClient:
             self._events = last_words + self._bury()
         if self._held.process is None:
             self._held.process = WorkerProcess(self._command, self._environment)
-            self._send("hello", {"protocol": PROTOCOL, "folder": str(self._exchange().path)}, silent=True)
-            if self._volume is not None:
+            self._send("hello", {"protocol": PROTOCOL, "folder": str(folder.path)}, silent=True)
+            if self._volume is not None and folder.holds(self._volume["file"]):
                 self._send("load", self._volume, silent=True)
+            else:
+                self._volume = None
 
     # How events come in --------------------------------------------------------------------------------------------
 
@@ -297,21 +310,25 @@ class WorkerClient:
 
     def _receive(self, message: Message) -> list[Event]:
         pending = None if message.id is None else self._pending.get(message.id)
-        if message.id is None or pending is None:
+        if message.id is None or pending is None or self._held.folder is None:
             self._discard(message)
             return []
-        if message.name == "result" and pending.name in READERS:
-            assert pending.geometry is not None  # noqa: S101  (the worker runs only on what was loaded)
-            pending.reader = READERS[pending.name](message.fields, pending.geometry, self._exchange())
-            pending.fields = message.fields
-            return []
+        try:
+            if message.name == "result" and pending.name in READERS:
+                assert pending.geometry is not None  # noqa: S101  (the worker runs only on what was loaded)
+                pending.reader = READERS[pending.name](message.fields, pending.geometry, self._held.folder)
+                pending.fields = message.fields
+                return []
+            event = Event(message.id, message.name, value_of(message, pending.name), message.fields)
+        except Exception:  # whatever is wrong with it
+            if message.name not in FINAL:
+                return []
+            event = failure(message.id, garbled())
         if message.name in FINAL:
             del self._pending[message.id]
             if pending.replaces is not None:
-                self._exchange().delete(pending.replaces)
-        if pending.silent:
-            return []
-        return [Event(message.id, message.name, value_of(message, pending.name), message.fields)]
+                self._held.folder.delete(pending.replaces)
+        return [] if pending.silent else [event]
 
     def _read(self) -> list[Event]:
         """Go on reading results; an event for each that is complete."""
@@ -320,13 +337,11 @@ class WorkerClient:
             if pending.reader is None:
                 continue
             try:
-                complete = pending.reader.advance(READ_SECONDS)
-            except PancreasSegError as error:
-                event = failure(number, error)
-            else:
-                if not complete:
+                if not pending.reader.advance(READ_SECONDS):
                     continue
                 event = Event(number, "result", pending.reader.result(), pending.fields)
+            except Exception as error:  # whatever is wrong with what the worker left there
+                event = failure(number, error if isinstance(error, PancreasSegError) else garbled())
             del self._pending[number]
             events.append(event)
         return events

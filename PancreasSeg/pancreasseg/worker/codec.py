@@ -27,6 +27,7 @@ from pancreasseg.core.errors import (
 )
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.measurement import Code, Measurement
+from pancreasseg.core.progress import Update
 from pancreasseg.core.results import Attention, Localization, Provenance, Segmentation
 from pancreasseg.worker.folder import ExchangeFolder
 
@@ -50,14 +51,42 @@ def error_fields(error: PancreasSegError) -> Fields:
 
 def error_from(fields: Mapping[str, Any]) -> PancreasSegError:
     """The inverse of `error_fields`."""
-    if fields["code"] == Cancelled().code:
+    code, message, hint = (_text(fields[name]) for name in ("code", "message", "hint"))
+    if code == Cancelled().code:
         return Cancelled()
-    return _KINDS.get(fields["kind"], PancreasSegError)(fields["code"], fields["message"], fields["hint"])
+    return _KINDS.get(_text(fields["kind"]), PancreasSegError)(code, message, hint)
+
+
+def update_from(fields: Mapping[str, Any]) -> Update:
+    """The inverse of ``asdict`` of an update."""
+    left = fields["seconds_left"]
+    return Update(
+        stage=_text(fields["stage"]),
+        done=int(_number(fields["done"])),
+        total=int(_number(fields["total"])),
+        fraction=_number(fields["fraction"]),
+        seconds_left=None if left is None else _number(left),
+    )
 
 
 def finding_from(fields: Mapping[str, Any]) -> Finding:
     """The inverse of `Finding.as_dict`."""
-    return Finding(fields["code"], Severity(fields["severity"]), fields["sentence"], fields["number"])
+    number = fields["number"]
+    return Finding(
+        _text(fields["code"]),
+        Severity(fields["severity"]),
+        _text(fields["sentence"]),
+        None if number is None else _number(number),
+    )
+
+
+def facts_from(fields: Mapping[str, Any]) -> Fields:
+    """What a worker says of itself, with what everyone who asks relies on."""
+    if not all(isinstance(fields[name], Mapping) for name in ("device", "versions")):
+        raise TypeError("device and versions are objects")
+    if not all(isinstance(model, Mapping) for model in fields["models"]):
+        raise TypeError("models are objects")
+    return dict(fields)
 
 
 def localization_fields(localization: Localization) -> Fields:
@@ -75,10 +104,10 @@ def localization_from(fields: Mapping[str, Any]) -> Localization:
     """The inverse of `localization_fields`."""
     return Localization(
         box=Box.from_bounds(fields["box"]),
-        score=fields["score"],
+        score=_number(fields["score"]),
         candidates=tuple(Box.from_bounds(bounds) for bounds in fields["candidates"]),
         findings=tuple(finding_from(entry) for entry in fields["findings"]),
-        timings=fields["timings"],
+        timings=_timings(fields["timings"]),
     )
 
 
@@ -133,9 +162,12 @@ class SegmentationReader:
             name = self._left.pop(0)
             part = self._fields[name]
             array = self._folder.take(part["file"])
+            box = Box.from_bounds(part.get("box") or self._fields["box"])
+            if array.shape != box.shape or box.clip(self._geometry) != box or array.dtype.kind not in "biuf":
+                raise ValueError(f"the {name} does not lie on its box")
             if "box" in part:
                 whole: np.ndarray = np.zeros(self._geometry.shape, dtype=np.uint8)
-                whole[Box.from_bounds(part["box"]).slices] = array
+                whole[box.slices] = array
                 array = whole
             self._arrays[name] = array
             if time.monotonic() > end:
@@ -152,7 +184,7 @@ class SegmentationReader:
             probability=self._arrays["probability"],
             agreement=self._arrays["agreement"],
             findings=tuple(finding_from(entry) for entry in fields["findings"]),
-            timings=fields["timings"],
+            timings=_timings(fields["timings"]),
             provenance=Provenance(**{**made, "models": tuple(made["models"]), "box": tuple(made["box"])}),
             labels=self._arrays.get("labels"),
             classes=tuple(fields.get("classes", ())),
@@ -239,8 +271,24 @@ def measured_from(fields: Mapping[str, Any]) -> Measured:
     return Measured(own, against)
 
 
-def files_in(fields: Mapping[str, Any]) -> Iterator[str]:
+def files_in(fields: Mapping[str, Any]) -> Iterator[Any]:
     """The array files that an event names."""
     for value in fields.values():
         if isinstance(value, Mapping):
             yield from [value["file"]] if "file" in value else files_in(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text is expected")
+    return value
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError("a number is expected")
+    return value
+
+
+def _timings(fields: Mapping[str, Any]) -> dict[str, float]:
+    return {name: _number(seconds) for name, seconds in fields.items()}

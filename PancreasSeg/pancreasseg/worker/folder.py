@@ -68,6 +68,26 @@ class ExchangeFolder:
         try_lock(folder._lock)
         return folder
 
+    @property
+    def in_use(self) -> bool:
+        """Whether the client that made it is alive; asked by its worker."""
+        return _in_use(self.path / _LOCK)
+
+    def is_there(self) -> bool:
+        """False when somebody has removed it, as cleaners of temporary files do; a lock that is gone is renewed."""
+        if not self.path.is_dir():
+            return False
+        if self._lock is not None and not (self.path / _LOCK).exists():
+            with contextlib.suppress(OSError):
+                self._lock.close()
+                self._lock = (self.path / _LOCK).open("wb")
+                try_lock(self._lock)
+        return True
+
+    def holds(self, file: str) -> bool:
+        """Whether there is an array of this name."""
+        return _is_bare(file) and (self.path / file).is_file()
+
     def write(self, name: str, array: np.ndarray) -> str:
         """Save an array as ``<name>.npy``; returns the bare file name.
 
@@ -100,7 +120,7 @@ class ExchangeFolder:
             RunError: a name with a path in it, a missing or a damaged file.
         """
         try:
-            if Path(file).name != file:
+            if not _is_bare(file):
                 raise ValueError("not a bare file name")
             return np.asarray(np.load(self.path / file, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError) as error:
@@ -117,9 +137,13 @@ class ExchangeFolder:
         return array
 
     def delete(self, file: str) -> None:
-        """Delete one file, if it is there; one that Windows still holds open goes with the folder."""
-        with contextlib.suppress(PermissionError):
-            (self.path / file).unlink(missing_ok=True)
+        """Delete one file, if it is there; one that Windows still holds open goes with the folder.
+
+        Nothing happens to what is not in the folder, whatever the name says.
+        """
+        if _is_bare(file):
+            with contextlib.suppress(OSError):  # or it is no file
+                (self.path / file).unlink(missing_ok=True)
 
     def clear(self, keep: str | None = None) -> None:
         """Delete all arrays, finished or not, but ``keep`` and what is being uploaded."""
@@ -202,6 +226,11 @@ def remove_stale(base: Path) -> None:
         if path.is_symlink() or not _mine_and_old(path) or _in_use(path / _LOCK):
             continue
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_bare(file: object) -> bool:
+    """Whether this is the name of a file, without a way that leads elsewhere."""
+    return isinstance(file, str) and file not in ("", ".", "..") and not set(file) & set("/\\:\0")
 
 
 def _mine_and_old(path: Path) -> bool:

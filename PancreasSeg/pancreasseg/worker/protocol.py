@@ -62,7 +62,7 @@ class Request:
         """
         data = _parse(line)
         name, number = data.pop("request", None), data.pop("id", None)
-        if name not in REQUESTS or not isinstance(number, int):
+        if not isinstance(name, str) or name not in REQUESTS or not isinstance(number, int) or isinstance(number, bool):
             raise RunError(
                 "protocol",
                 "The segmentation process was sent a request that it does not know.",
@@ -88,11 +88,16 @@ class Message:
         """Read an event.
 
         Raises:
-            RunError: not a JSON object with the name of an event.
+            RunError: not a JSON object with the name of an event and the id of a request, or none.
         """
         data = _parse(line)
         name, number = data.pop("event", None), data.pop("id", None)
-        if name not in EVENTS:
+        if (
+            not isinstance(name, str)
+            or name not in EVENTS
+            or isinstance(number, bool)
+            or not (number is None or isinstance(number, int))
+        ):
             raise RunError("protocol", "The segmentation process sent an event that is not known.", _VERSIONS)
         return cls(number, name, data)
 

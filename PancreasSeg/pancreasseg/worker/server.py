@@ -49,6 +49,7 @@ from pancreasseg.worker.codec import (
     segmentation_fields,
 )
 from pancreasseg.worker.folder import ExchangeFolder
+from pancreasseg.worker.parameters import check_parameters, malformed
 from pancreasseg.worker.protocol import PROTOCOL, Message, Request
 from pancreasseg.worker.standard_streams import import_compiled, take_over
 from pancreasseg.worker.warm import Warm, no_volume
@@ -117,7 +118,7 @@ class Server:
         )
 
     def run(self) -> None:
-        """Serve until shutdown or until the client is gone; removes the exchange folder."""
+        """Serve until shutdown or until the client is gone, whose exchange folder is removed then."""
         threading.Thread(target=self._listen, name="requests", daemon=True).start()
         threading.Thread(target=self._measure_beside, name="measuring", daemon=True).start()
         try:
@@ -127,7 +128,8 @@ class Server:
                     break
         finally:
             self._finished.set()
-            if self._folder is not None:
+            # A worker that is told to end by somebody else leaves the folder to its client, who goes on with a new one.
+            if self._folder is not None and (self._gone.is_set() or not self._folder.in_use):
                 self._folder.remove()
 
     def _listen(self) -> None:
@@ -140,7 +142,7 @@ class Server:
                 self._send(Message(None, "error", error_fields(error)))
                 continue
             if request.name == "cancel":
-                self._send(Message(request.id, "result", {"cancelled": self._cancel(request.parameters.get("target"))}))
+                self._send(self._cancel(request))
                 continue
             if request.name == "shutdown":
                 self._gone.set()  # whatever runs stops at its next patch
@@ -164,11 +166,17 @@ class Server:
         while True:
             self._answer(self._measures.get())
 
-    def _cancel(self, target: int | None) -> list[int]:
+    def _cancel(self, request: Request) -> Message:
+        """Mark requests as cancelled; the answer."""
+        try:
+            check_parameters(request)
+        except PancreasSegError as error:
+            return Message(request.id, "error", error_fields(error))
+        target = request.parameters.get("target")
         with self._book:
-            chosen = {request for request in self._waiting if target is None or request == target}
+            chosen = {waiting for waiting in self._waiting if target is None or waiting == target}
             self._cancelled |= chosen
-        return sorted(chosen)
+        return Message(request.id, "result", {"cancelled": sorted(chosen)})
 
     def _stopped(self, request: int) -> bool:
         return self._gone.is_set() or request in self._cancelled
@@ -191,6 +199,8 @@ class Server:
             answer = Message(request.id, "ready" if request.name == "hello" else "result", self._handle(request))
         except Exception as error:
             known = explain(error)
+            if known.code == "bad-setting":
+                known = malformed(request.name)
             if isinstance(known, UnexpectedError):
                 _log_frames(error)
             answer = Message(request.id, "error", error_fields(known))
@@ -202,6 +212,7 @@ class Server:
         self._send(answer)
 
     def _handle(self, request: Request) -> dict[str, Any]:
+        check_parameters(request)
         if request.name == "hello":
             return self._hello(request.parameters)
         if request.name == "load":
@@ -239,10 +250,7 @@ class Server:
 
     def _load(self, parameters: dict[str, Any]) -> dict[str, Any]:
         assert self._folder is not None  # noqa: S101  (hello came first)
-        try:
-            file, geometry = str(parameters["file"]), Geometry.from_dict(parameters["geometry"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise _malformed("load") from error
+        file, geometry = parameters["file"], Geometry.from_dict(parameters["geometry"])
         volume = self._warm.load(
             file, self._folder.map(file), geometry, parameters.get("source") or {}, parameters.get("allow") or ()
         )
@@ -258,10 +266,7 @@ class Server:
         assert self._folder is not None  # noqa: S101  (hello came first)
         key, setup, progress = self._prepare(request)
         bounds = request.parameters.get("box")
-        try:
-            placed = None if bounds is None else Box.checked(bounds, self._warm.volume.geometry)
-        except (TypeError, ValueError) as error:
-            raise _malformed("segment") from error
+        placed = None if bounds is None else Box.checked(bounds, self._warm.volume.geometry)
         pipeline = self._warm.pipeline(key, setup)
         announce(pipeline, progress, localize=placed is None and self._warm.localization(key) is None)
         localization = None if placed else self._localization(key, setup, progress)
@@ -276,10 +281,7 @@ class Server:
 
         assert self._folder is not None  # noqa: S101  (hello came first)
         key, setup, progress = self._prepare(request)
-        try:
-            box = Box.checked(request.parameters["box"], self._warm.volume.geometry)
-        except (KeyError, TypeError, ValueError) as error:
-            raise _malformed("attention") from error
+        box = Box.checked(request.parameters["box"], self._warm.volume.geometry)
         progress.plan([("attention", 1.0)])
         stage = gated_stage(self._warm.pipeline(key, setup))
         maps = attention_maps(stage, self._warm.volume, box, progress, names=request.parameters.get("maps"))
@@ -289,14 +291,13 @@ class Server:
         from pancreasseg.measure.measurements import compare, measure
 
         assert self._folder is not None  # noqa: S101  (hello came first)
-        try:
-            geometry = Geometry.from_dict(parameters["geometry"])
-            mask, hu = (self._folder.take(str(parameters[name])) for name in ("mask", "hu"))
-            file = parameters["reference"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise _malformed("measure") from error
+        geometry, files = Geometry.from_dict(parameters["geometry"]), ("mask", "hu", "reference")
+        arrays = [self._folder.take(parameters[name]) for name in files if parameters.get(name) is not None]
+        if any(array.ndim != 3 or array.dtype.kind not in "biuf" for array in arrays):
+            raise malformed("measure")
+        mask, hu, *reference = arrays
         own = measure(mask, Volume(hu, geometry))
-        against = [] if file is None else compare(mask, self._folder.take(str(file)), geometry)
+        against = compare(mask, reference[0], geometry) if reference else []
         return measured_fields(Measured(tuple(own), tuple(against)))
 
     def _prepare(self, request: Request) -> tuple[str, Setup, Progress]:
@@ -350,14 +351,6 @@ def serve(
 
 def _end(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
-
-
-def _malformed(request: str) -> RunError:
-    return RunError(
-        "protocol",
-        f"The segmentation process was sent a {request!r} request that lacks something.",
-        "The extension and the pancreasseg package are probably of different versions; update both.",
-    )
 
 
 def _log(line: str) -> None:
