@@ -88,6 +88,7 @@ def series(tmp_path):
     """A DICOM series on disk, with voxels that the fake worker takes for a pancreas."""
     shape = (20, 32, 32)  # square voxels and slices: all that rt-utils places right
     array = np.random.default_rng(3).integers(-150, 250, shape, dtype=np.int16)
+    array[:, :4] = array[:, -4:] = array[:, :, :4] = array[:, :, -4:] = -1000  # air
     return write_slices(tmp_path / "series", a_series(array, PixelSpacing=[2.0, 2.0]))
 
 

@@ -3,12 +3,12 @@
 import pytest
 import slicer
 from Testing.engine.model_samples import write_tiny
-from Testing.panel.actions import edit, run
+from Testing.panel.actions import edit, mask, run
 from Testing.panel.conftest import wait
 from Testing.scene.builders import aCt, aGeometry
 
 from PancreasSegLib.Panel.Widgets import Quiet
-from PancreasSegLib.Scene import Surfaces, VolumeNodes
+from PancreasSegLib.Scene import Segments, Surfaces, VolumeNodes
 
 
 @pytest.fixture
@@ -124,3 +124,14 @@ def test_the_surface_is_no_edit_and_undo_still_brings_everything_back(panel, ui,
     panel.statistics.update()
     wait(lambda: panel.settled)
     assert not panel.session.edited
+
+
+def test_a_segment_that_is_erased_has_no_surface_and_no_complaint(panel, ui, selected) -> None:
+    """VTK would write an error for every image of one voxel; the test fails on it."""
+    run(panel)
+    parameters = panel.session.parameters
+    Segments.writeMask(mask(parameters) * 0, parameters.segmentationNode, parameters.segmentId, selected)
+    assert (
+        parameters.segmentationNode.GetClosedSurfaceInternalRepresentation(parameters.segmentId).GetNumberOfPoints()
+        == 0
+    )

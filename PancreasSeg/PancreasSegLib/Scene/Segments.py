@@ -97,8 +97,9 @@ def writeMask(mask: np.ndarray, segmentationNode, segmentId: str, volumeNode, bo
         raise ValueError(f"mask {mask.shape} does not fit the volume {box.shape}")
     if segment is None:
         raise ValueError(f"no segment {segmentId!r}")
-    # An empty mask is written as one background voxel: an image without voxels would not survive saving.
-    held = Box.of_mask(mask) or Box((0, 0, 0), (1, 1, 1))
+    # An empty mask is written as some background voxels: an image without voxels would not survive saving, and Slicer
+    # makes no surface of an image that is one voxel thick.
+    held = Box.of_mask(mask) or Box((0, 0, 0), tuple(min(2, n) for n in box.size))
     region = held.out_of(box)
     labelmap = slicer.vtkOrientedImageData()
     extent = _extent(region)
