@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 ORIGINALS := .venv-originals/.installed
 
-.PHONY: setup originals demo test test-slicer lint bench clean
+.PHONY: setup originals demo test test-slicer lint fuzz bench clean
 
 setup: $(STAMP)
 
@@ -47,6 +47,11 @@ test-slicer:
 	@test -n "$(SLICER)" || { echo "Say which Slicer: make test-slicer SLICER=<path to the Slicer executable>"; exit 2; }
 	"$(SLICER)" --testing --no-splash --no-main-window --disable-settings \
 		--additional-module-paths "$(CURDIR)/PancreasSeg" --python-script "$(CURDIR)/Testing/run_in_slicer.py"
+
+# make fuzz FUZZ_SECONDS=600      every fuzz target for its share of the time; ARGS="--report FILE" writes the figures
+FUZZ_SECONDS ?= 120
+fuzz: setup
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m Testing.fuzz $(ARGS)
 
 bench: setup
 	$(BIN)/python -m Testing.bench $(ARGS)

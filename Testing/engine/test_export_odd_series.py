@@ -15,15 +15,16 @@ from Testing.engine.dicom_series import a_series_grid, blobs, read_rtstruct, rea
 
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding
-from pancreasseg.export.dicom_seg import write_dicom_seg
+from pancreasseg.export.dicom_seg import rehearse_dicom_seg, write_dicom_seg
 from pancreasseg.export.identity import read_identity
 from pancreasseg.export.preflight import check_dicom_export
-from pancreasseg.export.rtstruct import write_rtstruct
+from pancreasseg.export.rtstruct import rehearse_rtstruct, write_rtstruct
 from pancreasseg.export.segment import ExportSegment
 from pancreasseg.io.dicom_slices import lenient
 
 GEOMETRY = a_series_grid()
 MASK = blobs(GEOMETRY)
+REHEARSE = (rehearse_dicom_seg, rehearse_rtstruct)
 YAMADA = b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B"
 HONG = b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7"
 
@@ -60,7 +61,7 @@ def identity(**values: bytes | str | None) -> tuple[Dataset, list[Finding]]:
 def exported(tmp_path: Path, **values: bytes | str | None) -> tuple[Dataset, Dataset, list[Finding]]:
     """DICOM SEG and RTSTRUCT of a series with odd values, whole, and what the check said before."""
     source, segments = write(tmp_path / "ct", **values), [ExportSegment(MASK)]
-    findings = check_dicom_export(source, segments, GEOMETRY, rehearse=("dicom-seg", "rtstruct"))
+    findings = check_dicom_export(source, segments, GEOMETRY, rehearse=REHEARSE)
     seg, structures = tmp_path / "seg.dcm", tmp_path / "rt.dcm"
     assert list(write_dicom_seg(seg, segments, GEOMETRY, source)) == findings
     assert list(write_rtstruct(structures, segments, GEOMETRY, source)) == findings
@@ -205,5 +206,5 @@ def test_slices_of_several_patients_are_refused_and_lost_patient_ids_taken_from_
             header.save_as(tmp_path / name / f"{k}.dcm", enforce_file_format=True)
     write_rtstruct(tmp_path / "rt.dcm", [ExportSegment(MASK)], GEOMETRY, tmp_path / "lost")
     assert pydicom.dcmread(tmp_path / "rt.dcm").PatientID == "SECRET-4711"
-    with pytest.raises(InputError, match="2 different patient IDs"):
+    with pytest.raises(InputError, match="2 different patients"):
         write_rtstruct(tmp_path / "rt.dcm", [ExportSegment(MASK)], GEOMETRY, tmp_path / "mixed")

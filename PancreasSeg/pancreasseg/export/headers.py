@@ -51,7 +51,7 @@ def _header(original: Dataset, one: Slice) -> Dataset:
     for name in MAY_BE_EMPTY:
         setattr(header, name, "")
     for name in _UIDS:
-        setattr(header, name, stated(original, name))
+        setattr(header, name, stated(original, name).partition("\\")[0])  # an identifier is one value
     header.Modality, header.Rows, header.Columns = "CT", one.rows, one.columns
     for name, values in (
         ("ImagePositionPatient", one.position),

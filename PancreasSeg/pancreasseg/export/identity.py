@@ -17,7 +17,6 @@ from pydicom.datadict import dictionary_description, dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
 
 CHARACTER_SET = "ISO_IR 192"  # UTF-8
@@ -43,11 +42,8 @@ def read_identity(headers: Sequence[Dataset]) -> tuple[Dataset, list[Finding]]:
     """The attributes of patient and study, decoded and valid, and what had to be done to them.
 
     Args:
-        headers: of the slices, as pydicom read them; attributes that were never asked for are best, as they are still
+        headers: of the slices of one patient, as pydicom read them; attributes that were never asked for are best, as they are still
             the bytes of the file.
-
-    Raises:
-        InputError: the slices are of different patients.
     """
     header = _most_telling(headers)
     terms = _values(stated(header, "SpecificCharacterSet"))
@@ -76,14 +72,7 @@ def stated(header: Dataset, keyword: str) -> str:
 
 def _most_telling(headers: Sequence[Dataset]) -> Dataset:
     """The header that identity is read from: one with a patient ID where some have lost it."""
-    named = {number: header for header in headers if (number := stated(header, "PatientID"))}
-    if len(named) > 1:
-        raise InputError(
-            "dicom-several-patients",
-            f"The slices carry {len(named)} different patient IDs, so no object could refer to all of them.",
-            "Give the files of one patient only, or export NIfTI or NRRD instead.",
-        )
-    return next(iter(named.values()), headers[0])
+    return next((header for header in headers if stated(header, "PatientID")), headers[0])
 
 
 def is_decimal(text: str) -> bool:
