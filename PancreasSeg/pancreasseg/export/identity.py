@@ -42,8 +42,8 @@ def read_identity(headers: Sequence[Dataset]) -> tuple[Dataset, list[Finding]]:
     """The attributes of patient and study, decoded and valid, and what had to be done to them.
 
     Args:
-        headers: of the slices of one patient, as pydicom read them; attributes that were never asked for are best, as they are still
-            the bytes of the file.
+        headers: of the slices of one patient, as pydicom read them; attributes that were never asked for are best, as
+            they are still the bytes of the file.
     """
     header = _most_telling(headers)
     terms = _values(stated(header, "SpecificCharacterSet"))
