@@ -14,7 +14,7 @@ SLICER_SIDE = [MODULE / "PancreasSeg.py", *sorted((MODULE / "PancreasSegLib").rg
 # What runs when a person clicks Segment; training may do as it likes.
 RUNNING = [
     *SLICER_SIDE,
-    ENGINE / "run.py",
+    ENGINE / "runs" / "run.py",
     *(
         path
         for room in ("inference", "networks", "pipelines", "worker", "io")

@@ -80,7 +80,7 @@ def test_progress_shows_stage_share_and_time_left(panel, ui, selected) -> None:
 
 
 ENGINE = MODULE.parent / "pancreasseg"
-ANNOUNCING = [*sorted((ENGINE / "pipelines").glob("*.py")), ENGINE / "run.py", ENGINE / "worker" / "server.py"]
+ANNOUNCING = [*sorted((ENGINE / "pipelines").glob("*.py")), ENGINE / "runs" / "run.py", ENGINE / "worker" / "server.py"]
 
 
 def stages_in(path: Path) -> set[str]:
