@@ -73,6 +73,7 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns 0, or the exit code of the first format that could not be written."""
+    from pancreasseg.findings.result import review_ct
     from pancreasseg.io.atomic import prepare_folder
     from pancreasseg.io.read import read_volume
 
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
             pancreas, algorithm, remarks = _read_pancreas(options, volume, stated=stated)
         with progress.stage("measure"):
             segments = [pancreas, *_margins(options, pancreas, volume)]
-        findings = [*volume.findings, *remarks]
+        findings = [*volume.findings, *review_ct(volume, volume.findings), *remarks]
         if options.check or any(formats()[form].needs_series for form in chosen):
             findings += _preflight(segments, volume, source, options)
         with progress.stage("write"):

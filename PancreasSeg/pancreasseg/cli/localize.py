@@ -31,12 +31,15 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
+    from pancreasseg.findings.result import review_ct
+
     check_input(options)
     with console.progress_shown(quiet=options.json) as progress:
         progress.plan([("read", 1.0), ("models", 2.0)])
         volume = read_input(options, progress)
         pipeline = load_pipeline(options, progress)
         found = pipeline.localize(volume, progress)
+    findings = (*volume.findings, *review_ct(volume, volume.findings), *found.findings)
     box, size = found.box.bounds(), found.box.extent_mm(volume.geometry)
     if options.json:
         console.show_json(
@@ -45,13 +48,13 @@ def run(options: argparse.Namespace) -> None:
                 "size_mm": [round(s, 1) for s in size],
                 "score": found.score,
                 "candidates": [candidate.bounds() for candidate in found.candidates],
-                "findings": [finding.as_dict() for finding in (*volume.findings, *found.findings)],
+                "findings": [finding.as_dict() for finding in findings],
                 "timings": progress.timings,
                 "models": pipeline.provenance(found.box).models,
             }
         )
         return
-    console.show_findings((*volume.findings, *found.findings))
+    console.show_findings(findings)
     console.show(f"Box:   {' '.join(str(bound) for bound in box)}")
     console.show(f"Size:  {' x '.join(f'{s:.0f}' for s in size)} mm")
     console.show(f"Score: {found.score:.2f}")

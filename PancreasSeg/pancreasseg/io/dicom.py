@@ -15,7 +15,8 @@ from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.io.dicom_choice import choose_series
 from pancreasseg.io.dicom_folder import files_in, nothing_found, read_headers, tally
-from pancreasseg.io.dicom_slices import Header, Slice, read_pixels
+from pancreasseg.io.dicom_pixels import read_pixels
+from pancreasseg.io.dicom_slices import Header, Slice
 from pancreasseg.io.dicom_stack import stack
 from pancreasseg.io.values import fits_int16
 

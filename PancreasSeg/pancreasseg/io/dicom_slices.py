@@ -1,4 +1,4 @@
-"""One DICOM slice: what its header says, and its pixels as HU.
+"""One DICOM slice: what its header says.
 
 Nothing that identifies a patient (names, identifiers, UIDs, file names) is ever shown; identifiers leave this room only
 to group files in memory.
@@ -6,31 +6,18 @@ to group files in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pydicom
-import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import (
-    JPEG2000,
-    UID,
-    ExplicitVRBigEndian,
-    JPEG2000Lossless,
-    JPEGLSTransferSyntaxes,
-    JPEGTransferSyntaxes,
-    RLELossless,
-)
 
 from pancreasseg.core.errors import InputError
 from pancreasseg.io.dicom_file import lenient, read_file
-from pancreasseg.io.quiet import quiet_stderr
 from pancreasseg.io.voxels import open_regular
 
-_TAGS = [
+TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber",
     "Modality", "ImageType", "PatientID", "AcquisitionNumber", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
@@ -39,7 +26,6 @@ _TAGS = [
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 _CT_STORAGE = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-_DECODED = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, JPEG2000Lossless, JPEG2000, RLELossless)
 _MAX_NUMBER = 1e6  # mm, and HU of a rescale
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
@@ -105,34 +91,12 @@ def read_header(path: Path) -> Header | None:
     with open_regular(path) as file:
         try:
             with lenient():
-                data = read_file(file, tags=_TAGS)
+                data = read_file(file, tags=TAGS)
                 return None if data is None else _header_of(path, data)  # values are converted when asked for
         except InputError:
             raise
         except Exception as error:  # a damaged file leads pydicom to any exception there is
             raise _damaged_header() from error
-
-
-def read_pixels(path: Path, slices: Sequence[Slice]) -> list[np.ndarray]:
-    """HU of the given slices of the file ``path``, each of shape (rows, columns): int32 where exact, else float64.
-
-    Raises:
-        InputError: truncated or damaged pixel data, or a compression that cannot be undone here.
-    """
-    one = slices[0]
-    try:
-        with open_regular(path) as file, lenient():
-            data = read_file(file, tags=["PixelData", *_TAGS], pixels=4 * one.frames * one.rows * one.columns)
-            stored = None if data is None else _stored(data, one)
-    except InputError:
-        raise
-    except EOFError as error:
-        raise _cut_short() from error
-    except Exception as error:  # as above
-        raise _broken() from error
-    if stored is None:
-        return [_decode(path, one)]
-    return [_rescaled(stored[s.frame], s.slope, s.intercept) for s in slices]
 
 
 def _header_of(path: Path, data: FileDataset) -> Header:
@@ -223,89 +187,11 @@ def _macro(groups: list[Dataset], name: str) -> Dataset:
     return Dataset()
 
 
-def _stored(data: FileDataset, one: Slice) -> np.ndarray | None:
-    """Stored values (frames, rows, columns); None when compressed, for GDCM to decode."""
-    syntax = data.file_meta.get("TransferSyntaxUID") if hasattr(data, "file_meta") else None
-    if syntax is not None and syntax.is_compressed:
-        return _from_compressed(data, syntax, one)
-    if "PixelData" not in data:
-        raise _cut_short()
-    allocated = int(data.BitsAllocated)
-    bits = int(data.get("BitsStored") or allocated)
-    high = int(data.get("HighBit") or bits - 1)
-    if allocated not in (8, 16, 32) or not 0 <= bits - 1 <= high < allocated:
-        raise _broken()
-    dtype = np.dtype(f"{'i' if data.PixelRepresentation else 'u'}{allocated // 8}")
-    count = one.frames * one.rows * one.columns
-    content = data.PixelData
-    if len(content) < count * dtype.itemsize:
-        raise _cut_short()
-    file_order = dtype.newbyteorder(">" if syntax == ExplicitVRBigEndian else "<")
-    values = np.frombuffer(content, dtype=file_order, count=count).astype(dtype).reshape(one.frames, one.rows, -1)
-    # Bits around the stored ones may hold overlays; shifting up and down drops them and carries the sign.
-    return values if bits == allocated else (values << (allocated - 1 - high)) >> (allocated - bits)
-
-
-def _from_compressed(data: FileDataset, syntax: UID, one: Slice) -> np.ndarray | None:
-    if syntax not in _DECODED:
-        raise InputError(
-            "dicom-compression-unknown",
-            f"The slices are compressed as {_name_of(syntax)}, which cannot be read here.",
-            "Export the series uncompressed, for example as Explicit VR Little Endian.",
-        )
-    if one.frames == 1:
-        return None
-    if syntax != RLELossless:
-        raise InputError(
-            "dicom-compressed-frames",
-            f"The multi-frame DICOM file is compressed as {_name_of(syntax)}, which cannot be read here.",
-            "Export it uncompressed, or as one file a slice.",
-        )
-    values, _ = get_decoder(RLELossless).as_array(data, raw=True)
-    return values.reshape(one.frames, one.rows, one.columns)
-
-
-def _name_of(syntax: UID) -> str:
-    """The compression in the standard's words; identifiers that are in no list may say where a file comes from."""
-    return syntax.name if syntax.is_transfer_syntax and not syntax.is_private else "something of its maker's own"
-
-
-def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    if slope.is_integer() and intercept.is_integer() and abs(slope) < 256 and stored.dtype.itemsize <= 2:
-        return stored.astype(np.int32) * np.int32(slope) + np.int32(intercept)
-    return stored.astype(np.float64) * slope + intercept
-
-
-def _decode(path: Path, one: Slice) -> np.ndarray:
-    """HU of a compressed slice; GDCM decodes and rescales."""
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    try:
-        with quiet_stderr():
-            values = np.asarray(sitk.GetArrayFromImage(reader.Execute())).squeeze()
-    except RuntimeError as error:
-        raise _broken() from error
-    if values.shape != (one.rows, one.columns):
-        raise _broken()
-    return values.astype(np.float64) if values.dtype.kind == "f" else values.astype(np.int32)
-
-
 def _damaged_header() -> InputError:
     return InputError(
         "dicom-damaged",
         "A DICOM file in the folder is damaged or cut short.",
         "Copy or export the series again, or remove the file if it is none of its slices.",
-    )
-
-
-def _cut_short() -> InputError:
-    return InputError("dicom-truncated", "A DICOM slice is cut short.", "Copy or export the series again.")
-
-
-def _broken() -> InputError:
-    return InputError(
-        "dicom-damaged", "The picture in a DICOM slice cannot be decoded.", "Copy or export the series again."
     )
 
 
