@@ -42,12 +42,13 @@ def names(node: ast.AST) -> set[str]:
     return {it.id for it in ast.walk(node) if isinstance(it, ast.Name)}
 
 
-def test_nothing_depends_on_nnu_net() -> None:
-    """Its versions exclude each other; other extensions bring their own."""
+def test_nothing_in_the_product_depends_on_nnu_net() -> None:
+    """Its versions exclude each other; other extensions bring their own. Tests have theirs in `Testing.originals`."""
     for text in (ROOT / "pyproject.toml", MODULE / "Resources" / "requirements.txt"):
-        assert "nnunet" not in text.read_text(encoding="utf-8").lower()
+        assert not re.search("nnunet|totalsegmentator|dynamic.network", text.read_text(encoding="utf-8").lower())
     for path in MODULE.rglob("*.py"):
-        assert not any(name.startswith("nnunet") for name in imports(path)), path
+        theirs = ("nnunet", "totalsegmentator", "dynamic_network_architectures", "batchgenerators", "acvl_utils")
+        assert not any(name.startswith(theirs) for name in imports(path)), path
 
 
 @pytest.mark.parametrize("path", RUNNING, ids=lambda path: str(path.relative_to(MODULE)))

@@ -24,10 +24,12 @@ _INSTALL = """\
 SOURCE is one of:
 
   NAME     a model of the catalogue ('pancreasseg models list' shows them); it is downloaded and checked (SHA256)
-  FILE     a model package as .zip, or a published .pth checkpoint (several at once, or a .zip of them)
-  FOLDER   a model package, or published .pth checkpoints
+  FILE     a model package as .zip, a .zip that nnUNetv2_export_model_to_zip made, a zip of TotalSegmentator's weights,
+           or a published .pth checkpoint (several at once, or a .zip of them)
+  FOLDER   a model package, a result folder of nnU-Net v2, or published .pth checkpoints
 
-Of checkpoints, every model that they suffice for is installed.
+Of checkpoints, every model that they suffice for is installed. The options are for models of nnU-Net that do not say
+these things themselves.
 """
 
 
@@ -39,6 +41,7 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     listing.set_defaults(run=list_models)
     install = add_command(actions, "install", [common], "install a model", _INSTALL)
     install.add_argument("source", metavar="SOURCE", nargs="+", help="a name, file or folder, see above")
+    _add_choices(install)
     install.set_defaults(run=install_model)
     verify = add_command(actions, "verify", [common], "check the weights", "Compare the weights with their SHA256.")
     verify.add_argument("names", metavar="NAME", nargs="*", help="installed models (default: all)")
@@ -49,6 +52,18 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     info = add_command(actions, "info", [common], "what a model is for", "Show the card of an installed model.")
     info.add_argument("name", metavar="NAME", help="an installed model")
     info.set_defaults(run=show_info)
+
+
+def _add_choices(command: argparse.ArgumentParser) -> None:
+    """Options for models of nnU-Net."""
+    group = command.add_argument_group("models of nnU-Net")
+    group.add_argument("--name", help="what the package is to be called")
+    group.add_argument("--configuration", help="of several in a folder (default: the finest that is no cascade)")
+    group.add_argument("--fold", action="append", metavar="K", help="a member of the ensemble; repeat (default: all)")
+    group.add_argument("--pancreas", metavar="CLASS", help="the class that is the pancreas (default: by its name)")
+    group.add_argument("--part", action="append", metavar="CLASS", help="a class that belongs to it; repeat")
+    group.add_argument("--role", choices=("segmenter", "localizer"), help="what it does here (default: segmenter)")
+    group.add_argument("--orientation", metavar="LPS", help="how the CTs that it learned on were stored (default: LPS)")
 
 
 def list_models(options: argparse.Namespace) -> None:
@@ -96,10 +111,20 @@ def list_models(options: argparse.Namespace) -> None:
 
 def install_model(options: argparse.Namespace) -> None:
     """``models install``."""
+    from pancreasseg.models.nnunet.choices import Choices
     from pancreasseg.runs.installing import store
 
+    choices = Choices(
+        name=options.name,
+        configuration=options.configuration,
+        folds=None if options.fold is None else tuple(options.fold),
+        pancreas=options.pancreas,
+        parts=None if options.part is None else tuple(options.part),
+        role=options.role,
+        orientation=options.orientation,
+    )
     with console.progress_shown(quiet=options.json) as progress:
-        installed = store().install(options.source, progress)
+        installed = store().install(options.source, progress, choices)
     if options.json:
         names = [{"name": package.card.name, "version": package.card.version} for package in installed]
         console.show_json({"installed": names})

@@ -15,8 +15,8 @@ from pancreasseg.core.errors import RunError
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.progress import Progress
 from pancreasseg.inference.hardware import DTYPES, Hardware
+from pancreasseg.inference.tiles import Shape, Tiles
 
-Shape = tuple[int, int, int]
 #: Takes what is wanted from a network: (1, inputs, A, B, C) -> (1, outputs, A, B, C).
 Read = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
@@ -88,6 +88,7 @@ class Predictor:
         progress: Progress | None = None,
         *,
         patch: Shape | None = None,
+        tiles: Tiles | None = None,
         members: Sequence[int] | None = None,
         read: Read | None = None,
     ) -> np.ndarray:
@@ -97,6 +98,7 @@ class Predictor:
             array: float32 of shape (A, B, C) in the axis order the network wants, or (channels, A, B, C).
             progress: advanced after every forward pass; cancel takes effect before every layer.
             patch: slide a window of this shape instead of one pass over the whole array.
+            tiles: windows that are laid already, which memory does not change; instead of ``patch``.
             members: indices of the members to use; all by default.
             read: maps of the input's size; by default `class_probabilities`.
 
@@ -114,7 +116,8 @@ class Predictor:
             attempt = self._ladder[0]
             tile = _smaller(patch, attempt.tile, channels.shape[1:])
             try:
-                return self._run(chosen, channels, attempt.hardware, tile, progress, read or class_probabilities)
+                laid = tiles or (None if tile is None else spread(channels.shape[1:], tile))
+                return self._run(chosen, channels, attempt.hardware, laid, progress, read or class_probabilities)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
@@ -142,7 +145,7 @@ class Predictor:
         networks: Sequence[nn.Module],
         channels: np.ndarray,
         hardware: Hardware,
-        tile: Shape | None,
+        tiles: Tiles | None,
         progress: Progress,
         read: Read,
     ) -> np.ndarray:
@@ -156,11 +159,11 @@ class Predictor:
             self._placed = hardware.device
         image = torch.from_numpy(np.ascontiguousarray(channels, dtype=np.float32))[None]
         with torch.inference_mode():
-            if tile is None:
+            if tiles is None:
                 total = sum(self._forward(network, image, hardware, progress, read) for network in networks)
                 assert isinstance(total, torch.Tensor)  # noqa: S101  (sum() of at least one tensor, for the type checker)
                 return (total / len(networks)).cpu().numpy()
-            return self._tiled(networks, image, hardware, tile, progress, read)
+            return self._tiled(networks, image, hardware, tiles, progress, read)
 
     def _forward(
         self, network: nn.Module, image: torch.Tensor, hardware: Hardware, progress: Progress, read: Read
@@ -178,19 +181,17 @@ class Predictor:
         networks: Sequence[nn.Module],
         image: torch.Tensor,
         hardware: Hardware,
-        tile: Shape,
+        tiles: Tiles,
         progress: Progress,
         read: Read,
     ) -> np.ndarray:
-        shape = tuple(int(n) for n in image.shape[2:])
-        window = [min(t, n) for t, n in zip(tile, shape, strict=True)]
-        weight = torch.from_numpy(gaussian_weight(window))
-        corners = list(itertools.product(*(starts(n, t) for n, t in zip(shape, window, strict=True))))
-        progress.extend(max(len(corners) - 1, 0) * len(networks))
+        shape = image.shape[2:]
+        weight = torch.from_numpy(tiles.weight)
+        progress.extend(max(len(tiles.corners) - 1, 0) * len(networks))
         total: torch.Tensor | None = None
         weights = torch.zeros(shape)
-        for corner in corners:
-            region = tuple(slice(c, c + t) for c, t in zip(corner, window, strict=True))
+        for corner in tiles.corners:
+            region = tuple(slice(c, c + t) for c, t in zip(corner, tiles.size, strict=True))
             piece = image[(slice(None), slice(None), *region)]
             for network in networks:
                 output = self._forward(network, piece, hardware, progress, read).cpu()
@@ -212,6 +213,13 @@ def _watched(network: nn.Module, progress: Progress) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def spread(shape: Sequence[int], tile: Shape) -> Tiles:
+    """Overlapping tiles over a whole array."""
+    a, b, c = (min(t, n) for t, n in zip(tile, shape, strict=True))
+    first, second, third = (starts(n, t) for n, t in zip(shape, (a, b, c), strict=True))
+    return Tiles((a, b, c), tuple(itertools.product(first, second, third)), gaussian_weight((a, b, c)))
 
 
 def starts(length: int, window: int) -> list[int]:

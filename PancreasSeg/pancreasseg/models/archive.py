@@ -19,6 +19,9 @@ from pancreasseg.models.package import CARD_FILE, CARD_LIMIT
 #: Ending of checkpoints as they are published.
 CHECKPOINT = ".pth"
 
+#: What tells an nnU-Net result folder, the last of its first version, and describes it.
+_PLANS = {"plans.json", "dataset.json", "plans.pkl"}
+
 #: More than any package has; what unpacks to more is refused before anything is written.
 SIZE_LIMIT = 4 << 30
 ENTRY_LIMIT = 1000
@@ -44,6 +47,40 @@ def holds_checkpoints(path: Path) -> bool:
     with _opened(path) as archive:
         names = [PurePosixPath(name) for name in archive.namelist()]
     return any(name.suffix == CHECKPOINT for name in names) and not any(name.name == CARD_FILE for name in names)
+
+
+def holds_result(path: Path) -> bool:
+    """True for a zip of an nnU-Net result folder, of whatever version.
+
+    Raises:
+        ModelError: no whole zip, or entries that no honest archive has.
+    """
+    with _opened(path) as archive:
+        names = {PurePosixPath(name).name for name in archive.namelist()}
+    return bool(names & {"plans.json", "plans.pkl"}) and CARD_FILE not in names
+
+
+def unpack_result(path: Path, folder: Path, progress: Progress) -> None:
+    """Unpack what is needed of an nnU-Net result folder, in the folders that it lies in; nothing is opened.
+
+    Args:
+        path: a zip for which `holds_result` holds.
+        folder: existing, empty.
+        progress: cancel takes effect between blocks.
+
+    Raises:
+        ModelError: sizes that no honest archive has.
+        OutputError: the folder cannot be written.
+        Cancelled: the person cancelled.
+    """
+    with _opened(path) as archive:
+        for entry in archive.infolist():
+            inside = PurePosixPath(entry.filename)
+            if inside.name in _PLANS or (inside.suffix == CHECKPOINT and inside.parent.name.startswith("fold_")):
+                target = folder / inside.parent
+                with output_errors(target):
+                    target.mkdir(parents=True, exist_ok=True)
+                _extract(archive, entry, target, entry.file_size, progress)
 
 
 def unpack_checkpoints(path: Path, folder: Path, progress: Progress) -> list[Path]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pancreasseg.core.errors import ModelError
+from pancreasseg.grids.conventions import INTENSITIES, SCHEMES, Conventions
 from pancreasseg.grids.network_input import VERSION, Preprocessing
 
 FORMAT = 1
@@ -40,6 +41,9 @@ class NetworkCard:
         classes: names of the output channels, background first.
         pancreas: index of the pancreas in ``classes``.
         preprocessing: from CT to input.
+        conventions: what else its training laid down about that way, for networks that were trained elsewhere; or None.
+        organ: indices of the classes that count as pancreas, such as a tumour in it; the pancreas first.
+        regions: whether the outputs are regions, each judged by its own sigmoid, with none for the background.
     """
 
     role: str
@@ -49,6 +53,9 @@ class NetworkCard:
     classes: tuple[str, ...]
     pancreas: int
     preprocessing: Preprocessing
+    conventions: Conventions | None = None
+    organ: tuple[int, ...] = ()
+    regions: bool = False
 
 
 @dataclass(frozen=True)
@@ -326,6 +333,7 @@ def _options(entry: _Entry) -> dict[str, Any]:
 
 def _network(entry: _Entry) -> NetworkCard:
     classes = entry.texts("classes")
+    regions = entry.get("regions", bool, optional=True) is True
     pancreas = entry.integer("pancreas", low=1)
     if pancreas >= len(classes):
         raise _bad(entry.place("pancreas"), f"there is no class {pancreas}, only 0 to {len(classes) - 1}")
@@ -336,11 +344,14 @@ def _network(entry: _Entry) -> NetworkCard:
     return NetworkCard(
         role=entry.choice("role", ROLES),
         network=entry.text("network"),
-        arguments=_arguments(entry, len(classes)),
+        arguments=_arguments(entry, len(classes) - regions),
         members=members,
         classes=classes,
         pancreas=pancreas,
         preprocessing=_preprocessing(entry.entry("preprocessing")),
+        conventions=_conventions(entry),
+        organ=_organ(entry, pancreas, len(classes)),
+        regions=regions,
     )
 
 
@@ -361,6 +372,38 @@ def _arguments(entry: _Entry, classes: int) -> dict[str, Any]:
             entry.place("arguments") + ".classes", f"{arguments['classes']} is not the number of classes, {classes}"
         )
     return arguments
+
+
+def _organ(entry: _Entry, pancreas: int, classes: int) -> tuple[int, ...]:
+    """The classes that count as pancreas; the pancreas alone where the card says nothing."""
+    values = entry.get("organ", list, optional=True)
+    if values is None:
+        return (pancreas,)
+    whole = all(isinstance(value, int) and 0 < value < classes for value in values)
+    if not whole or len(set(values)) < len(values) or values[:1] != [pancreas]:
+        raise _bad(entry.place("organ"), "the pancreas and then other classes are expected, each once")
+    return tuple(values)
+
+
+def _conventions(entry: _Entry) -> Conventions | None:
+    if entry.get("conventions", Mapping, optional=True) is None:
+        return None
+    part = entry.entry("conventions")
+    values = {name: part.get(name, list) for name in ("transposition", "mirror_axes")}
+    try:
+        return Conventions(
+            scheme=part.choice("scheme", SCHEMES),
+            order=part.integer("order"),
+            order_across=part.integer("order_across"),
+            separate=part.get("separate", bool, optional=True),
+            transposition=tuple(values["transposition"]),
+            dimensions=part.integer("dimensions"),
+            intensities=part.choice("intensities", INTENSITIES),
+            step=part.number("step"),
+            mirror_axes=tuple(values["mirror_axes"]),
+        )
+    except (TypeError, ValueError) as error:
+        raise _bad(entry.place("conventions"), str(error)) from error
 
 
 def _preprocessing(entry: _Entry) -> Preprocessing:

@@ -17,6 +17,8 @@ from pancreasseg.io.locks import locked
 from pancreasseg.models import archive, catalogue, convert
 from pancreasseg.models.card import Card
 from pancreasseg.models.download import download
+from pancreasseg.models.nnunet.choices import Choices
+from pancreasseg.models.nnunet.results import find_results
 from pancreasseg.models.package import CARD_FILE, ModelPackage, while_replaced
 
 HOME_VARIABLE = "PANCREASSEG_HOME"
@@ -192,14 +194,17 @@ class Store:
         self,
         source: str | Path | Sequence[str | Path],
         progress: Progress | None = None,
+        choices: Choices | None = None,
     ) -> list[ModelPackage]:
         """Install from the catalogue or from this computer.
 
         Args:
-            source: a name in the catalogue (downloaded); a package folder or zip; a published ``.pth`` file, several
-                of them, or a folder or zip of them: every model of the catalogue that they suffice for is installed.
+            source: a name in the catalogue (downloaded); a package folder or zip; a result folder of nnU-Net, or a
+                zip of one; a published ``.pth`` file, several of them, or a folder or zip of them: every model of the
+                catalogue that they suffice for is installed.
             progress: receives progress; cancel takes effect at once while downloading, and up to the moment in which
                 a package takes its place.
+            choices: what a model of nnU-Net does not say itself.
 
         Returns:
             The packages that were installed.
@@ -223,12 +228,16 @@ class Store:
                 catalogue.entry(name)  # raises: it names what there is
             raise ModelError("no-source", f"There is no file or folder {path}.", "Check the path.")
         try:
-            return self._install_path(path, progress)
+            return self._install_path(path, progress, choices or Choices())
         except PermissionError as error:
             raise ModelError("not-readable", f"{path} cannot be read.", "Check its permissions.") from error
 
-    def _install_path(self, path: Path, progress: Progress) -> list[ModelPackage]:
+    def _install_path(self, path: Path, progress: Progress, choices: Choices) -> list[ModelPackage]:
         if path.is_file() and path.suffix.lower() == ".zip":
+            if archive.holds_result(path):
+                with staged(self.folder) as stage:
+                    archive.unpack_result(path, stage.new, progress)
+                    return [self._place(lambda folder: _convert_result(stage.new, folder, choices), progress)]
             if archive.holds_checkpoints(path):
                 with staged(self.folder) as stage:
                     contents = convert.recognise(archive.unpack_checkpoints(path, stage.new, progress))
@@ -238,6 +247,8 @@ class Store:
             path = path.parent
         if path.is_dir() and (path / CARD_FILE).is_file():
             return [self._place(lambda folder: _copy(path, folder), progress)]
+        if path.is_dir() and find_results(path):
+            return [self._place(lambda folder: _convert_result(path, folder, choices), progress)]
         if path.is_dir():
             checkpoints = sorted(p for p in path.iterdir() if p.suffix == convert.SUFFIX and p.is_file())
         else:
@@ -372,6 +383,12 @@ def _rank(package: ModelPackage) -> tuple[bool, int, float, int, str]:
         place = 0 if public.standing == "strong" else 3
     dsc = max((figure.value for figure in card.figures if figure.metric.upper() == "DSC"), default=0.0)
     return (card.synthetic, place, -dsc, -sum(len(network.members) for network in card.networks), card.name)
+
+
+def _convert_result(source: Path, folder: Path, choices: Choices) -> None:
+    from pancreasseg.models.nnunet.package import write_result
+
+    write_result(source, folder, choices)
 
 
 def _copy(source: Path, folder: Path) -> None:

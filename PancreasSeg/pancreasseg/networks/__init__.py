@@ -12,6 +12,7 @@ from pancreasseg.networks.attention_unet import AttentionUNet
 from pancreasseg.networks.axial_unet import AxialUNet
 from pancreasseg.networks.fcn3d import FCN3d
 from pancreasseg.networks.mask_rcnn import MaskRCNN
+from pancreasseg.networks.nnunet import PlainConvUNet, ResidualEncoderUNet
 from pancreasseg.networks.obelisk import ObeliskHybrid, ObeliskUNet
 from pancreasseg.networks.unet3d import UNet3d
 
@@ -23,6 +24,8 @@ _NETWORKS: dict[str, type[nn.Module]] = {
     "fcn3d": FCN3d,
     "mask-rcnn": MaskRCNN,
     "axial-unet": AxialUNet,
+    "plain-conv-unet": PlainConvUNet,
+    "residual-encoder-unet": ResidualEncoderUNet,
 }
 
 NAMES = tuple(_NETWORKS)
@@ -77,6 +80,8 @@ __all__ = [
     "MaskRCNN",
     "ObeliskHybrid",
     "ObeliskUNet",
+    "PlainConvUNet",
+    "ResidualEncoderUNet",
     "UNet3d",
     "build",
 ]

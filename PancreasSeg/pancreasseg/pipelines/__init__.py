@@ -13,10 +13,11 @@ from pancreasseg.core import steps
 from pancreasseg.core.errors import InputError, ModelError
 from pancreasseg.core.register import declared
 from pancreasseg.core.setup import AUTOMATIC, Setup
+from pancreasseg.pipelines.parts import can_lead, completed, misfit, parts_of
 
 if TYPE_CHECKING:
     from pancreasseg.inference.hardware import Hardware
-    from pancreasseg.models.card import Card, NetworkCard
+    from pancreasseg.models.card import Card
     from pancreasseg.models.package import ModelPackage
     from pancreasseg.models.store import Store
     from pancreasseg.pipelines.base import Pipeline, Stage
@@ -58,22 +59,24 @@ def create(setup: Setup = AUTOMATIC, store: Store | None = None) -> Pipeline:
     from pancreasseg.models.package import while_replaced
 
     hardware = choose_hardware(setup.device, setup.precision)
-    card, stages = while_replaced(lambda: _load(choose(setup, store), setup.pipeline, hardware))
-    declaration = declarations()[setup.pipeline or card.pipeline]
+    card, declaration, stages = while_replaced(lambda: _load(choose(setup, store), setup.pipeline, hardware))
     return declaration.pipeline(*stages, _settings(declaration, card, setup.options))
 
 
-def _load(packages: list[ModelPackage], name: str | None, hardware: Hardware) -> tuple[Card, list[Stage]]:
-    """The card whose settings count, and the networks of a pipeline, ready to run."""
-    from pancreasseg.pipelines.base import Stage
+def _load(packages: list[ModelPackage], name: str | None, hardware: Hardware) -> tuple[Card, Declaration, list[Stage]]:
+    """The card whose settings count, the pipeline, and its networks, ready to run."""
+    from pancreasseg.pipelines.stages import stage_of
 
-    declaration = declarations()[name or packages[0].card.pipeline]
-    parts = [_part(packages, role, declaration.name) for role in declaration.roles]
-    return packages[0].card, [Stage(package, card, hardware) for package, card in parts]
+    declaration = declarations()[name or _pipeline_of(packages)]
+    parts = zip(declaration.roles, parts_of(packages, declaration.roles), strict=True)
+    stages = [stage_of(part[0], part[1], hardware, role) for role, part in parts if part is not None]
+    return packages[0].card, declaration, stages
 
 
 def choose(setup: Setup = AUTOMATIC, store: Store | None = None) -> list[ModelPackage]:
     """The packages that `create` would use; loads no weights and no torch.
+
+    A role that the named ones leave open is played by the best installed package that can.
 
     Raises:
         ModelError: unknown pipeline or model, or nothing installed that fits.
@@ -81,17 +84,28 @@ def choose(setup: Setup = AUTOMATIC, store: Store | None = None) -> list[ModelPa
     from pancreasseg.models.store import Store
 
     store, name = store or Store(), setup.pipeline
-    roles = None if name is None else _known(name).roles
+    if name is not None:
+        _known(name)
     if setup.model is not None:
         packages = [store.get(part) for part in setup.model.split("+")]
     else:
-        packages = [store.best(roles, lambda card: name is not None or _is_whole(card))]
-    pipeline = name or packages[0].card.pipeline
+        packages = [store.best(None, lambda card: _leads(card, name))]
+    pipeline = name or _pipeline_of(packages)
     if pipeline not in declarations():
         raise no_such_pipeline(packages[0].card)
-    for role in declarations()[pipeline].roles:
-        _part(packages, role, pipeline)
-    return packages
+    roles = declarations()[pipeline].roles
+    found = completed(packages, roles, store)
+    for role, part in zip(roles, parts_of(found, roles), strict=True):
+        if part is None:
+            raise misfit(packages, role, pipeline)
+    return found
+
+
+def _pipeline_of(packages: list[ModelPackage]) -> str:
+    """The pipeline that a card names; of several packages, the first that has a place for all of them."""
+    named = [package.card.pipeline for package in packages]
+    wide = [name for name in named if name in declarations() and len(declarations()[name].roles) >= len(packages)]
+    return (wide or named)[0]
 
 
 def no_such_pipeline(card: Card) -> ModelError:
@@ -103,10 +117,10 @@ def no_such_pipeline(card: Card) -> ModelError:
     )
 
 
-def _is_whole(card: Card) -> bool:
-    """Whether the card's own pipeline is there and runs with this package alone."""
-    own = declarations().get(card.pipeline)
-    return own is not None and set(own.roles) <= {network.role for network in card.networks}
+def _leads(card: Card, name: str | None) -> bool:
+    """Whether a package can be chosen for a pipeline, or for its own, when nobody has named a model."""
+    wanted = declarations().get(name or card.pipeline)
+    return wanted is not None and can_lead(card, wanted.roles, own=wanted.name == card.pipeline)
 
 
 def _known(name: str) -> Declaration:
@@ -148,17 +162,4 @@ def _bad_option(card: Card, what: str) -> ModelError:
         "bad-card",
         f'The settings of the model "{card.name}" cannot be used: {what}.',
         "Update PancreasSeg, or ask the people who made the model.",
-    )
-
-
-def _part(packages: list[ModelPackage], role: str, pipeline: str) -> tuple[ModelPackage, NetworkCard]:
-    for package in packages:
-        for card in package.card.networks:
-            if card.role == role:
-                return package, card
-    names = " + ".join(package.card.name for package in packages)
-    raise ModelError(
-        "model-does-not-fit",
-        f"The model {names} has no {role} network, which the pipeline {pipeline} needs.",
-        "Choose another model or another pipeline; 'pancreasseg models list' shows what fits what.",
     )

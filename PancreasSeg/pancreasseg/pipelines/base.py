@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Costs = tuple[tuple[str, float], ...]
 
+#: Voxels along each edge of the input that a network is tried on: enough for five halvings.
+TRIAL_EDGE = 64
+
 
 class Stage:
     """One network of a model package, ready to run on boxes of a volume.
@@ -100,6 +103,13 @@ class Stage:
             patch = (i, j, k) if self._turned else (k, j, i)
         output = self.predictor.probabilities(array, progress, patch=patch, members=members, read=read)
         return output.transpose(0, 3, 2, 1) if self._turned else output
+
+    def trial(self) -> np.ndarray:
+        """What the networks make of a small input of noise, to see that they run: (outputs, ...)."""
+        card = self.card.preprocessing
+        shape = [min(TRIAL_EDGE, edge) for edge in card.patch or card.size or (TRIAL_EDGE,) * 3]
+        hu = np.random.default_rng(0).uniform(-100, 200, shape[:: -1 if card.array_axes == "kji" else 1])
+        return self.run(card.normalise(hu.astype(np.float32)), Progress())
 
     @property
     def _turned(self) -> bool:

@@ -15,7 +15,6 @@ import numpy as np
 
 from pancreasseg import pipelines
 from pancreasseg.core.errors import ModelError
-from pancreasseg.core.progress import Progress
 from pancreasseg.core.setup import Setup
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.models.store import Store
@@ -23,8 +22,6 @@ from pancreasseg.models.store import Store
 if TYPE_CHECKING:
     from pancreasseg.pipelines.base import Stage
 
-#: Voxels along each edge of the input that a network is tried on: enough for five halvings.
-_EDGE = 64
 _MASK_RCNN = "mask-rcnn"
 
 
@@ -62,27 +59,24 @@ def check_package(package: ModelPackage) -> None:
 def _try(package: ModelPackage, *, complete: bool) -> None:
     """Put the pipeline together, or what there is of it, and let each network look at something."""
     from pancreasseg.inference.hardware import Hardware
-    from pancreasseg.pipelines.base import Stage
+    from pancreasseg.pipelines.stages import stage_of
 
     stages: Sequence[Stage]
     if complete:
         stages = pipelines.create(Setup(model=package.card.name, device="cpu", precision="f32"), _Alone(package)).stages
     else:
-        stages = [Stage(package, network, Hardware("cpu", "f32")) for network in package.card.networks]
+        stages = [stage_of(package, network, Hardware("cpu", "f32")) for network in package.card.networks]
     for stage in stages:
         if stage.card.network != _MASK_RCNN:
             _look(package, stage)
 
 
 def _look(package: ModelPackage, stage: Stage) -> None:
-    card = stage.card.preprocessing
-    shape = [min(_EDGE, edge) for edge in card.patch or card.size or (_EDGE,) * 3]
-    hu = np.random.default_rng(0).uniform(-100, 200, shape[:: -1 if card.array_axes == "kji" else 1])
     try:
-        output = stage.run(card.normalise(hu.astype(np.float32)), Progress())
+        output = stage.trial()
     except (RuntimeError, ValueError) as error:
         raise _does_not_fit(package, f"its {stage.card.role} cannot compute anything") from error
-    classes = len(stage.card.classes)
+    classes = len(stage.card.classes) - stage.card.regions
     if len(output) != classes:
         raise _does_not_fit(package, f"its {stage.card.role} tells {len(output)} classes apart, the card {classes}")
     if not np.isfinite(output).all():

@@ -1,0 +1,28 @@
+"""What a person says about a model of nnU-Net when installing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the person says about a model that does not say it itself.
+
+    Attributes:
+        name: of the package; made of the data set's by default.
+        configuration: of several in a folder, by default the finest.
+        folds: which members, by default all.
+        pancreas: name of the class that is the pancreas.
+        parts: names of the classes that belong to it, such as a tumour.
+        role: "segmenter" or "localizer"; by default what it is known for, or a segmenter.
+        orientation: three letters, the directions in which the CTs that it learned on were stored.
+    """
+
+    name: str | None = None
+    configuration: str | None = None
+    folds: tuple[str, ...] | None = None
+    pancreas: str | None = None
+    parts: tuple[str, ...] | None = None
+    role: str | None = None
+    orientation: str | None = None

@@ -1,0 +1,154 @@
+"""A network that was trained by nnU-Net, in a box: it sees what it would see of the whole CT, and runs nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.progress import Progress
+from pancreasseg.grids.conventions import Conventions
+from pancreasseg.grids.whole_grid import WholeGrid, Window
+from pancreasseg.pipelines.base import Stage
+
+if TYPE_CHECKING:
+    from pancreasseg.inference.hardware import Hardware
+    from pancreasseg.inference.predictor import Read
+    from pancreasseg.inference.tiles import Tiles
+    from pancreasseg.models.card import NetworkCard
+    from pancreasseg.models.package import ModelPackage
+
+
+class TrainedStage(Stage):
+    """A network whose card has `Conventions`.
+
+    Its patch keeps the size that it was trained with, and real surroundings: instance norm makes an answer depend on
+    all that is in the patch. A box smaller than the patch is one pass.
+
+    Args:
+        package: where the weights come from.
+        card: the network in it; it states conventions, a spacing and a patch.
+        hardware: device and precision to begin with.
+
+    Raises:
+        ValueError: it does not.
+    """
+
+    def __init__(self, package: ModelPackage, card: NetworkCard, hardware: Hardware) -> None:
+        from pancreasseg.inference.evidence import Ensemble
+        from pancreasseg.inference.load import load_networks
+        from pancreasseg.inference.predictor import Predictor
+
+        if card.conventions is None or card.preprocessing.patch is None:
+            raise ValueError("the card states no conventions, or no patch")
+        self.package = package
+        self.card = card
+        self.conventions: Conventions = card.conventions
+        self.patch = self._along(card.preprocessing.patch)
+        self.predictor = Predictor([Ensemble(load_networks(package, card))], hardware, tiles=False)
+
+    def whole(self, volume: Volume) -> WholeGrid:
+        """The network's grid over a CT."""
+        return WholeGrid(volume, self.card.preprocessing, self.conventions)
+
+    def probabilities(
+        self,
+        volume: Volume,
+        box: Box,
+        progress: Progress,
+        *,
+        members: Sequence[int] | None = None,  # noqa: ARG002  (they answer together)
+        sliding: bool = False,  # noqa: ARG002  (always)
+    ) -> tuple[np.ndarray, Geometry]:
+        """Class probabilities over ``box``; the background is what the others leave.
+
+        Each class is judged against its strongest rival, see `pancreasseg.inference.evidence.Evidence`.
+        """
+        channels = tuple(range(1, len(self.card.classes)))
+        margins, grid = self.margins(volume, box, progress, channels)
+        ours = _sigmoid(margins[1 : 1 + len(channels)])
+        rest = np.maximum(1 - ours.sum(axis=0, keepdims=True), 0)
+        return np.concatenate([rest, ours]), grid
+
+    def pancreas(
+        self,
+        volume: Volume,
+        box: Box,
+        progress: Progress,
+        *,
+        sliding: bool = False,  # noqa: ARG002  (always)
+    ) -> tuple[np.ndarray, Geometry]:
+        """Probability of the pancreas, and of what belongs to it, on the network's own grid (K, J, I), and the grid."""
+        margins, grid = self.margins(volume, box, progress)
+        return _sigmoid(margins[0]), grid
+
+    def trial(self) -> np.ndarray:
+        """What the networks make of the smallest input that their strides allow: (outputs, A, B, C)."""
+        from pancreasseg.inference.evidence import logits_of
+
+        steps = np.array(
+            [np.broadcast_to(step, self.conventions.dimensions) for step in self.card.arguments["strides"]]
+        )
+        shape = [2, *(2 * steps.prod(axis=0))][-3:]
+        noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        return self.predictor.probabilities(noise, Progress(), read=logits_of)
+
+    def margins(
+        self, volume: Volume, box: Box, progress: Progress, classes: Sequence[int] = ()
+    ) -> tuple[np.ndarray, Geometry]:
+        """How far classes are ahead of all others over ``box``.
+
+        Args:
+            volume: the CT.
+            box: region to look at.
+            progress: advanced after every pass.
+            classes: indices in the card's classes that are wanted besides the pancreas.
+
+        Returns:
+            float32 (1 + classes + members, K, J, I), the pancreas first; and the grid.
+        """
+        from pancreasseg.inference.evidence import Evidence
+
+        evidence = Evidence(
+            organ=self._channels(self.card.organ), classes=self._channels(classes), regions=self.card.regions
+        )
+        return self.look(self.whole(volume), box, progress, evidence)
+
+    def look(self, whole: WholeGrid, box: Box, progress: Progress, read: Read) -> tuple[np.ndarray, Geometry]:
+        """What ``read`` takes from the networks over ``box``, float32 (outputs, K, J, I), and the grid."""
+        window = whole.window_of(box)
+        tiles, seen = self._tiles(whole, window)
+        output = self.predictor.probabilities(whole.values(seen), progress, tiles=tiles, read=read)
+        region = tuple(slice(a - s, b - s) for a, b, s in zip(*window, seen[0], strict=True))
+        kept = output[(slice(None), *region)]
+        return np.ascontiguousarray(whole.to_kji(kept)), whole.geometry(window)
+
+    def _tiles(self, whole: WholeGrid, window: Window) -> tuple[Tiles, Window]:
+        """The tiles over a window, counted from the first voxel of all that they cover, and that."""
+        from pancreasseg.inference.tiles import Tiles, gaussian, lay
+
+        low, high = window
+        flat = self.conventions.dimensions == 2
+        a, b, c = self.patch
+        patch = (min(a, high[0] - low[0]) if flat else a, b, c)
+        steps = [1.0 if flat else self.conventions.step, self.conventions.step, self.conventions.step]
+        corners = np.array(lay(low, high, whole.shape, patch, steps))
+        first, last = corners.min(axis=0), corners.max(axis=0) + patch
+        moved = tuple((int(i), int(j), int(k)) for i, j, k in corners - first)
+        seen = ((int(first[0]), int(first[1]), int(first[2])), (int(last[0]), int(last[1]), int(last[2])))
+        return Tiles(patch, moved, gaussian(patch, flat)), seen
+
+    def _along(self, letters: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Numbers along x, y, z of the orientation as numbers along the network's axes."""
+        a, b, c = (letters[2 - axis] for axis in self.conventions.transposition)
+        return (a, b, c)
+
+    def _channels(self, classes: Sequence[int]) -> tuple[int, ...]:
+        """Output channels of classes of the card; regions have none for the background."""
+        return tuple(index - 1 if self.card.regions else index for index in classes)
+
+
+def _sigmoid(margins: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-np.clip(margins, -30, 30))), dtype=np.float32)

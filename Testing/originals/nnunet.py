@@ -1,0 +1,209 @@
+"""nnU-Net's and TotalSegmentator's own code on what a test lays before it, in a folder that is the only argument.
+
+The folder holds ``jobs.json``, a list of {"job": name of a function below, ...its arguments}; paths are relative to it.
+Prints the seconds of processor time that each job took.
+"""
+
+import json
+import os
+import sys
+import time
+import types
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+torch.set_num_threads(1)
+
+# The public torchvision does not import beside PyTorch's CPU build, for want of two operators that nothing here calls.
+_vision = torch.library.Library("torchvision", "DEF")
+_vision.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+_vision.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+def make(folder: str, plans: dict, dataset: dict, configuration: str, folds: list, *, trained: str = "", seed: int = 0,
+         scale: float = 1.0, steps: int = 0, mirror_axes: list | None = None) -> None:  # fmt: skip
+    """A result folder: the network that nnU-Net builds of the plans, with random weights or trained for seconds.
+
+    ``trained`` names a file with ``image`` and ``label``, preprocessed already.
+    """
+    path = Path(folder)
+    path.mkdir(parents=True)
+    for name, content in (("plans.json", plans), ("dataset.json", dataset), ("dataset_fingerprint.json", {})):
+        (path / name).write_text(json.dumps(content))
+    for fold in folds:
+        torch.manual_seed(seed + (0 if fold == "all" else int(fold)))
+        network, patch = _network(plans, dataset, configuration)
+        if trained:
+            _train(network, patch, np.load(trained), steps)
+        else:
+            _shake(network, scale)
+        (path / f"fold_{fold}").mkdir()
+        checkpoint = {
+            "network_weights": network.state_dict(),
+            "optimizer_state": {"state": {}, "param_groups": [{"lr": 0.01}]},
+            "grad_scaler_state": None,
+            "logging": {"ema_fg_dice": [np.float64(0.5), np.float32(0.25)], "mean_fg_dice": [np.float64(0.5)]},
+            "_best_ema": np.float64(0.5),
+            "current_epoch": 1000,
+            "init_args": {"plans": plans, "configuration": configuration, "fold": fold, "dataset_json": dataset},
+            "trainer_name": "nnUNetTrainer",
+            "inference_allowed_mirroring_axes": None if mirror_axes is None else tuple(mirror_axes),
+        }
+        torch.save(checkpoint, path / f"fold_{fold}" / "checkpoint_final.pth")
+
+
+def predict(folder: str, ct: str, output: str, *, mirroring: bool = False, step: float = 0.5) -> None:
+    """What nnU-Net's predictor makes of a CT (``array`` z, y, x and ``spacing``): input, logits and labels."""
+    predictor = _predictor(folder, mirroring=mirroring, step=step)
+    given = np.load(ct)
+    properties = {"spacing": [float(s) for s in given["spacing"]]}
+    image = given["array"].astype(np.float32)[None]
+    preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
+    data, _, facts = preprocessor.run_case_npy(
+        image, None, properties, predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json
+    )
+    logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data))
+    from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape as back
+
+    labels = back(logits, predictor.plans_manager, predictor.configuration_manager, predictor.label_manager, facts)
+    np.savez(output, data=data[0], logits=logits.float().numpy(), labels=np.asarray(labels))
+
+
+def preprocess(plans: dict, dataset: dict, configuration: str, ct: str, output: str) -> None:
+    """What nnU-Net's preprocessor makes of a CT and, where the file has one, of its ``label``."""
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    manager = PlansManager(plans)
+    chosen = manager.get_configuration(configuration)
+    given = np.load(ct)
+    label = given["label"].astype(np.int16)[None] if "label" in given else None
+    data, seg, _ = chosen.preprocessor_class(verbose=False).run_case_npy(
+        given["array"].astype(np.float32)[None], label, {"spacing": [float(s) for s in given["spacing"]]}, manager,
+        chosen, dataset,
+    )  # fmt: skip
+    np.savez(output, image=data[0], label=np.maximum(seg[0], 0))
+
+
+def totalsegmentator(weights: str, ct: str, output: str, *, task: str = "total", fast: bool = False,
+                     fastest: bool = False, roi_subset: list | None = None) -> None:  # fmt: skip
+    """TotalSegmentator's own labels of a NIfTI file, before they are brought back to its grid."""
+    os.environ["TOTALSEG_WEIGHTS_PATH"] = str(Path(weights).resolve())
+    os.environ["TOTALSEG_HOME_DIR"] = str(Path(weights).resolve().parent / "home")
+    import nibabel
+    from totalsegmentator import nnunet, python_api
+
+    python_api.send_usage_stats = lambda *_, **__: None
+    python_api.download_pretrained_weights = lambda *_, **__: None
+    nnunet.save_lowres = True
+    image = python_api.totalsegmentator(
+        nibabel.load(ct), None, task=task, fast=fast, fastest=fastest, roi_subset=roi_subset, ml=True, device="cpu",
+        skip_saving=True, quiet=True, nr_thr_resamp=1, nr_thr_saving=1, save_lowres=roi_subset is None,
+    )  # fmt: skip
+    np.savez(output, labels=np.asarray(image.dataobj).astype(np.uint8), affine=image.affine)
+
+
+def networks(output: str, cases: list) -> None:
+    """Networks of `dynamic_network_architectures` with random weights: their state, an input and the answer."""
+    from pydoc import locate
+
+    found = []
+    for number, case in enumerate(cases):
+        torch.manual_seed(number)
+        kinds = {key: locate(value) if isinstance(value, str) else value for key, value in case["kwargs"].items()}
+        network = locate(case["class"])(1, **kinds).eval()
+        _shake(network, 1.0)
+        image = torch.randn(1, 1, *case["size"])
+        with torch.inference_mode():
+            found.append({"state": network.state_dict(), "image": image, "answer": network(image)})
+    torch.save(found, output)
+
+
+def _network(plans: dict, dataset: dict, configuration: str) -> tuple:
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    manager = PlansManager(plans)
+    chosen = manager.get_configuration(configuration)
+    network = get_network_from_plans(
+        chosen.network_arch_class_name, chosen.network_arch_init_kwargs, chosen.network_arch_init_kwargs_req_import, 1,
+        manager.get_label_manager(dataset).num_segmentation_heads, deep_supervision=False,
+    )  # fmt: skip
+    return network, chosen.patch_size
+
+
+def _shake(network: torch.nn.Module, scale: float) -> None:
+    """Weights in which a mistake in any layer shows in the answer."""
+    for parameter in network.parameters():
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, 0.5, 0.2)
+        else:
+            torch.nn.init.kaiming_normal_(parameter, a=0.01)
+            parameter.data *= scale
+
+
+def _train(network: torch.nn.Module, patch: list, case: dict, steps: int) -> None:
+    """A few steps on one case, enough to know its organs."""
+    image, label = torch.from_numpy(case["image"]), torch.from_numpy(case["label"].astype(np.int64))
+    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    places = torch.nonzero(label > 0)
+    generator = torch.Generator().manual_seed(0)
+    for index in range(steps):
+        centre = places[torch.randint(len(places), (1,), generator=generator)][0]
+        if index % 3 == 2:
+            centre = torch.tensor([int(torch.randint(n, (1,), generator=generator)) for n in image.shape])
+        region = []
+        for c, size, length in zip(centre.tolist(), patch, image.shape, strict=True):
+            first = min(max(c - size // 2, 0), max(length - size, 0))
+            region.append(slice(first, first + size))
+        x, y = image[tuple(region)][None, None].float(), label[tuple(region)][None]
+        logits = network(x)
+        probability, truth = logits.softmax(1), torch.nn.functional.one_hot(y, logits.shape[1]).movedim(-1, 1)
+        overlap = 2 * (probability * truth).sum((0, 2, 3, 4)) + 1
+        dice = overlap / ((probability + truth).sum((0, 2, 3, 4)) + 1)
+        loss = torch.nn.functional.cross_entropy(logits, y) + 1 - dice[1:].mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    network.eval()
+
+
+def _predictor(folder: str, *, mirroring: bool, step: float):
+    from nnunetv2.inference import predict_from_raw_data as module
+
+    module.torch = _SinglePrecision("torch")
+    predictor = module.nnUNetPredictor(
+        tile_step_size=step, use_mirroring=mirroring, perform_everything_on_device=False, device=torch.device("cpu"),
+        allow_tqdm=False,
+    )  # fmt: skip
+    predictor.initialize_from_trained_model_folder(folder, use_folds=None)
+    return predictor
+
+
+class _SinglePrecision(types.ModuleType):
+    """torch for nnU-Net's predictor, which adds up its tiles in half precision: that would hide our mistakes."""
+
+    half = torch.float32
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(torch, name)
+
+
+def main() -> None:
+    """All jobs, one after the other."""
+    os.chdir(sys.argv[1])
+    warnings.filterwarnings("ignore")
+    seconds = []
+    for job in json.loads(Path("jobs.json").read_text()):
+        name = job.pop("job")
+        started = time.process_time()
+        {f.__name__: f for f in (make, predict, preprocess, totalsegmentator, networks)}[name](**job)
+        seconds.append([name, round(time.process_time() - started, 1)])
+    print(json.dumps(seconds), flush=True)
+    os._exit(0)  # TotalSegmentator leaves processes behind that would be waited for
+
+
+if __name__ == "__main__":
+    main()
