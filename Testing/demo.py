@@ -29,7 +29,7 @@ from pancreasseg.runs.run import complete, write
 from pancreasseg.worker.client import WorkerClient
 from PancreasSegLib.Scene import SceneFiles, Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
-from PancreasSegLib.Work.Workflow import Outcome, Workflow
+from PancreasSegLib.Work.Workflow import FinishedRun, Workflow
 
 PHANTOM_MODEL = "phantom-two-stage"  # bundled; a model for patients would not know the phantom
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,7 +97,7 @@ def _input(options: argparse.Namespace) -> tuple[Volume, np.ndarray | None]:
     return phantom.volume, (phantom.labels == PANCREAS).astype(np.uint8)
 
 
-def _segment(volumeNode: object) -> Outcome:
+def _segment(volumeNode: object) -> FinishedRun:
     """One run as the panel makes it, with a line for every stage."""
     stages: list[str] = []
 

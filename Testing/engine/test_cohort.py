@@ -12,8 +12,8 @@ from pancreasseg.core.errors import Cancelled, InputError, OutputError
 from pancreasseg.core.progress import Progress
 from pancreasseg.io.nifti import encode_nifti, read_nifti
 from pancreasseg.io.read import read_mask, read_volume
-from pancreasseg.lab.cohorts import Cohort, Grid, phantoms
-from pancreasseg.lab.cohorts.axes import TURNS, Turn, fits
+from pancreasseg.lab.cohorts import CaseGrid, Cohort, phantoms
+from pancreasseg.lab.cohorts.axes import TURNS, AxisTurn, fits
 from pancreasseg.lab.cohorts.folds import nih_fold, spread
 from pancreasseg.lab.cohorts.grid import resample
 from pancreasseg.lab.cohorts.prepare import Settings, prepare
@@ -200,7 +200,7 @@ def test_a_preparation_that_was_stopped_continues_where_it_was(copy, tmp_path, m
 
 def test_a_case_that_was_damaged_after_it_was_checked_is_named(copy, tmp_path):
     cohort = prepare("nih", copy, tmp_path / "out")
-    grid = Grid((9.0, 9.0, 9.0))
+    grid = CaseGrid((9.0, 9.0, 9.0))
     spoil_cut(copy)
     with pytest.raises(InputError, match=r"Case 0030: .*cut short"):
         cohort.fill([grid])
@@ -209,7 +209,7 @@ def test_a_case_that_was_damaged_after_it_was_checked_is_named(copy, tmp_path):
 
 def test_a_full_disk_while_samples_are_made_keeps_those_before(prepared, monkeypatch):
     first, second = prepared.case("0002"), prepared.case("0030")
-    grid = Grid((7.0, 7.0, 7.0))
+    grid = CaseGrid((7.0, 7.0, 7.0))
     prepared.sample(first, grid)
 
     def full(*_: object) -> None:
@@ -240,7 +240,7 @@ def test_a_cohort_without_any_sound_case_is_refused_even_when_skipping(copy, tmp
 @pytest.mark.parametrize("name", ["flip-j", "flip-k", "swap-ij", "swap-ij-flip-jk"])
 def test_how_the_labels_lie_is_seen_from_the_hu(name, copy, tmp_path):
     for number in NUMBERS:
-        turn = Turn.named(name)
+        turn = AxisTurn.named(name)
         back = next(t for t in TURNS if np.array_equal(turn.apply(t.apply(PROBE)), PROBE))
         rewrite(label_file(copy, number), back.apply)
     cohort = prepare("nih", copy, tmp_path / "out")
@@ -254,10 +254,10 @@ PROBE = np.arange(2 * 3 * 5).reshape(2, 3, 5)
 
 def test_turns_have_names_of_their_own_and_unknown_ones_are_refused():
     assert len({turn.name for turn in TURNS}) == 48
-    assert all(Turn.named(turn.name) == turn for turn in TURNS)
-    assert Turn.named("flip-j").apply(PROBE).tolist() == PROBE[:, ::-1].tolist()
+    assert all(AxisTurn.named(turn.name) == turn for turn in TURNS)
+    assert AxisTurn.named("flip-j").apply(PROBE).tolist() == PROBE[:, ::-1].tolist()
     with pytest.raises(InputError, match="'sideways'"):
-        Turn.named("sideways")
+        AxisTurn.named("sideways")
 
 
 def test_unchanged_cases_are_not_read_again_and_changed_ones_are(copy, tmp_path, monkeypatch):
@@ -281,7 +281,7 @@ def test_unchanged_cases_are_not_read_again_and_changed_ones_are(copy, tmp_path,
 
 
 def test_a_sample_is_made_once_and_mapped_from_the_disk(prepared, monkeypatch):
-    case, grid = prepared.case("0030"), Grid((6.0, 6.0, 6.0), region="body")
+    case, grid = prepared.case("0030"), CaseGrid((6.0, 6.0, 6.0), region="body")
     made = prepared.sample(case, grid)
     monkeypatch.setattr(Cohort, "volume", lambda self, case: pytest.fail("read again"))
     again = prepared.sample(case, grid)
@@ -296,7 +296,7 @@ def test_a_sample_is_made_once_and_mapped_from_the_disk(prepared, monkeypatch):
 
 def test_native_samples_are_the_voxels_of_the_scan(prepared):
     case = prepared.case("0030")
-    sample = prepared.sample(case, Grid(region="pancreas", margin_mm=10))
+    sample = prepared.sample(case, CaseGrid(region="pancreas", margin_mm=10))
     box = case.box.grow(10, case.geometry)
     assert sample.geometry.same_grid(case.geometry.crop(box))
     np.testing.assert_array_equal(sample.hu, prepared.volume(case).array[box.slices])
@@ -304,16 +304,16 @@ def test_native_samples_are_the_voxels_of_the_scan(prepared):
 
 
 def test_every_grid_has_a_key_of_its_own():
-    grids = [Grid(), Grid((1, 1, 1)), Grid((1, 1, 2)), Grid(decimation=4), Grid(region="body")]
-    grids += [Grid(region="pancreas"), Grid(region="pancreas", margin_mm=5)]
+    grids = [CaseGrid(), CaseGrid((1, 1, 1)), CaseGrid((1, 1, 2)), CaseGrid(decimation=4), CaseGrid(region="body")]
+    grids += [CaseGrid(region="pancreas"), CaseGrid(region="pancreas", margin_mm=5)]
     assert len({grid.key for grid in grids}) == len(grids)
     for wrong in ({"region": "liver"}, {"decimation": 0}, {"spacing_mm": (1, 1, 1), "decimation": 2}):
         with pytest.raises(ValueError, match=r"grid|spacing"):
-            Grid(**wrong)
+            CaseGrid(**wrong)
 
 
 def test_a_sample_cut_short_is_made_anew(prepared):
-    case, grid = prepared.case("0030"), Grid((8.0, 8.0, 8.0))
+    case, grid = prepared.case("0030"), CaseGrid((8.0, 8.0, 8.0))
     good = np.array(prepared.sample(case, grid).hu)
     path = prepared.folder / "grids" / grid.key / "0030.hu.npy"
     path.write_bytes(path.read_bytes()[:500])
@@ -324,14 +324,14 @@ def test_samples_are_refused_when_the_scan_has_changed_since(copy, tmp_path):
     cohort = prepare("nih", copy, tmp_path / "out")
     rewrite(label_file(copy, 30), lambda a: a * (np.arange(a.shape[2]) != 38))
     with pytest.raises(InputError, match="case 0030 have changed"):
-        cohort.sample(cohort.case("0030"), Grid((8.0, 8.0, 8.0)))
+        cohort.sample(cohort.case("0030"), CaseGrid((8.0, 8.0, 8.0)))
 
 
 def test_all_samples_can_be_made_at_once(download, tmp_path):
-    grid = Grid((8.0, 8.0, 8.0))
+    grid = CaseGrid((8.0, 8.0, 8.0))
     cohort = prepare("nih", download, tmp_path / "out", Settings(grids=(grid,)))
     assert cohort.fill([grid]) == 0
-    assert cohort.fill([grid, Grid(decimation=4)], cohort.cases[:2]) == 2
+    assert cohort.fill([grid, CaseGrid(decimation=4)], cohort.cases[:2]) == 2
 
 
 def test_a_cohort_survives_the_way_to_the_disk_and_back(prepared):
@@ -383,8 +383,8 @@ def test_phantoms_are_spread_over_the_standard_folds():
 def test_a_label_fits_its_ct_best_as_it_lies():
     phantom = make_phantom(4, spacing=SPACING, step=4.0)
     found = fits(phantom.volume.array, phantom.volume.geometry, phantom.pancreas)
-    assert max(found, key=lambda turn: found[turn].score) == Turn()
-    assert found[Turn()].inside > 0.9
+    assert max(found, key=lambda turn: found[turn].score) == AxisTurn()
+    assert found[AxisTurn()].inside > 0.9
 
 
 @pytest.mark.real_data
@@ -394,7 +394,7 @@ def test_a_real_label_fits_its_ct_only_as_it_lies(real_data):
     mask = read_mask(folder / "obelisk_reference.nii.gz", volume.geometry, 2)
     found = fits(volume.array, volume.geometry, mask)
     order = sorted(found, key=lambda turn: found[turn].score)
-    assert order[-1] == Turn()
-    assert found[Turn()].score - found[order[-2]].score > 0.1
-    sample = resample(volume, mask, Grid((3.0, 3.0, 3.0), region="body"))
+    assert order[-1] == AxisTurn()
+    assert found[AxisTurn()].score - found[order[-2]].score > 0.1
+    sample = resample(volume, mask, CaseGrid((3.0, 3.0, 3.0), region="body"))
     assert sample.truth.sum() / 255 * 0.027 == pytest.approx(mask.sum() * volume.geometry.voxel_ml, rel=0.01)

@@ -17,7 +17,7 @@ from pancreasseg.core.progress import Progress
 from pancreasseg.core.setup import Setup
 from pancreasseg.grids.resample import network_grid, to_image
 from pancreasseg.inference.hardware import Hardware
-from pancreasseg.lab.cohorts import Cohort, Grid, phantoms
+from pancreasseg.lab.cohorts import CaseGrid, Cohort, phantoms
 from pancreasseg.lab.cohorts.grid import largest_share
 from pancreasseg.lab.cohorts.organs import SEVEN, canonical, of_names, parse
 from pancreasseg.lab.cohorts.prepare import Settings, prepare
@@ -207,7 +207,7 @@ def test_organs_change_nothing_for_a_cohort_of_the_pancreas_alone(tmp_path):
     """What was kept of a cohort stays valid when labels of organs come to it."""
     source = write_apart(tmp_path)
     (source / "organ_labels").rename(tmp_path / "aside")
-    grid = Grid((4.0, 4.0, 4.0))
+    grid = CaseGrid((4.0, 4.0, 4.0))
     plain = prepare("folder", source, tmp_path / "out", Settings(grids=(grid,)))
     assert "organs" not in plain.cases[0].as_dict()
     kept = {path: path.stat().st_mtime_ns for path in (plain.folder / "grids").rglob("*.npy")}
@@ -226,7 +226,7 @@ def test_labels_of_organs_that_changed_since_are_refused(tmp_path):
     cohort = prepare("folder", source, tmp_path / "out")
     write(source / "organ_labels" / "p0.nii.gz", np.roll(easy_organs(0)[1], 2, axis=1))
     with pytest.raises(InputError, match="have changed since"):
-        cohort.sample(cohort.cases[0], Grid((4.0, 4.0, 4.0)), organs=True)
+        cohort.sample(cohort.cases[0], CaseGrid((4.0, 4.0, 4.0)), organs=True)
 
 
 def test_a_coarse_voxel_gets_the_label_that_most_of_it_is():

@@ -7,7 +7,7 @@ from model_samples import CARD, card, tensors
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import ModelError
 from pancreasseg.inference.hardware import Hardware
-from pancreasseg.lab.cohorts.grid import Grid, resample
+from pancreasseg.lab.cohorts.grid import CaseGrid, resample
 from pancreasseg.models.card import Card
 from pancreasseg.models.package import write_package
 from pancreasseg.pipelines.base import Stage
@@ -31,7 +31,7 @@ def test_the_pipeline_sees_exactly_what_training_sees(decimation, tmp_path):
     hu = np.random.default_rng(0).integers(-200, 300, (9, 30, 17)).astype(np.int16)
     volume = Volume(hu, Geometry((17, 30, 9), (0.7, 0.9, 2.0), (3.0, 4.0, 5.0), SAGITTAL))
     array, grid = stage.prepare(volume, Box.whole(volume.geometry))
-    sample = resample(volume, np.zeros(hu.shape, dtype=np.uint8), Grid(decimation=decimation))
+    sample = resample(volume, np.zeros(hu.shape, dtype=np.uint8), CaseGrid(decimation=decimation))
     assert grid.same_grid(sample.geometry)
     assert grid.spacing == pytest.approx((2.0 * decimation, 0.7 * decimation, 0.9 * decimation))
     # Training keeps whole HU.

@@ -6,7 +6,7 @@ from easy_cohort import easy_cohort
 
 from pancreasseg.core.setup import Setup
 from pancreasseg.lab.cohorts import Cohort
-from pancreasseg.lab.evaluation.report import describe, evaluate, write_report
+from pancreasseg.lab.evaluation.comparison import describe, evaluate, write_report
 from pancreasseg.models.store import Store
 from pancreasseg.pipelines import create
 from pancreasseg.pipelines.base import Pipeline

@@ -248,7 +248,7 @@ def test_standard_codes_are_those_of_dicom() -> None:
 
 
 def test_values_are_shown_as_people_read_them() -> None:
-    code = Code("99X", "a", "a")
+    code = Code("a", "99X", "a")
     assert Measurement("a", "A", 61.14, "ml", code).text == "61.1 ml"
     assert Measurement("a", "A", math.inf, "mm", code).text == "∞ mm"
     assert Measurement("a", "A", 0.8617, "1", code).text == "0.862"
@@ -260,7 +260,7 @@ def test_values_are_shown_as_people_read_them() -> None:
 
 
 def test_a_row_as_plain_data_has_its_code_and_note() -> None:
-    row = Measurement("hd", "Hausdorff distance", math.inf, "mm", Code("99X", "hd", "HD"), "the mask is empty")
+    row = Measurement("hd", "Hausdorff distance", math.inf, "mm", Code("hd", "99X", "HD"), "the mask is empty")
     assert row.as_dict() == {
         "name": "hd",
         "title": "Hausdorff distance",

@@ -10,7 +10,7 @@ from pancreasseg.core.errors import ModelError
 from pancreasseg.grids.body import body_box
 from pancreasseg.grids.network_input import VERSION, Preprocessing
 from pancreasseg.grids.resample import nearest_axes, network_grid, to_grid
-from pancreasseg.lab.cohorts.grid import Grid, SampleStore, resample
+from pancreasseg.lab.cohorts.grid import CaseGrid, SampleStore, resample
 from pancreasseg.lab.training import recipes
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -22,12 +22,12 @@ SCANS = {
     "an oblique scan": Geometry((61, 43, 39), (0.9, 1.3, 2.5), (9.0, -4.0, 5.0), OBLIQUE),
 }
 GRIDS = {
-    "2 mm": Grid((2.0, 2.0, 2.0), region="pancreas", margin_mm=5.0),
-    "1.5 x 1.5 x 3 mm": Grid((1.5, 1.5, 3.0), region="pancreas", margin_mm=3.0),
-    "every 4th voxel": Grid(decimation=4, region="pancreas", margin_mm=4.0),
-    "every 2nd voxel": Grid(decimation=2, region="pancreas"),
-    "own voxels": Grid(region="pancreas", margin_mm=2.5),
-    "4 mm of the body": Grid((4.0, 4.0, 4.0), region="body"),
+    "2 mm": CaseGrid((2.0, 2.0, 2.0), region="pancreas", margin_mm=5.0),
+    "1.5 x 1.5 x 3 mm": CaseGrid((1.5, 1.5, 3.0), region="pancreas", margin_mm=3.0),
+    "every 4th voxel": CaseGrid(decimation=4, region="pancreas", margin_mm=4.0),
+    "every 2nd voxel": CaseGrid(decimation=2, region="pancreas"),
+    "own voxels": CaseGrid(region="pancreas", margin_mm=2.5),
+    "4 mm of the body": CaseGrid((4.0, 4.0, 4.0), region="body"),
 }
 
 

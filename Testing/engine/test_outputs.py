@@ -57,9 +57,9 @@ def a_result(timings: dict[str, float] | None = None) -> tuple[Volume, Segmentat
 
 
 MEASUREMENTS = (
-    Measurement("volume", "Volume", 61.25, "ml", Code("SCT", "118565006", "Volume"), "72 ± 26 ml"),
-    Measurement("hd", "Hausdorff distance", math.inf, "mm", Code("99PANCREASSEG", "hd", "Hausdorff, max")),
-    Measurement("hu_sd", "Sd of HU", None, "[hnsf'U]", Code("DCM", "112183", "Sd"), "one voxel"),
+    Measurement("volume", "Volume", 61.25, "ml", Code("118565006", "SCT", "Volume"), "72 ± 26 ml"),
+    Measurement("hd", "Hausdorff distance", math.inf, "mm", Code("hd", "99PANCREASSEG", "Hausdorff, max")),
+    Measurement("hu_sd", "Sd of HU", None, "[hnsf'U]", Code("112183", "DCM", "Sd"), "one voxel"),
 )
 REMARKS = (Finding("spacing-above-5-mm", Severity.WARNING, "Thick slices.", 7.5),)
 

@@ -235,7 +235,7 @@ def test_an_error_is_the_same_error_on_the_other_side(error: PancreasSegError) -
 
 
 def test_measurements_cross_the_pipe_unchanged_infinite_ones_too() -> None:
-    code = Code("SCT", "118565006", "Volume")
+    code = Code("118565006", "SCT", "Volume")
     own = tuple(Measurement(f"m{n}", "Länge", value, "mm", code, "note") for n, value in enumerate((1.25, None, 0.0)))
     against = tuple(Measurement(f"a{n}", "HD", value, "mm", code) for n, value in enumerate((float("inf"), -np.inf)))
     sent = Measured(own, against)

@@ -19,8 +19,8 @@ from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization, Provenance, Segmentation
 from pancreasseg.core.setup import Setup
+from pancreasseg.worker.memory import WorkerMemory
 from pancreasseg.worker.server import serve
-from pancreasseg.worker.warm import Warm
 
 THRESHOLD_HU = 100
 
@@ -93,4 +93,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["exit"]:
         sys.exit(7)
     nothing = lambda: None  # noqa: E731  (no torch here)
-    serve(Warm(Double, lambda setup: [str(asdict(setup)["model"])]), facts, prepare=nothing)
+    serve(WorkerMemory(Double, lambda setup: [str(asdict(setup)["model"])]), facts, prepare=nothing)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pancreasseg.worker.folder import ExchangeFolder
+from pancreasseg.worker.memory import WorkerMemory
 from pancreasseg.worker.protocol import FINAL, PROTOCOL
 from pancreasseg.worker.server import Server
-from pancreasseg.worker.warm import Warm
 
 _PATIENCE_SECONDS = 120.0
 
@@ -20,7 +20,7 @@ def talk_in_process(folder: ExchangeFolder, requests: Sequence[dict[str, Any] | 
     """All events of a session that greets, sends these requests or raw lines and, when all are answered, shuts down."""
     hello = {"id": 0, "request": "hello", "protocol": PROTOCOL, "folder": str(folder.path)}
     pipe = _Pipe([hello, *requests])
-    Server(pipe, pipe, Warm(), dict).run()  # type: ignore[arg-type]
+    Server(pipe, pipe, WorkerMemory(), dict).run()  # type: ignore[arg-type]
     folder.remove()
     return pipe.events
 

@@ -15,7 +15,7 @@ OPACITY = 0.6
 MARK = "PancreasSeg.Overlay"
 
 
-def keep(node, parameters: Parameters, name: str, array: np.ndarray, box: Box, colors: str):
+def keepVolume(node, parameters: Parameters, name: str, array: np.ndarray, box: Box, colors: str):
     """Put a map into a volume node beside its CT; it is saved with the scene.
 
     Args:

@@ -17,7 +17,7 @@ def keepAgreement(parameters: Parameters, segmentation: Segmentation) -> None:
     node = parameters.agreementNode
     disagreement = 1.0 - segmentation.agreement
     if (disagreement > 0).any():
-        node = Overlay.keep(node, parameters, "pancreas disagreement", disagreement, segmentation.box, COLORS)
+        node = Overlay.keepVolume(node, parameters, "pancreas disagreement", disagreement, segmentation.box, COLORS)
         Overlay.setRange(node, 0.0, 1.0, visibleFrom=0.01)
         parameters.agreementNode = node
     elif node is not None:

@@ -55,7 +55,7 @@ def keepAttention(parameters: Parameters, attention: Attention) -> None:
     """Keep one map and lay it over the CT in all slice views, in place of any other."""
     ((name, array),) = attention.maps.items()
     title = f"pancreas attention, {name.replace('-', ' ')}"
-    node = Overlay.keep(parameters.attentionNode, parameters, title, array, attention.box, COLORS)
+    node = Overlay.keepVolume(parameters.attentionNode, parameters, title, array, attention.box, COLORS)
     low, high = colourRange(attention)
     Overlay.setRange(node, low, high, visibleFrom=low + CLEAR_SHARE * (high - low))
     parameters.attentionNode = node

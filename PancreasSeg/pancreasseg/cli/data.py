@@ -11,7 +11,7 @@ from pancreasseg.cli.arguments import Commands, add_command
 from pancreasseg.core.errors import InputError
 
 if TYPE_CHECKING:
-    from pancreasseg.lab.cohorts import Cohort, Grid
+    from pancreasseg.lab.cohorts import CaseGrid, Cohort
 
 _DESCRIPTION = """\
 Cohorts of CTs with pancreas labels: check them, prepare them for training, make up some to try everything with.
@@ -116,7 +116,7 @@ def prepare_cohort(options: argparse.Namespace) -> None:
     """``data prepare``."""
     from pancreasseg.lab.cohorts.organs import parse
     from pancreasseg.lab.cohorts.prepare import Settings, prepare
-    from pancreasseg.lab.cohorts.report import MARKDOWN, summary
+    from pancreasseg.lab.cohorts.summary import MARKDOWN, summary
 
     label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
     grids = tuple(_grid(text) for text in options.spacing)
@@ -173,14 +173,14 @@ def draw_sheet(options: argparse.Namespace) -> None:
         console.show(f"Wrote {options.output}")
 
 
-def _grid(text: str, *, region: str = "scan", margin_mm: float = 0.0) -> Grid:
+def _grid(text: str, *, region: str = "scan", margin_mm: float = 0.0) -> CaseGrid:
     """A grid as the command line names it: one number, or three with commas."""
-    from pancreasseg.lab.cohorts import Grid
+    from pancreasseg.lab.cohorts import CaseGrid
 
     try:
         steps = [float(part) for part in text.split(",")]
         x, y, z = steps * 3 if len(steps) == 1 else steps
-        return Grid((x, y, z), region=region, margin_mm=margin_mm)
+        return CaseGrid((x, y, z), region=region, margin_mm=margin_mm)
     except ValueError as error:
         raise InputError(
             "bad-spacing",

@@ -68,7 +68,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     chosen = [(*_find(model), model) for model in options.models]
     plans = [(package, store, _cases(package, cohort, options.fold)) for package, store, _ in chosen]
     from pancreasseg.inference.hardware import use_cores
-    from pancreasseg.lab.evaluation.report import evaluate, write_report
+    from pancreasseg.lab.evaluation.comparison import evaluate, write_report
     from pancreasseg.pipelines import create
 
     use_cores()
@@ -88,7 +88,7 @@ def run_reproduce(options: argparse.Namespace) -> None:
     """``reproduce``."""
     from pancreasseg.inference.hardware import use_cores
     from pancreasseg.lab.cohorts import Cohort
-    from pancreasseg.lab.evaluation.report import write_report
+    from pancreasseg.lab.evaluation.comparison import write_report
     from pancreasseg.lab.evaluation.scores import read_scores
     from pancreasseg.lab.training import recipes
     from pancreasseg.lab.training.plan import read_plan, tasks
@@ -158,7 +158,7 @@ def _cases(package: ModelPackage, cohort: Cohort, fold: int | None) -> Sequence[
     Raises:
         InputError: no such fold, or the package was trained on cases of it.
     """
-    from pancreasseg.lab.evaluation.report import describe
+    from pancreasseg.lab.evaluation.comparison import describe
 
     training = package.card.training
     held_out = set(training.get("held_out", ())) if training.get("data") == describe(cohort) else None

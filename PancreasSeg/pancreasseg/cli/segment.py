@@ -22,7 +22,7 @@ from pancreasseg.cli.arguments import (
 if TYPE_CHECKING:
     from pancreasseg.core.finding import Finding
     from pancreasseg.core.measurement import Measurement
-    from pancreasseg.runs.run import Outcome
+    from pancreasseg.runs.run import FinishedRun
 
 _DESCRIPTION = """\
 Segment the pancreas in a CT and write into FOLDER:
@@ -113,7 +113,7 @@ def run(options: argparse.Namespace) -> None:
         show_result(outcome, document["files"], options.output)
 
 
-def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outcome]:
+def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], FinishedRun]:
     """Do what the options say; returns what result.json holds, and the result itself.
 
     Raises:
@@ -151,7 +151,7 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Outc
     return document, outcome
 
 
-def show_result(outcome: Outcome, files: Sequence[str], folder: Path) -> None:
+def show_result(outcome: FinishedRun, files: Sequence[str], folder: Path) -> None:
     """The findings, measurements and files for a person."""
     console.show_findings(outcome.segmentation.findings)
     show_measurements("Pancreas", outcome.measurements)

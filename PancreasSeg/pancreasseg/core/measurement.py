@@ -21,16 +21,16 @@ _UNITS = {
 
 @dataclass(frozen=True)
 class Code:
-    """A DICOM coded concept; ``scheme`` is SCT, DCM, UCUM ... or `PRIVATE` where no standard code says the same."""
+    """A DICOM coded concept, in pydicom's order; `PRIVATE` is the scheme where no standard code says the same."""
 
-    scheme: str
     value: str
+    scheme: str
     meaning: str
 
 
 def private(value: str, meaning: str) -> Code:
     """A concept that no standard scheme has."""
-    return Code(PRIVATE, value, meaning)
+    return Code(value, PRIVATE, meaning)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Measurement:
     @property
     def unit_code(self) -> Code:
         """The unit as DICOM writes it."""
-        return Code("UCUM", self.unit, _UNITS[self.unit][0])
+        return Code(self.unit, "UCUM", _UNITS[self.unit][0])
 
     @property
     def unit_text(self) -> str:

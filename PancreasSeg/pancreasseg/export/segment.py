@@ -11,6 +11,7 @@ import numpy as np
 
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError
+from pancreasseg.core.measurement import PRIVATE, Code
 from pancreasseg.core.structures import structure
 from pancreasseg.io.seg_nrrd import COLOUR, SEGMENT_NAME
 
@@ -29,21 +30,12 @@ class Algorithm(str, Enum):
     MANUAL = "MANUAL"
 
 
-@dataclass(frozen=True)
-class Code:
-    """A coded concept: value, scheme designator, meaning."""
-
-    value: str
-    scheme: str
-    meaning: str
-
-
 ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
 SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")
 ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Altered Structure")
 PANCREAS = Code("15776009", "SCT", "Pancreas")
 # No public scheme has a code for a margin in mm; names that start with 99 are DICOM's room for private ones.
-MARGIN = Code("margin", "99PANCREASSEG", "Margin around the pancreas")
+MARGIN = Code("margin", PRIVATE, "Margin around the pancreas")
 
 
 @dataclass(frozen=True)

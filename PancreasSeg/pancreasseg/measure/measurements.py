@@ -19,10 +19,10 @@ VOLUME_RANGE = "adults 20-60 years: 72.4 ± 25.8 ml; observed 18.8-139.8 ml"
 _EMPTY = "the mask is empty"
 _HU = "[hnsf'U]"
 _PERCENTILES = (
-    (5, Code("SCT", "371888009", "5th Percentile Value of population")),
+    (5, Code("371888009", "SCT", "5th Percentile Value of population")),
     (25, private("percentile-25", "25th Percentile Value of population")),
     (75, private("percentile-75", "75th Percentile Value of population")),
-    (95, Code("SCT", "371889001", "95th Percentile Value of population")),
+    (95, Code("371889001", "SCT", "95th Percentile Value of population")),
 )
 _EXTENTS = (("extent_rl", "right to left"), ("extent_ap", "front to back"), ("extent_si", "head to foot"))
 _CENTROID = (("centroid_l", "left"), ("centroid_p", "posterior"), ("centroid_s", "superior"))
@@ -59,7 +59,7 @@ def _describe(
     count = 0 if inside is None else int(np.count_nonzero(inside))
     rows = [
         Measurement(
-            "volume", "Volume", count * geometry.voxel_ml, "ml", Code("SCT", "118565006", "Volume"), VOLUME_RANGE
+            "volume", "Volume", count * geometry.voxel_ml, "ml", Code("118565006", "SCT", "Volume"), VOLUME_RANGE
         ),
         Measurement("voxels", "Voxels", float(count), "{voxels}", private("voxels", "Number of voxels")),
     ]
@@ -79,14 +79,14 @@ def _attenuation(values: np.ndarray | None) -> list[Measurement]:
         levels = [float(x) for x in np.percentile(values, [p for p, _ in _PERCENTILES])]
     missing = _EMPTY if values is None else "one voxel has no standard deviation"
     rows = [
-        ("hu_mean", "Mean HU", Code("DCM", "112181", "Mean Attenuation Coefficient"), mean),
+        ("hu_mean", "Mean HU", Code("112181", "DCM", "Mean Attenuation Coefficient"), mean),
         (
             "hu_sd",
             "Standard deviation of HU",
-            Code("DCM", "112183", "Standard Deviation of Attenuation Coefficient"),
+            Code("112183", "DCM", "Standard Deviation of Attenuation Coefficient"),
             sd,
         ),
-        ("hu_median", "Median HU", Code("DCM", "112182", "Median Attenuation Coefficient"), median),
+        ("hu_median", "Median HU", Code("112182", "DCM", "Median Attenuation Coefficient"), median),
         *(
             (f"hu_p{p}", f"{p}th percentile of HU", code, level)
             for (p, code), level in zip(_PERCENTILES, levels, strict=True)
@@ -112,16 +112,16 @@ def _shape(inside: np.ndarray | None, geometry: Geometry) -> list[Measurement]:
     along = "along the centreline of the largest piece, tip to tip"
     across = "longest chord perpendicular to it, in the same slice"
     return [
-        row("length", "Length", length, "mm", Code("SCT", "410668003", "Length"), along),
+        row("length", "Length", length, "mm", Code("410668003", "SCT", "Length"), along),
         row(
             "diameter_long",
             "Largest axial diameter",
             long,
             "mm",
-            Code("SCT", "103339001", "Long axis"),
+            Code("103339001", "SCT", "Long axis"),
             "within one piece of one axial slice",
         ),
-        row("diameter_short", "Diameter across it", short, "mm", Code("SCT", "103340004", "Short axis"), across),
+        row("diameter_short", "Diameter across it", short, "mm", Code("103340004", "SCT", "Short axis"), across),
         row(
             "surface_area",
             "Surface area",

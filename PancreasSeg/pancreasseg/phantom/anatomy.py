@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from pancreasseg.core.geometry import Geometry
 from pancreasseg.phantom.organs import build_organs
-from pancreasseg.phantom.parts import LABELS, PANCREAS, Layer, Part
+from pancreasseg.phantom.parts import LABELS, PANCREAS, BodyPart, Layer
 from pancreasseg.phantom.patient import Patient
 from pancreasseg.phantom.shapes import FAR, Frame
 from pancreasseg.phantom.trunk import Trunk, build_trunk
@@ -47,7 +47,7 @@ class Anatomy:
     def __init__(self, seed: int) -> None:
         self.patient = Patient(seed)
         self.trunk: Trunk = build_trunk(self.patient)
-        self.organs: tuple[Part, ...] = build_organs(self.patient)
+        self.organs: tuple[BodyPart, ...] = build_organs(self.patient)
         r = np.random.default_rng([seed, 2])
         angles = np.deg2rad(r.normal(0, (2.0, 2.0, 3.5)))
         transform = sitk.Euler3DTransform((0.0, 0.0, 0.0), *(float(a) for a in angles))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pancreasseg.phantom.parts import LABELS, PANCREAS, Layer, Part, Tissue
+from pancreasseg.phantom.parts import LABELS, PANCREAS, BodyPart, Layer, Tissue
 from pancreasseg.phantom.patient import Patient
 from pancreasseg.phantom.shapes import Balls, curve
 
@@ -45,7 +45,7 @@ def pancreas_course(p: Patient) -> np.ndarray:
     return path
 
 
-def pancreas_parts(p: Patient, path: np.ndarray) -> Iterator[Part]:
+def pancreas_parts(p: Patient, path: np.ndarray) -> Iterator[BodyPart]:
     """The pancreas around its course: lobulated, with fatty clefts, in some patients with a visible duct."""
     r = p.random
     lobules = float(r.uniform(0.5, 1.5))
@@ -60,15 +60,15 @@ def pancreas_parts(p: Patient, path: np.ndarray) -> Iterator[Part]:
         Layer(Tissue(tissue.hu, float(r.uniform(6, 12)))),
         Layer(p.tissues["visceral fat"], depth=0.5, blotches=(p.noise(702, 5.5), clefts), opacity=0.6),
     )
-    yield Part(PANCREAS, shape, layers, "cavity")
+    yield BodyPart(PANCREAS, shape, layers, "cavity")
     if r.random() < 0.35:  # a visible duct
         duct = curve(path[4:-4:6], 1.5)
-        yield Part(
+        yield BodyPart(
             None, Balls(duct[:, :3], np.full((len(duct), 3), float(r.uniform(0.9, 2.2)))), (Layer(Tissue(25, 3)),)
         )
 
 
-def portal_parts(p: Patient, path: np.ndarray) -> Iterator[Part]:
+def portal_parts(p: Patient, path: np.ndarray) -> Iterator[BodyPart]:
     """Splenic vein along the back of the pancreas, superior mesenteric vein behind its neck, portal vein upwards."""
     t, label = p.tissues["vein"], LABELS["portal and splenic vein"]
     neck = int(np.argmin(np.abs(path[:, 0] + 8 * p.spread[0]) + np.where(path[:, 2] < path[:, 2].mean() - 12, 1e3, 0)))
@@ -78,7 +78,7 @@ def portal_parts(p: Patient, path: np.ndarray) -> Iterator[Part]:
     course = np.column_stack([behind[:, :3] + backwards * (0.9 * behind[:, 3:] + 2.0), np.full(len(behind), 4.2)])
     spleen = p.place([(88, 34, 48)])[0]
     splenic = np.vstack([[*confluence, 5.5], course, [*spleen, 3.5]])
-    yield Part(label, _tube_in_place(p, splenic), (Layer(t),))
+    yield BodyPart(label, _tube_in_place(p, splenic), (Layer(t),))
     x, y, z = confluence
     mesenteric = np.array(
         [
@@ -89,12 +89,12 @@ def portal_parts(p: Patient, path: np.ndarray) -> Iterator[Part]:
             (x + 4, y - 24, z - 130, 3),
         ]
     )
-    yield Part(label, _tube_in_place(p, mesenteric), (Layer(t),))
+    yield BodyPart(label, _tube_in_place(p, mesenteric), (Layer(t),))
     (hilum, right, left) = p.place([(-40, -14, 42), (-72, -2, 50), (-24, -42, 62)], jitter=2)
     portal = np.array([(x, y, z, 6.6), (*(0.5 * (confluence + hilum) + [0, 2, 0]), 7), (*hilum, 6.4)])
-    yield Part(label, _tube_in_place(p, portal), (Layer(t),))
+    yield BodyPart(label, _tube_in_place(p, portal), (Layer(t),))
     for branch in (right, left):
-        yield Part(None, _tube_in_place(p, np.array([(*hilum, 5.5), (*branch, 3.5)])), (Layer(t),))
+        yield BodyPart(None, _tube_in_place(p, np.array([(*hilum, 5.5), (*branch, 3.5)])), (Layer(t),))
     bile = np.array(
         [
             (*(hilum + np.array([-8, -6, -2])), 2.4),
@@ -103,12 +103,12 @@ def portal_parts(p: Patient, path: np.ndarray) -> Iterator[Part]:
             (x - 32, y + 4, z - 34, 1.8),
         ]
     )
-    yield Part(None, _tube_in_place(p, bile), (Layer(p.tissues["bile"]),))
+    yield BodyPart(None, _tube_in_place(p, bile), (Layer(p.tissues["bile"]),))
     # Mesenteric branches: small vessels in the fat below the pancreas.
     for n in range(9):
         root = mesenteric[2 + n % 3, :3]
         reach = p.random.normal(0, 1, 3) * (34, 16, 14) + (12, -14, -10)
-        yield Part(
+        yield BodyPart(
             None,
             _tube_in_place(
                 p,
@@ -129,28 +129,28 @@ def _backwards(points: np.ndarray) -> np.ndarray:
     return np.asarray(square / np.linalg.norm(square, axis=1, keepdims=True))
 
 
-def artery_parts(p: Patient, path: np.ndarray) -> Iterator[Part]:
+def artery_parts(p: Patient, path: np.ndarray) -> Iterator[BodyPart]:
     """Superior mesenteric artery, coeliac trunk, winding splenic artery, hepatic and gastroduodenal artery."""
     label, layers = LABELS["arteries"], (Layer(p.tissues["artery"]),)
-    yield Part(
+    yield BodyPart(
         label,
         p.tube([(5, 6, 16, 3.8), (4, -5, 6, 3.6), (2, -9, -20, 3.5), (0, -12, -60, 3), (4, -24, -110, 2.4)]),
         layers,
     )
     trunk = p.place([(6, 6, 28), (6, -8, 32)])
-    yield Part(label, _tube_in_place(p, np.column_stack([trunk, [3.6, 3.2]])), layers)
+    yield BodyPart(label, _tube_in_place(p, np.column_stack([trunk, [3.6, 3.2]])), layers)
     above = path[len(path) // 2 :: 5]
     wave = 3.0 * np.sin(np.arange(len(above)) * 1.7)
     splenic = np.column_stack(
         [above[:, 0], above[:, 1] + wave + 3, above[:, 2] + above[:, 3] * 1.1 + 3, np.full(len(above), 2.7)]
     )
-    yield Part(label, _tube_in_place(p, np.vstack([[*trunk[1], 3.0], splenic])), layers)
+    yield BodyPart(label, _tube_in_place(p, np.vstack([[*trunk[1], 3.0], splenic])), layers)
     hepatic = p.place([(-12, -22, 26), (-30, -22, 30), (-42, -20, 44)], jitter=1.5)
-    yield Part(
+    yield BodyPart(
         label, _tube_in_place(p, np.vstack([[*trunk[1], 2.9], np.column_stack([hepatic, [2.6, 2.4, 2.0]])])), layers
     )
     down = p.place([(-24, -30, 22), (-30, -32, 2)])
-    yield Part(label, _tube_in_place(p, np.column_stack([down, [2.0, 1.6]])), layers)
+    yield BodyPart(label, _tube_in_place(p, np.column_stack([down, [2.0, 1.6]])), layers)
 
 
 def _tube_in_place(p: Patient, control: np.ndarray) -> Balls:

@@ -76,7 +76,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Part:
+class BodyPart:
     """A labelled shape with its layers, painted over everything painted before.
 
     Attributes:

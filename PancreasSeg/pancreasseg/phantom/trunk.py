@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pancreasseg.phantom.parts import LABELS, Layer, Part
+from pancreasseg.phantom.parts import LABELS, BodyPart, Layer
 from pancreasseg.phantom.patient import Patient
 from pancreasseg.phantom.shapes import Balls, Frame, Noise, curve
 
@@ -73,7 +73,7 @@ class Trunk:
     muscles: Column
     cavity: Column
     diaphragm: Below
-    parts: tuple[Part, ...]
+    parts: tuple[BodyPart, ...]
 
 
 def build_trunk(patient: Patient) -> Trunk:
@@ -101,7 +101,7 @@ def build_trunk(patient: Patient) -> Trunk:
     return Trunk(body, muscles, cavity, Below(domes, top - 34), tuple(_bones(patient, muscles)))
 
 
-def _bones(patient: Patient, muscles: Column) -> list[Part]:
+def _bones(patient: Patient, muscles: Column) -> list[BodyPart]:
     """Psoas and crura, spine with discs and canal, ribs, iliac wings."""
     tissue, size = patient.tissues, patient.frame_size
     bone, muscle = LABELS["bone"], LABELS["muscle"]
@@ -110,9 +110,9 @@ def _bones(patient: Patient, muscles: Column) -> list[Part]:
     psoas = [(34, front + 22, 30, 8), (40, front + 24, -30, 15), (50, front + 20, -95, 21), (62, front + 4, -190, 24)]
     for side in (-1, 1):
         mirrored = [(side * x, y, z, r) for x, y, z, r in psoas]
-        parts.append(Part(muscle, patient.tube(mirrored, size=0.95), (Layer(tissue["muscle"]),)))
+        parts.append(BodyPart(muscle, patient.tube(mirrored, size=0.95), (Layer(tissue["muscle"]),)))
         crus = [(side * 12 + 3, front - 6, 70, 5), (side * 15 + 3, front + 2, 20, 5), (side * 14, front + 8, -25, 3)]
-        parts.append(Part(muscle, patient.tube(crus, stretch=(0.8, 1.7, 1.0)), (Layer(tissue["muscle"]),)))
+        parts.append(BodyPart(muscle, patient.tube(crus, stretch=(0.8, 1.7, 1.0)), (Layer(tissue["muscle"]),)))
 
     cortical, marrow = Layer(tissue["cortical bone"]), Layer(tissue["marrow"], depth=2.2)
     pitch = 33.0 * size
@@ -128,14 +128,14 @@ def _bones(patient: Patient, muscles: Column) -> list[Part]:
 
     discs = np.array([at(0, 18, z + pitch / 2) for z in heights])
     disc_axes = np.tile([20.0, 15.5, 6.0], (len(discs), 1)) * size
-    parts.append(Part(None, Balls(discs, disc_axes, 0.0), (Layer(tissue["disc"]),)))
+    parts.append(BodyPart(None, Balls(discs, disc_axes, 0.0), (Layer(tissue["disc"]),)))
     bodies, axes = [], []
     for z in heights:
         for dz in np.linspace(-9.5, 9.5, 5):
             waist = 1 - 0.10 * (1 - (dz / 9.5) ** 2)
             bodies.append(at(0, 18, z + dz * size))
             axes.append([21.0 * waist, 16.5 * waist, 4.5])
-    parts.append(Part(bone, Balls(np.array(bodies), np.array(axes) * size), (cortical, marrow)))
+    parts.append(BodyPart(bone, Balls(np.array(bodies), np.array(axes) * size), (cortical, marrow)))
 
     arches: list[list[float]] = []
     arch_axes: list[list[float]] = []
@@ -150,9 +150,11 @@ def _bones(patient: Patient, muscles: Column) -> list[Part]:
             arches.append(at(0, 58 + 3.6 * n, z - 6 - 1.3 * n))
             arch_axes.append([3.2, 4, 8])
     layers = (cortical, Layer(tissue["marrow"], depth=2.0))
-    parts.append(Part(bone, Balls(np.array(arches), np.array(arch_axes, dtype=float) * size), layers))
+    parts.append(BodyPart(bone, Balls(np.array(arches), np.array(arch_axes, dtype=float) * size), layers))
     canal = np.array([at(0, 42.5, z) for z in np.arange(-300, 301, 4.0)])
-    parts.append(Part(None, Balls(canal, np.tile([9.5, 7.5, 6.0], (len(canal), 1)) * size), (Layer(tissue["canal"]),)))
+    parts.append(
+        BodyPart(None, Balls(canal, np.tile([9.5, 7.5, 6.0], (len(canal), 1)) * size), (Layer(tissue["canal"]),))
+    )
     parts += _ribs(patient, muscles, heights, layers)
     wings = []
     for side in (-1, 1):
@@ -161,11 +163,11 @@ def _bones(patient: Patient, muscles: Column) -> list[Part]:
                 x = side * (62 + 48 * u * (0.5 + t))
                 wings.append([x * size, (62 - 78 * u) * size, (-255 + 90 * t * (1 - 0.5 * abs(u - 0.45))) * size])
     wing_axes = np.full((len(wings), 3), 7.0 * size)
-    parts.append(Part(bone, Balls(np.array(wings), wing_axes), layers, within="body"))
+    parts.append(BodyPart(bone, Balls(np.array(wings), wing_axes), layers, within="body"))
     return parts
 
 
-def _ribs(patient: Patient, muscles: Column, heights: list[float], layers: tuple[Layer, ...]) -> list[Part]:
+def _ribs(patient: Patient, muscles: Column, heights: list[float], layers: tuple[Layer, ...]) -> list[BodyPart]:
     """Ribs in the wall: from each thoracic vertebra round the side, falling towards the front."""
     size = patient.frame_size
     lowest = min((z for z in heights if z > 35 * size), default=35.0)
@@ -184,4 +186,4 @@ def _ribs(patient: Patient, muscles: Column, heights: list[float], layers: tuple
             centres.append(curve(np.column_stack([x, y, z]), 2.5))
     path = np.vstack(centres)
     axes = np.tile([3.6, 3.6, 6.0], (len(path), 1)) * size
-    return [Part(LABELS["bone"], Balls(path, axes), layers, within="body")]
+    return [BodyPart(LABELS["bone"], Balls(path, axes), layers, within="body")]

@@ -51,7 +51,7 @@ class WholeVolumeOptions:
 
 
 @dataclass(frozen=True)
-class Maps:
+class ViewMaps:
     """What the members made of one view of a volume.
 
     Attributes:
@@ -72,7 +72,7 @@ class _Kept:
     volume: weakref.ref[Volume]
     view: Box
     hardware: tuple[str, str]
-    maps: Maps
+    maps: ViewMaps
 
 
 class WholeVolumePipeline(Pipeline):
@@ -227,7 +227,7 @@ class WholeVolumePipeline(Pipeline):
         bottom = min(max(centre - round(CENTRE * length), abdomen.first), abdomen.last - length)
         return abdomen.box(geometry, bottom, bottom + length)
 
-    def _maps(self, volume: Volume, view: Box, progress: Progress) -> Maps:
+    def _maps(self, volume: Volume, view: Box, progress: Progress) -> ViewMaps:
         """What the members make of a view; from memory when they saw it last."""
         kept = self._kept
         hardware = (self.device, self.precision)
@@ -243,7 +243,7 @@ class WholeVolumePipeline(Pipeline):
         if self._kept is not None and self._kept.volume is gone:
             self._kept = None
 
-    def _members(self, volume: Volume, box: Box, progress: Progress) -> Maps:
+    def _members(self, volume: Volume, box: Box, progress: Progress) -> ViewMaps:
         """Run all members over a box."""
         array, grid = self.network.prepare(volume, box)
         mean = self.network.run(array, progress, members=[0])
@@ -253,12 +253,12 @@ class WholeVolumePipeline(Pipeline):
             votes.append(output[self.network.card.pancreas].copy())
             mean += output
         mean /= len(votes)
-        return Maps(mean, tuple(votes), grid)
+        return ViewMaps(mean, tuple(votes), grid)
 
     def _resolve(
         self,
         volume: Volume,
-        maps: Maps,
+        maps: ViewMaps,
         seen: Box,
         limit: Box | None,
     ) -> Segmentation:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FinishedRun:
     """Everything about one result.
 
     Attributes:
@@ -106,11 +106,11 @@ def measurements_of(mask: np.ndarray, volume: Volume, reference: np.ndarray | No
     return (*own, *(compare(mask, reference, volume.geometry) if reference is not None else ()))
 
 
-def complete(volume: Volume, segmentation: Segmentation, reference: np.ndarray | None = None) -> Outcome:
+def complete(volume: Volume, segmentation: Segmentation, reference: np.ndarray | None = None) -> FinishedRun:
     """Measure a result, against a reference mask on the same grid where there is one."""
     measurements = measurements_of(segmentation.mask, volume, reference)
     dsc = None if reference is None else dsc_among(measurements)
-    return Outcome(volume, segmentation, measurements, reference, dsc)
+    return FinishedRun(volume, segmentation, measurements, reference, dsc)
 
 
 def dsc_among(measurements: tuple[Measurement, ...]) -> float:
@@ -120,7 +120,7 @@ def dsc_among(measurements: tuple[Measurement, ...]) -> float:
 
 def write(
     folder: Path,
-    outcome: Outcome,
+    outcome: FinishedRun,
     timings: Mapping[str, float] | None = None,
     attention: Attention | None = None,
 ) -> dict[str, Any]:

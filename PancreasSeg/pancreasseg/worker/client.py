@@ -19,7 +19,7 @@ from pancreasseg.core.setup import AUTOMATIC, Setup
 from pancreasseg.worker.answers import Event, Pending, failure, garbled, value_of
 from pancreasseg.worker.codec import READERS, files_in
 from pancreasseg.worker.folder import ExchangeFolder, Upload
-from pancreasseg.worker.process import END_SECONDS, Held, WorkerProcess
+from pancreasseg.worker.process import END_SECONDS, Belongings, WorkerProcess
 from pancreasseg.worker.protocol import FINAL, PROTOCOL, Message, Request
 
 #: A cancelled request is over for the person after this time, even if the worker is still deep in a patch.
@@ -43,8 +43,8 @@ class WorkerClient:
     def __init__(self, command: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> None:
         self._command = command
         self._environment = dict(environment or {})
-        self._held = Held()
-        self._finalizer = weakref.finalize(self, self._held.release)
+        self._belongings = Belongings()
+        self._finalizer = weakref.finalize(self, self._belongings.release)
         self._next = 1
         self._pending: dict[int, Pending] = {}
         self._events: list[Event] = []  # made here, not by the worker
@@ -61,22 +61,22 @@ class WorkerClient:
     @property
     def running(self) -> bool:
         """True while there is a worker process."""
-        return self._held.process is not None and self._held.process.alive
+        return self._belongings.process is not None and self._belongings.process.alive
 
     @property
     def pid(self) -> int | None:
         """The worker's process id, if there is one."""
-        return None if self._held.process is None else self._held.process.pid
+        return None if self._belongings.process is None else self._belongings.process.pid
 
     @property
     def log(self) -> tuple[str, ...]:
         """The last lines of the worker's log."""
-        return () if self._held.process is None else self._held.process.log
+        return () if self._belongings.process is None else self._belongings.process.log
 
     @property
     def holds_volume(self) -> bool:
         """True while the CT of the last `load` is there for the next run, also for one in a new worker."""
-        folder, volume = self._held.folder, self._volume
+        folder, volume = self._belongings.folder, self._volume
         return folder is not None and volume is not None and folder.holds(volume["file"])
 
     @property
@@ -191,8 +191,8 @@ class WorkerClient:
         for number in chosen:
             if self._pending[number].cancelled_at is None:
                 self._pending[number].cancelled_at = now
-        if chosen and self._held.process is not None:
-            self._held.process.write(Request(self._take_id(), "cancel", {"target": request}))
+        if chosen and self._belongings.process is not None:
+            self._belongings.process.write(Request(self._take_id(), "cancel", {"target": request}))
 
     def poll(self) -> list[Event]:
         """What has happened since the last call; never waits."""
@@ -232,7 +232,7 @@ class WorkerClient:
 
     def shutdown(self) -> None:
         """End the worker and remove the temporary folder; the next request would start a new worker."""
-        self._held.release()
+        self._belongings.release()
         self._pending.clear()
         self._events.clear()
         self._volume = None
@@ -245,13 +245,13 @@ class WorkerClient:
         return self._next - 1
 
     def _exchange(self) -> ExchangeFolder:
-        if self._held.folder is not None and not self._held.folder.is_there():
+        if self._belongings.folder is not None and not self._belongings.folder.is_there():
             self._events += self._bury()  # the worker knows no other folder
-            self._held.folder.remove()
-            self._held.folder = self._volume = None
-        if self._held.folder is None:
-            self._held.folder = ExchangeFolder.create()
-        return self._held.folder
+            self._belongings.folder.remove()
+            self._belongings.folder = self._volume = None
+        if self._belongings.folder is None:
+            self._belongings.folder = ExchangeFolder.create()
+        return self._belongings.folder
 
     def _run(self, setup: Setup) -> dict[str, Any]:
         return {"volume": None if self._volume is None else self._volume["file"], **setup.as_dict()}
@@ -262,8 +262,8 @@ class WorkerClient:
             return self._refuse(unable)
         number = self._take_id()
         self._pending[number] = Pending(name, self._geometry, silent)
-        assert self._held.process is not None  # noqa: S101  (made above)
-        self._held.process.write(Request(number, name, parameters))
+        assert self._belongings.process is not None  # noqa: S101  (made above)
+        self._belongings.process.write(Request(number, name, parameters))
         return number
 
     def _unable(self) -> PancreasSegError | None:
@@ -282,14 +282,14 @@ class WorkerClient:
 
     def _ensure_process(self) -> None:
         folder = self._exchange()
-        process = self._held.process
+        process = self._belongings.process
         now = time.monotonic()
         stuck = any(now - since > STUCK_SECONDS for since in self._abandoned.values())
         if process is not None and (stuck or not process.alive):
             last_words = self._collect(0.0)
             self._events = last_words + self._bury()
-        if self._held.process is None:
-            self._held.process = WorkerProcess(self._command, self._environment)
+        if self._belongings.process is None:
+            self._belongings.process = WorkerProcess(self._command, self._environment)
             self._send("hello", {"protocol": PROTOCOL, "folder": str(folder.path)}, silent=True)
             if self._volume is not None and folder.holds(self._volume["file"]):
                 self._send("load", self._volume, silent=True)
@@ -300,23 +300,23 @@ class WorkerClient:
 
     def _collect(self, seconds: float) -> list[Event]:
         events, self._events = self._events, []
-        process = self._held.process
+        process = self._belongings.process
         if process is not None:
             for message in process.messages(0.0 if events or self.reading else seconds):
                 events += self._receive(message)
-            if process.ended and self._held.process is process:
+            if process.ended and self._belongings.process is process:
                 events += self._bury()
         return events + self._read() + self._overdue()
 
     def _receive(self, message: Message) -> list[Event]:
         pending = None if message.id is None else self._pending.get(message.id)
-        if message.id is None or pending is None or self._held.folder is None:
+        if message.id is None or pending is None or self._belongings.folder is None:
             self._discard(message)
             return []
         try:
             if message.name == "result" and pending.name in READERS:
                 assert pending.geometry is not None  # noqa: S101  (the worker runs only on what was loaded)
-                pending.reader = READERS[pending.name](message.fields, pending.geometry, self._held.folder)
+                pending.reader = READERS[pending.name](message.fields, pending.geometry, self._belongings.folder)
                 pending.fields = message.fields
                 return []
             event = Event(message.id, message.name, value_of(message, pending.name), message.fields)
@@ -327,7 +327,7 @@ class WorkerClient:
         if message.name in FINAL:
             del self._pending[message.id]
             if pending.replaces is not None:
-                self._held.folder.delete(pending.replaces)
+                self._belongings.folder.delete(pending.replaces)
         return [] if pending.silent else [event]
 
     def _read(self) -> list[Event]:
@@ -350,9 +350,9 @@ class WorkerClient:
         """An answer that nobody waits for any more; its arrays must not stay behind."""
         if message.name in FINAL and message.id is not None:
             self._abandoned.pop(message.id, None)
-        if self._held.folder is not None:
+        if self._belongings.folder is not None:
             for file in files_in(message.fields):
-                self._held.folder.delete(file)
+                self._belongings.folder.delete(file)
 
     def _overdue(self) -> list[Event]:
         """Cancelled requests whose worker is still deep in a patch: over, as far as the person is concerned."""
@@ -369,7 +369,7 @@ class WorkerClient:
 
     def _bury(self) -> list[Event]:
         """The worker is gone: say so to everyone who waited, and leave no array of its behind."""
-        process, self._held.process = self._held.process, None
+        process, self._belongings.process = self._belongings.process, None
         stuck, self._abandoned = bool(self._abandoned), {}
         if process is None:
             return []
@@ -381,6 +381,6 @@ class WorkerClient:
             if not pending.silent
         ]
         self._pending.clear()
-        if self._held.folder is not None:
-            self._held.folder.clear(keep=None if self._volume is None else self._volume["file"])
+        if self._belongings.folder is not None:
+            self._belongings.folder.clear(keep=None if self._volume is None else self._volume["file"])
         return lost

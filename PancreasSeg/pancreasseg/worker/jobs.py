@@ -89,7 +89,8 @@ def do_export_job(file: Path) -> dict[str, Any]:
 
 
 def _segment(mask: Path, described: Mapping[str, Any]) -> ExportSegment:
-    from pancreasseg.export.segment import Algorithm, Code, ExportSegment
+    from pancreasseg.core.measurement import Code
+    from pancreasseg.export.segment import Algorithm, ExportSegment
 
     red, green, blue = described["colour"]
     return ExportSegment(

@@ -151,7 +151,7 @@ class WorkerProcess:
         )
 
 
-class Held:
+class Belongings:
     """What must be given back however the client ends."""
 
     def __init__(self) -> None:

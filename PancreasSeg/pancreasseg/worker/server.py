@@ -49,10 +49,10 @@ from pancreasseg.worker.codec import (
     segmentation_fields,
 )
 from pancreasseg.worker.folder import ExchangeFolder
+from pancreasseg.worker.memory import WorkerMemory, no_volume
 from pancreasseg.worker.parameters import check_parameters, malformed
 from pancreasseg.worker.protocol import PROTOCOL, Message, Request
 from pancreasseg.worker.standard_streams import import_compiled, take_over
-from pancreasseg.worker.warm import Warm, no_volume
 
 #: When the client is gone and a patch does not end within this time, the process ends in the middle of it.
 GRACE_SECONDS = 2.0
@@ -92,17 +92,21 @@ class Server:
     Args:
         reader: where requests come from; its end ends the worker.
         writer: where events go.
-        warm: pipelines, volume and localizations kept between requests.
+        memory: pipelines, volume and localizations kept between requests.
         describe: facts for ``ready``.
     """
 
     def __init__(
-        self, reader: BinaryIO, writer: BinaryIO, warm: Warm, describe: Callable[[], dict[str, Any]] = describe
+        self,
+        reader: BinaryIO,
+        writer: BinaryIO,
+        memory: WorkerMemory,
+        describe: Callable[[], dict[str, Any]] = describe,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._writing = threading.Lock()
-        self._warm = warm
+        self._memory = memory
         self._describe = describe
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._measures: queue.SimpleQueue[Request] = queue.SimpleQueue()
@@ -251,7 +255,7 @@ class Server:
     def _load(self, parameters: dict[str, Any]) -> dict[str, Any]:
         assert self._folder is not None  # noqa: S101  (hello came first)
         file, geometry = parameters["file"], Geometry.from_dict(parameters["geometry"])
-        volume = self._warm.load(
+        volume = self._memory.load(
             file, self._folder.map(file), geometry, parameters.get("source") or {}, parameters.get("allow") or ()
         )
         return {"findings": [finding.as_dict() for finding in volume.findings]}
@@ -266,11 +270,11 @@ class Server:
         assert self._folder is not None  # noqa: S101  (hello came first)
         key, setup, progress = self._prepare(request)
         bounds = request.parameters.get("box")
-        placed = None if bounds is None else Box.checked(bounds, self._warm.volume.geometry)
-        pipeline = self._warm.pipeline(key, setup)
-        announce(pipeline, progress, localize=placed is None and self._warm.localization(key) is None)
+        placed = None if bounds is None else Box.checked(bounds, self._memory.volume.geometry)
+        pipeline = self._memory.pipeline(key, setup)
+        announce(pipeline, progress, localize=placed is None and self._memory.localization(key) is None)
         localization = None if placed else self._localization(key, setup, progress)
-        result = segment(self._warm.volume, pipeline, placed or localization, progress)
+        result = segment(self._memory.volume, pipeline, placed or localization, progress)
         return {
             **segmentation_fields(result, self._folder, request.id),
             "localization": None if localization is None else localization_fields(localization),
@@ -281,10 +285,10 @@ class Server:
 
         assert self._folder is not None  # noqa: S101  (hello came first)
         key, setup, progress = self._prepare(request)
-        box = Box.checked(request.parameters["box"], self._warm.volume.geometry)
+        box = Box.checked(request.parameters["box"], self._memory.volume.geometry)
         progress.plan([("attention", 1.0)])
-        stage = gated_stage(self._warm.pipeline(key, setup))
-        maps = attention_maps(stage, self._warm.volume, box, progress, names=request.parameters.get("maps"))
+        stage = gated_stage(self._memory.pipeline(key, setup))
+        maps = attention_maps(stage, self._memory.volume, box, progress, names=request.parameters.get("maps"))
         return attention_fields(maps, self._folder, request.id)
 
     def _measure(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -302,25 +306,25 @@ class Server:
 
     def _prepare(self, request: Request) -> tuple[str, Setup, Progress]:
         """The pipeline of a request, in memory, and a progress that reports and cancels."""
-        if request.parameters.get("volume") != self._warm.name:
+        if request.parameters.get("volume") != self._memory.name:
             raise no_volume()  # never segment another CT than the one that is meant
         setup = Setup.of(request.parameters)
-        key = self._warm.key(setup)
+        key = self._memory.key(setup)
         progress = Progress(
             report=lambda update: self._report(request.id, update),
             cancelled=lambda: self._stopped(request.id),
             notify=lambda finding: self._notify(request.id, finding),
         )
-        if not self._warm.has(key):
+        if not self._memory.has(key):
             with progress.stage("models"):
-                self._warm.pipeline(key, setup)
+                self._memory.pipeline(key, setup)
         return key, setup, progress
 
     def _localization(self, key: str, setup: Setup, progress: Progress) -> Localization:
-        known = self._warm.localization(key)
+        known = self._memory.localization(key)
         if known is None:
-            known = self._warm.pipeline(key, setup).localize(self._warm.volume, progress)
-            self._warm.remember(key, known)
+            known = self._memory.pipeline(key, setup).localize(self._memory.volume, progress)
+            self._memory.remember(key, known)
         return known
 
     def _report(self, request: int, update: Update) -> None:
@@ -331,14 +335,14 @@ class Server:
 
 
 def serve(
-    warm: Warm | None = None,
+    memory: WorkerMemory | None = None,
     describe: Callable[[], dict[str, Any]] = describe,
     prepare: Callable[[], None] = import_compiled,
 ) -> None:
     """Serve this process's standard input and output until the client is gone.
 
     Args:
-        warm: see `Server`.
+        memory: see `Server`.
         describe: see `Server`.
         prepare: what must be done before a thread waits for requests.
     """
@@ -346,7 +350,7 @@ def serve(
     signal.signal(signal.SIGTERM, _end)
     requests, events = take_over()
     prepare()
-    Server(requests, events, warm or Warm(), describe).run()
+    Server(requests, events, memory or WorkerMemory(), describe).run()
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

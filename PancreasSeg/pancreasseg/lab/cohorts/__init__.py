@@ -2,6 +2,6 @@
 
 from pancreasseg.lab.cohorts.case import Case
 from pancreasseg.lab.cohorts.cohort import Cohort
-from pancreasseg.lab.cohorts.grid import Grid, Sample
+from pancreasseg.lab.cohorts.grid import CaseGrid, Sample
 
-__all__ = ["Case", "Cohort", "Grid", "Sample"]
+__all__ = ["Case", "CaseGrid", "Cohort", "Sample"]

@@ -25,7 +25,7 @@ _NAMES = {**_SWAPS, **_CYCLES}
 
 
 @dataclass(frozen=True)
-class Turn:
+class AxisTurn:
     """A permutation of axes, then flips.
 
     Attributes:
@@ -52,7 +52,7 @@ class Turn:
         return "-".join(part for part in parts if part) or "stored"
 
     @classmethod
-    def named(cls, name: str) -> Turn:
+    def named(cls, name: str) -> AxisTurn:
         """The turn of a name.
 
         Raises:
@@ -69,7 +69,7 @@ class Turn:
 
 
 TURNS = tuple(
-    Turn(order, flipped)  # type: ignore[arg-type]
+    AxisTurn(order, flipped)  # type: ignore[arg-type]
     for order in sorted(permutations(range(3)), key=lambda order: order != (0, 1, 2))
     for flipped in product((False, True), repeat=3)
 )
@@ -93,7 +93,9 @@ class Fit:
         return self.inside - self.around
 
 
-def fits(hu: np.ndarray, geometry: Geometry, label: np.ndarray, turns: Iterable[Turn] = TURNS) -> dict[Turn, Fit]:
+def fits(
+    hu: np.ndarray, geometry: Geometry, label: np.ndarray, turns: Iterable[AxisTurn] = TURNS
+) -> dict[AxisTurn, Fit]:
     """How well a label fits a CT under each turn that leaves it the CT's shape.
 
     Args:
@@ -123,7 +125,7 @@ def fits(hu: np.ndarray, geometry: Geometry, label: np.ndarray, turns: Iterable[
     return found
 
 
-def _stored_spacing(geometry: Geometry, turn: Turn) -> list[float]:
+def _stored_spacing(geometry: Geometry, turn: AxisTurn) -> list[float]:
     """Spacing along the array axes of the label as stored; its own header is not to be trusted."""
     along = geometry.spacing[::-1]
     spacing = [0.0, 0.0, 0.0]

@@ -16,7 +16,7 @@ from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.grids.resample import nearest_axes, network_grid
 from pancreasseg.io.labels import indicator_of, onto_grid
 from pancreasseg.io.read import read_labels
-from pancreasseg.lab.cohorts.axes import Turn
+from pancreasseg.lab.cohorts.axes import AxisTurn
 from pancreasseg.lab.cohorts.organs import Organs, indicators
 
 #: Place a label where its own header says.
@@ -31,7 +31,7 @@ class Case:
     Attributes:
         id: its name, unique in the cohort.
         ct, label: paths below the cohort's source, or whole ones of files that lie elsewhere.
-        axes: how the label is placed on the CT: "header", or the name of a `Turn` of its array.
+        axes: how the label is placed on the CT: "header", or the name of an `AxisTurn` of its array.
         values: label values that together are the pancreas; () for the only label there is.
         group: cases of one group (the same scan) share a fold.
         fold: from 1; 0 while not dealt out.
@@ -110,7 +110,7 @@ def read_case_mask(path: Path, geometry: Geometry, axes: str, values: Sequence[i
     Args:
         path: of the label map.
         geometry: the CT's grid.
-        axes: "header", or the name of a `Turn` of the stored array whatever its header says.
+        axes: "header", or the name of an `AxisTurn` of the stored array whatever its header says.
         values: label values that together are the pancreas, the name of a segment, or () for the only label there is.
 
     Returns:
@@ -186,7 +186,7 @@ def _placed(label: np.ndarray, own: Geometry, geometry: Geometry, axes: str) -> 
     """A 0/1 label on the grid of its CT."""
     if axes == HEADER:
         return _by_header(label, own, geometry)
-    turned = Turn.named(axes).apply(label)
+    turned = AxisTurn.named(axes).apply(label)
     if turned.shape != geometry.shape:
         raise wrong_size(own.size, geometry.size)
     return np.ascontiguousarray(turned)

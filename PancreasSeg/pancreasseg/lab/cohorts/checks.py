@@ -12,7 +12,7 @@ from pancreasseg.core import Box, Volume
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.io.read import read_labels, read_volume
-from pancreasseg.lab.cohorts.axes import Fit, Turn, fits
+from pancreasseg.lab.cohorts.axes import AxisTurn, Fit, fits
 from pancreasseg.lab.cohorts.case import HEADER, Case, read_case_mask, read_indicator, read_organ_labels, sha256_of
 from pancreasseg.lab.cohorts.folds import nih_fold
 from pancreasseg.lab.cohorts.organs import PANCREAS, Organs, Values, of_segments
@@ -133,7 +133,7 @@ def _refuse_organs_elsewhere(hu: np.ndarray) -> None:
         )
 
 
-def fits_of(pair: Pair, values: tuple[int, ...] | str) -> dict[Turn, Fit]:
+def fits_of(pair: Pair, values: tuple[int, ...] | str) -> dict[AxisTurn, Fit]:
     """How well the label of a pair, as stored, fits its CT under every turn; nothing for an empty label.
 
     Raises:
@@ -161,7 +161,7 @@ def _files(pair: Pair) -> tuple[Path, Path]:
 def _refuse_misplaced(volume: Volume, mask: np.ndarray, axes: str) -> None:
     """A label that lies on air, or that would lie on an organ if its axes were turned."""
     found = fits(volume.array, volume.geometry, mask)
-    as_placed = found[Turn()]
+    as_placed = found[AxisTurn()]
     better = max(found, key=lambda turn: found[turn].score)
     gain = found[better].score - as_placed.score
     if gain > _CLEARLY_BETTER and found[better].inside > as_placed.inside and found[better].inside > _FEWEST_SOFT:

@@ -17,7 +17,7 @@ from pancreasseg.io.atomic import atomic_write
 from pancreasseg.io.read import read_volume
 from pancreasseg.io.write import as_json
 from pancreasseg.lab.cohorts.case import Case, read_case_mask, read_organ_labels, sha256_of
-from pancreasseg.lab.cohorts.grid import Grid, Sample, SampleStore, resample
+from pancreasseg.lab.cohorts.grid import CaseGrid, Sample, SampleStore, resample
 from pancreasseg.lab.cohorts.organs import in_common
 
 FILE = "cohort.json"
@@ -175,7 +175,7 @@ class Cohort:
         organs = case.organs
         return read_organ_labels(self.source / organs.label, case.geometry, organs.axes, organs.values)
 
-    def sample(self, case: Case, grid: Grid, *, organs: bool = False) -> Sample:
+    def sample(self, case: Case, grid: CaseGrid, *, organs: bool = False) -> Sample:
         """A case on a grid, mapped from the cohort's folder; made and kept there the first time.
 
         Args:
@@ -197,7 +197,7 @@ class Cohort:
 
     def fill(
         self,
-        grids: Sequence[Grid],
+        grids: Sequence[CaseGrid],
         cases: Sequence[Case] | None = None,
         progress: Progress | None = None,
         *,
@@ -226,17 +226,17 @@ class Cohort:
                 progress.advance()
         return read
 
-    def _store(self, grid: Grid) -> SampleStore:
+    def _store(self, grid: CaseGrid) -> SampleStore:
         return SampleStore(self.folder / "grids", grid)
 
-    def _kept(self, case: Case, grid: Grid, organs: bool) -> Sample | None:
+    def _kept(self, case: Case, grid: CaseGrid, organs: bool) -> Sample | None:
         kept = self._store(grid).get(case.id, case.fingerprint)
         if kept is None or not organs or case.organs is None:
             return kept
         labels = self._store(grid).organs(case.id, case.organs.fingerprint)
         return None if labels is None or labels.shape != kept.hu.shape else replace(kept, organs=labels)
 
-    def _make(self, case: Case, grids: Sequence[Grid], organs: bool) -> None:
+    def _make(self, case: Case, grids: Sequence[CaseGrid], organs: bool) -> None:
         try:
             volume, mask, labels = self._read(case, organs)
         except InputError as error:
@@ -244,7 +244,7 @@ class Cohort:
                 raise
             raise InputError(error.code, f"Case {case.id}: {error.message}", error.hint) from error
         for grid in grids:
-            keep(self._store(grid), case, resample(volume, mask, grid, labels))
+            keep_sample(self._store(grid), case, resample(volume, mask, grid, labels))
 
     def _read(self, case: Case, organs: bool) -> tuple[Volume, np.ndarray, np.ndarray | None]:
         """CT, mask and organs of a case, which have to be what was checked."""
@@ -262,7 +262,7 @@ class Cohort:
         return volume, mask, labels
 
 
-def keep(store: SampleStore, case: Case, sample: Sample) -> None:
+def keep_sample(store: SampleStore, case: Case, sample: Sample) -> None:
     """Put a sample of a case into a store, with its organs where it has them.
 
     Raises:

@@ -26,7 +26,7 @@ _HU = (-1024, 3071)
 
 
 @dataclass(frozen=True)
-class Grid:
+class CaseGrid:
     """How cases are resampled; axes are those nearest to L, P, S, as in the pipelines.
 
     Attributes:
@@ -87,7 +87,7 @@ class Sample:
     organs: np.ndarray | None = None
 
 
-def resample(volume: Volume, mask: np.ndarray, grid: Grid, organs: np.ndarray | None = None) -> Sample:
+def resample(volume: Volume, mask: np.ndarray, grid: CaseGrid, organs: np.ndarray | None = None) -> Sample:
     """Bring a case to a grid as the pipelines bring a CT to a network.
 
     Args:
@@ -130,7 +130,7 @@ class SampleStore:
         grid: whose samples these are.
     """
 
-    def __init__(self, folder: Path, grid: Grid) -> None:
+    def __init__(self, folder: Path, grid: CaseGrid) -> None:
         self.folder = folder / grid.key
         self.grid = grid
 
@@ -192,7 +192,7 @@ class SampleStore:
 _ARRAYS = ("hu.npy", "truth.npy")
 
 
-def _region(volume: Volume, mask: np.ndarray, grid: Grid) -> Box:
+def _region(volume: Volume, mask: np.ndarray, grid: CaseGrid) -> Box:
     if grid.region == "scan":
         return Box.whole(volume.geometry)
     if grid.region == "body":

@@ -16,14 +16,14 @@ from pancreasseg.core.progress import Progress
 from pancreasseg.io.atomic import atomic_write, prepare_folder
 from pancreasseg.io.write import as_json as json_text
 from pancreasseg.lab.cohorts import sources
-from pancreasseg.lab.cohorts.axes import Fit, Turn
+from pancreasseg.lab.cohorts.axes import AxisTurn, Fit
 from pancreasseg.lab.cohorts.case import HEADER, Case
 from pancreasseg.lab.cohorts.checks import below, check, fits_of, with_organs
-from pancreasseg.lab.cohorts.cohort import Cohort, keep
+from pancreasseg.lab.cohorts.cohort import Cohort, keep_sample
 from pancreasseg.lab.cohorts.folds import nih_fold, spread
-from pancreasseg.lab.cohorts.grid import Grid, SampleStore, resample
+from pancreasseg.lab.cohorts.grid import CaseGrid, SampleStore, resample
 from pancreasseg.lab.cohorts.organs import PANCREAS, Values, in_common
-from pancreasseg.lab.cohorts.report import write_report
+from pancreasseg.lab.cohorts.summary import write_report
 
 AUTO = "auto"
 REFUSE, SKIP = "refuse", "skip"
@@ -42,7 +42,7 @@ class Settings:
     Attributes:
         on_error: "refuse" the cohort when any case cannot be used, or "skip" such cases.
         label: value or segment name of the pancreas; None for what the data set says, or the only label there is.
-        label_axes: "header"; "auto" (the turn that fits the first cases best); the name of a `Turn`; None for what
+        label_axes: "header"; "auto" (the turn that fits the first cases best); the name of an `AxisTurn`; None for what
             suits the kind: "auto" for NIH, whose labels state an orientation that is not theirs, else "header".
         folds: how many; None for the standard ones of NIH, and else four.
         grids: what the arrays are resampled to at once; other grids are made when they are first used.
@@ -53,7 +53,7 @@ class Settings:
     label: int | str | None = None
     label_axes: str | None = None
     folds: int | None = None
-    grids: tuple[Grid, ...] = ()
+    grids: tuple[CaseGrid, ...] = ()
     organs: tuple[tuple[str, tuple[int | str, ...]], ...] = ()
 
 
@@ -77,8 +77,8 @@ def prepare(
     """
     settings, progress = settings or Settings(), progress or Progress()
     if settings.label_axes not in (None, AUTO, HEADER):
-        Turn.named(str(settings.label_axes))
-    listing = _told(sources.find(kind, source), settings)
+        AxisTurn.named(str(settings.label_axes))
+    listing = _with_named_organs(sources.find(kind, source), settings)
     output = prepare_folder(output)
     prepare_folder(output / "cases")
     values = _values(listing, settings.label)
@@ -113,10 +113,10 @@ def choose_axes(pairs: Sequence[sources.Pair], values: tuple[int, ...] | str) ->
     """How the labels of a cohort lie against its CTs, judged by the first cases that can be read.
 
     Returns:
-        The name of a `Turn`, and a sentence for the report. "stored" (rows and slices in the order of the CT, whatever
-        the header says) unless another turn fits better.
+        The name of an `AxisTurn`, and a sentence for the report. "stored" (rows and slices in the order of the CT,
+        whatever the header says) unless another turn fits better.
     """
-    seen: list[dict[Turn, Fit]] = []
+    seen: list[dict[AxisTurn, Fit]] = []
     for pair in pairs:
         try:
             found = fits_of(pair, values)
@@ -128,13 +128,13 @@ def choose_axes(pairs: Sequence[sources.Pair], values: tuple[int, ...] | str) ->
             break
     common = [turn for turn in seen[0] if all(turn in found for found in seen)] if seen else []
     if not common:
-        return Turn().name, "No case shows how the labels lie against the CTs; they were taken as stored."
+        return AxisTurn().name, "No case shows how the labels lie against the CTs; they were taken as stored."
     score = {turn: float(np.mean([found[turn].score for found in seen])) for turn in common}
     inside = {turn: float(np.mean([found[turn].inside for found in seen])) for turn in common}
-    plausible = [turn for turn in common if inside[turn] >= _FEWEST_SOFT] or [Turn()]
+    plausible = [turn for turn in common if inside[turn] >= _FEWEST_SOFT] or [AxisTurn()]
     best = max(plausible, key=lambda turn: score.get(turn, 0.0))
-    if Turn() in plausible and score.get(Turn(), 0.0) >= score.get(best, 0.0) - _AS_GOOD:
-        best = Turn()
+    if AxisTurn() in plausible and score.get(AxisTurn(), 0.0) >= score.get(best, 0.0) - _AS_GOOD:
+        best = AxisTurn()
     return best.name, (
         f"The headers of the labels were not used; by the HU of {len(seen)} case{'s' if len(seen) > 1 else ''} the "
         f'labels fit the CTs as "{best.name}": {100 * inside.get(best, 0.0):.0f} % of their voxels are soft tissue, '
@@ -142,7 +142,7 @@ def choose_axes(pairs: Sequence[sources.Pair], values: tuple[int, ...] | str) ->
     )
 
 
-def _told(listing: sources.Listing, settings: Settings) -> sources.Listing:
+def _with_named_organs(listing: sources.Listing, settings: Settings) -> sources.Listing:
     """A listing with the organs that the person named in place of what the data set says."""
     if not settings.organs:
         return listing
@@ -179,20 +179,20 @@ def _checked(
     axes: str,
     values: tuple[int, ...] | str,
     listing: sources.Listing,
-    grids: Sequence[Grid],
+    grids: Sequence[CaseGrid],
 ) -> Case:
     """The case of a pair: as kept from an earlier run if nothing has changed, else checked anew."""
-    told: tuple[Values, Values] = (listing.organs, listing.organs_apart)
-    signature = _signature(pair, source, axes, values, told)
+    organ_values: tuple[Values, Values] = (listing.organs, listing.organs_apart)
+    signature = _signature(pair, source, axes, values, organ_values)
     record = output / "cases" / f"{pair.id}.json"
     kept = _kept(record, signature)
     if kept is not None:
         Cohort(output, source, "", (kept,)).fill(grids)
         return kept
-    checked = with_organs(check(pair, source, axes, values, signature), pair, source, *told)
+    checked = with_organs(check(pair, source, axes, values, signature), pair, source, *organ_values)
     for grid in grids:
         sample = resample(checked.volume, checked.mask, grid, checked.organs)
-        keep(SampleStore(output / "grids", grid), checked.case, sample)
+        keep_sample(SampleStore(output / "grids", grid), checked.case, sample)
     with atomic_write(record) as partial:
         partial.write_text(json_text(checked.case.as_dict()), encoding="utf-8")
     return checked.case

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from pancreasseg.core import Box
 from pancreasseg.core.progress import Progress
 from pancreasseg.io.atomic import atomic_write, prepare_folder
-from pancreasseg.lab.cohorts import Case, Cohort, Grid, Sample
+from pancreasseg.lab.cohorts import Case, CaseGrid, Cohort, Sample
 from pancreasseg.lab.training.augmentation import Augmentation, BoxJitter, jittered_box, view
 from pancreasseg.report import style
 
@@ -46,7 +46,7 @@ def parts(augmentation: Augmentation) -> list[tuple[str, Augmentation]]:
 def draw(
     cohort: Cohort,
     cases: Sequence[Case],
-    grid: Grid,
+    grid: CaseGrid,
     path: Path,
     *,
     augmentation: Augmentation | None = None,

@@ -27,7 +27,7 @@ import torch
 from pancreasseg.core.errors import InputError
 from pancreasseg.inference.hardware import Hardware, choose
 from pancreasseg.io.atomic import prepare_folder
-from pancreasseg.lab.cohorts import Grid
+from pancreasseg.lab.cohorts import CaseGrid
 from pancreasseg.lab.training import evaluate
 from pancreasseg.lab.training.augmentation import Augmentation, BoxJitter
 from pancreasseg.lab.training.cases import COARSE, FINE, Cases, Patient
@@ -126,7 +126,7 @@ def parts(localizer_steps: int = LOCALIZER_STEPS, segmenter_steps: int = SEGMENT
 
 
 def _part(
-    role: str, channels: list[int], grid: Grid, sampling: Sampling, steps: int, patch: tuple[int, int, int]
+    role: str, channels: list[int], grid: CaseGrid, sampling: Sampling, steps: int, patch: tuple[int, int, int]
 ) -> Part:
     return Part(
         role=role,

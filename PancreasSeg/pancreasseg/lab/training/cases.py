@@ -21,14 +21,14 @@ import torch
 
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.grids.body import body_box
-from pancreasseg.lab.cohorts.grid import Grid, Sample, SampleStore
+from pancreasseg.lab.cohorts.grid import CaseGrid, Sample, SampleStore
 from pancreasseg.phantom import Anatomy
 from pancreasseg.phantom.anatomy import Painting
 from pancreasseg.phantom.phantom import expose, paint, pancreas_distance
 
 #: What the networks of the bundled package look at.
-COARSE = Grid(spacing_mm=(4.0, 4.0, 4.0), region="body")
-FINE = Grid(spacing_mm=(1.5, 1.5, 1.5), region="pancreas", margin_mm=30.0)
+COARSE = CaseGrid(spacing_mm=(4.0, 4.0, 4.0), region="body")
+FINE = CaseGrid(spacing_mm=(1.5, 1.5, 1.5), region="pancreas", margin_mm=30.0)
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Cases:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._coming: dict[tuple[Grid, int], Future[None]] = {}
+        self._coming: dict[tuple[CaseGrid, int], Future[None]] = {}
 
-    def at_hand(self, grid: Grid) -> list[int]:
+    def at_hand(self, grid: CaseGrid) -> list[int]:
         """Seeds of the patients whose samples are there."""
         return sorted(int(path.stem) for path in SampleStore(self.folder, grid).folder.glob("*.json"))
 
-    def sample(self, case: Patient, grid: Grid, *, organs: bool = False) -> Sample:
+    def sample(self, case: Patient, grid: CaseGrid, *, organs: bool = False) -> Sample:
         """What the network of a grid sees of a patient; the same function as a cohort's.
 
         Args:
@@ -104,7 +104,7 @@ class Cases:
                 others.shutdown(cancel_futures=True)
 
 
-def make(folder: Path, grid: Grid, seed: int) -> None:
+def make(folder: Path, grid: CaseGrid, seed: int) -> None:
     """Make the sample of a patient and keep it.
 
     Raises:
@@ -163,10 +163,10 @@ def segmenter_case(seed: int) -> Sample:
     return _on_network_grid(volume, Box.whole(geometry), FINE, painting, anatomy)
 
 
-MAKERS: dict[Grid, Callable[[int], Sample]] = {COARSE: localizer_case, FINE: segmenter_case}
+MAKERS: dict[CaseGrid, Callable[[int], Sample]] = {COARSE: localizer_case, FINE: segmenter_case}
 
 
-def _on_network_grid(volume: Volume, box: Box, wanted: Grid, painting: Painting, anatomy: Anatomy) -> Sample:
+def _on_network_grid(volume: Volume, box: Box, wanted: CaseGrid, painting: Painting, anatomy: Anatomy) -> Sample:
     """What the network sees of a box of a scan, and how much of each of its voxels is pancreas."""
     grid = wanted.preprocessing.grid(volume.geometry, box)
     hu = wanted.preprocessing.resample(volume.array, volume.geometry, box)

@@ -16,7 +16,7 @@ _KEYS = {"folds", "settings"}
 
 
 @dataclass(frozen=True)
-class Task:
+class PlannedRecipe:
     """One recipe of a plan.
 
     Attributes:
@@ -32,7 +32,7 @@ class Task:
 
 def tasks(
     names: Sequence[str], folds: Sequence[int], settings: Sequence[str], plan: Mapping[str, Any] | None = None
-) -> tuple[Task, ...]:
+) -> tuple[PlannedRecipe, ...]:
     """What to train.
 
     Args:
@@ -49,7 +49,7 @@ def tasks(
         own = (plan or {}).get(name, {})
         texts = (*settings, *(f"{path}={json.dumps(value)}" for path, value in own.get("settings", {}).items()))
         recipe = recipes.get(name).with_settings(dict(parse_setting(text) for text in texts))
-        chosen.append(Task(recipe, tuple(dict.fromkeys(own.get("folds", folds))), texts))
+        chosen.append(PlannedRecipe(recipe, tuple(dict.fromkeys(own.get("folds", folds))), texts))
     return tuple(chosen)
 
 

@@ -15,7 +15,7 @@ from pancreasseg.core.setup import Setup
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.atomic import atomic_write, prepare_folder
 from pancreasseg.lab.cohorts import Cohort
-from pancreasseg.lab.evaluation.report import describe, evaluate
+from pancreasseg.lab.evaluation.comparison import describe, evaluate
 from pancreasseg.lab.evaluation.scores import Score, column
 from pancreasseg.lab.training import export
 from pancreasseg.lab.training.part import PartLoop

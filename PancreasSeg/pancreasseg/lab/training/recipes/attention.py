@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pancreasseg.lab.cohorts import Grid
+from pancreasseg.lab.cohorts import CaseGrid
 from pancreasseg.lab.evaluation.published import Published
 from pancreasseg.lab.training.augmentation import Augmentation
 from pancreasseg.lab.training.loop import Schedule
@@ -17,7 +17,7 @@ _PART = Part(
     role="segmenter",
     network="attention-unet",
     arguments={"channels": [16, 32, 64, 128, 256], "heads": 2},
-    grid=Grid(spacing_mm=(2.0, 2.0, 2.0), region="body"),
+    grid=CaseGrid(spacing_mm=(2.0, 2.0, 2.0), region="body"),
     sampling=Sampling("patch", size=(160, 160, 96)),
     objective=Objective("dice-all"),
     augmentation=Augmentation(rotation_degrees=(15.0, 15.0, 15.0), scale=0.3, flip=(0.5, 0.0, 0.0)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pancreasseg.lab.cohorts import Grid
+from pancreasseg.lab.cohorts import CaseGrid
 from pancreasseg.lab.cohorts.organs import SEVEN
 from pancreasseg.lab.evaluation.published import Published
 from pancreasseg.lab.training.augmentation import Augmentation
@@ -26,7 +26,7 @@ ROTH = Recipe(
             role="localizer",
             network="fcn3d",
             arguments=_CHANNELS,
-            grid=Grid(decimation=2, region="body"),
+            grid=CaseGrid(decimation=2, region="body"),
             sampling=Sampling("patch", size=_TILE, foreground=0.5),
             objective=Objective("weighted-ce"),
             augmentation=Augmentation(),
@@ -37,7 +37,7 @@ ROTH = Recipe(
             role="segmenter",
             network="fcn3d",
             arguments=_CHANNELS,
-            grid=Grid(decimation=2, region="body"),
+            grid=CaseGrid(decimation=2, region="body"),
             sampling=Sampling("patch", size=_TILE, foreground=1.0, candidate_voxels=10),
             objective=Objective("weighted-ce"),
             augmentation=Augmentation(),

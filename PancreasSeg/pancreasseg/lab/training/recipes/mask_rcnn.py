@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pancreasseg.lab.cohorts import Grid
+from pancreasseg.lab.cohorts import CaseGrid
 from pancreasseg.lab.evaluation.published import Published
 from pancreasseg.lab.training.augmentation import Augmentation
 from pancreasseg.lab.training.loop import STEADY, Schedule
@@ -33,7 +33,7 @@ DOGAN = Recipe(
                 "anchors": [16, 32, 64, 128, 256],
                 "ratios": [0.5, 1.0, 2.0],
             },
-            grid=Grid(spacing_mm=(1.0, 1.0, 2.5), region="body"),
+            grid=CaseGrid(spacing_mm=(1.0, 1.0, 2.5), region="body"),
             sampling=Sampling("slice", size=(384, 288, 3), foreground=0.75),
             objective=Objective("mask-rcnn"),
             augmentation=Augmentation(),
@@ -45,7 +45,7 @@ DOGAN = Recipe(
             role="segmenter",
             network="unet3d",
             arguments={"channels": [16, 32, 64, 128]},
-            grid=Grid(region="pancreas", margin_mm=30.0),
+            grid=CaseGrid(region="pancreas", margin_mm=30.0),
             sampling=Sampling("box", size=(320, 256, 160), margin_mm=MARGIN_MM),
             objective=Objective("dice"),
             augmentation=Augmentation(),

@@ -10,7 +10,7 @@ from typing import Any
 
 from pancreasseg.core.errors import InputError
 from pancreasseg.grids.network_input import Preprocessing
-from pancreasseg.lab.cohorts import Grid
+from pancreasseg.lab.cohorts import CaseGrid
 from pancreasseg.lab.cohorts.organs import PANCREAS
 from pancreasseg.lab.evaluation.published import Published
 from pancreasseg.lab.training.augmentation import Augmentation, BoxJitter
@@ -95,7 +95,7 @@ class Part:
     role: str
     network: str
     arguments: dict[str, Any]
-    grid: Grid
+    grid: CaseGrid
     sampling: Sampling
     objective: Objective
     augmentation: Augmentation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pancreasseg.lab.cohorts import Grid
+from pancreasseg.lab.cohorts import CaseGrid
 from pancreasseg.lab.evaluation.published import Published
 from pancreasseg.lab.training.augmentation import Augmentation
 from pancreasseg.lab.training.loop import Schedule
@@ -18,7 +18,7 @@ UNET_SINGLE = Recipe(
             role="segmenter",
             network="unet3d",
             arguments={"channels": [16, 32, 64, 128]},
-            grid=Grid(spacing_mm=(2.0, 2.0, 2.0), region="body"),
+            grid=CaseGrid(spacing_mm=(2.0, 2.0, 2.0), region="body"),
             sampling=Sampling("patch", size=(96, 96, 80)),
             objective=Objective("dice+ce"),
             augmentation=Augmentation(),

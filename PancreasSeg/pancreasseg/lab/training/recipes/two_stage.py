@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pancreasseg.lab.cohorts import Grid
+from pancreasseg.lab.cohorts import CaseGrid
 from pancreasseg.lab.evaluation.published import Published
 from pancreasseg.lab.training.augmentation import Augmentation, BoxJitter
 from pancreasseg.lab.training.loop import STEADY, Schedule
@@ -20,7 +20,7 @@ ZHAO = Recipe(
             role="localizer",
             network="unet3d",
             arguments={"channels": [16, 32, 64, 128, 256]},
-            grid=Grid(decimation=4, region="body"),
+            grid=CaseGrid(decimation=4, region="body"),
             sampling=Sampling("whole", size=(112, 96, 64)),
             objective=Objective("zhao"),
             augmentation=Augmentation(),
@@ -30,7 +30,7 @@ ZHAO = Recipe(
             role="segmenter",
             network="unet3d",
             arguments={"channels": [16, 32, 64, 128]},
-            grid=Grid(region="pancreas", margin_mm=30.0),
+            grid=CaseGrid(region="pancreas", margin_mm=30.0),
             sampling=Sampling("box", size=(320, 256, 160), margin_voxels=10),
             objective=Objective("zhao"),
             augmentation=Augmentation(),
@@ -67,7 +67,7 @@ BEST = Recipe(
             role="localizer",
             network="unet3d",
             arguments={"channels": [16, 32, 64, 128], "block": "residual", "deep_supervision": 1},
-            grid=Grid(spacing_mm=(4.0, 4.0, 4.0), region="body"),
+            grid=CaseGrid(spacing_mm=(4.0, 4.0, 4.0), region="body"),
             sampling=Sampling("whole", size=(96, 72, 80)),
             objective=Objective("dice+ce"),
             augmentation=Augmentation(),
@@ -79,7 +79,7 @@ BEST = Recipe(
             role="segmenter",
             network="unet3d",
             arguments={"channels": [24, 48, 96, 192], "block": "residual", "deep_supervision": 2},
-            grid=Grid(spacing_mm=(1.25, 1.25, 1.25), region="pancreas", margin_mm=40.0),
+            grid=CaseGrid(spacing_mm=(1.25, 1.25, 1.25), region="pancreas", margin_mm=40.0),
             sampling=Sampling("box", size=(192, 144, 144), margin_mm=10.0, jitter=BoxJitter()),
             objective=Objective("dice+ce"),
             augmentation=Augmentation(),

@@ -42,7 +42,7 @@ def no_volume() -> RunError:
     return RunError("no-volume", "This CT is not loaded in the segmentation process.", "Load the CT again.")
 
 
-class Warm:
+class WorkerMemory:
     """Pipelines, volume and localizations of one worker.
 
     Args:
