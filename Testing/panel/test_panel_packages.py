@@ -59,12 +59,19 @@ def torchExtension(monkeypatch, bare):
 
 @pytest.fixture
 def packaging(monkeypatch, bare):
-    """slicer.packaging of 5.12: installs in the background, tells line by line."""
+    """slicer.packaging of 5.12: installs in the background, tells line by line; waits and tells nobody when testing."""
     module = ModuleType("slicer.packaging")
     module.calls = []
+    module.testing = module.busy = False
+    monkeypatch.setattr(slicer.app, "testingEnabled", lambda: module.testing)
 
     def pip_install(requirements, constraints=None, **options):
         module.calls.append((list(requirements), Path(constraints).read_text(encoding="utf-8"), options))
+        if module.busy:
+            raise RuntimeError("A non-blocking pip_install is already in progress.")
+        if module.testing:
+            bare.clear()
+            return
         module.log, module.completed = options["logCallback"], options["completedCallback"]
 
     def succeed() -> None:
@@ -292,6 +299,27 @@ def test_pip_that_fails_is_a_sentence_and_the_log_says_why(
     ui.segmentButton.click()
     packaging.succeed()
     wait(lambda: client.requests and not panel.session.busy)
+
+
+def test_when_slicer_is_being_tested_the_installation_ends_too(
+    panel, ui, client, selected, bare, torchExtension, packaging
+) -> None:
+    packaging.testing = True
+    ui.segmentButton.click()
+    wait(lambda: client.requests and not panel.session.busy)
+    assert ui.dependenciesLabel.text == "All packages are installed."
+
+
+def test_while_another_extension_installs_a_sentence_says_so(
+    panel, ui, selected, bare, torchExtension, packaging
+) -> None:
+    packaging.busy = True
+    ui.segmentButton.click()
+    assert "another extension" in ui.segmentMessage.text
+    assert ui.segmentButton.enabled
+    packaging.busy = False
+    ui.segmentButton.click()
+    assert len(packaging.calls) == 2
 
 
 def test_a_second_click_while_installing_does_not_install_twice(
