@@ -108,7 +108,9 @@ class Stage:
         """What the networks make of a small input of noise, to see that they run: (outputs, ...)."""
         card = self.card.preprocessing
         shape = [min(TRIAL_EDGE, edge) for edge in card.patch or card.size or (TRIAL_EDGE,) * 3]
-        hu = np.random.default_rng(0).uniform(-100, 200, shape[:: -1 if card.array_axes == "kji" else 1])
+        edges = shape[:: -1 if card.array_axes == "kji" else 1]
+        channels = () if card.neighbours_mm is None else (len(card.neighbours_mm),)
+        hu = np.random.default_rng(0).uniform(-100, 200, (*channels, *edges))
         return self.run(card.normalise(hu.astype(np.float32)), Progress())
 
     @property
