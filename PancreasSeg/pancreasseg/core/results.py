@@ -65,6 +65,7 @@ class Segmentation:
         labels: uint8 on the whole grid, all classes of a multi-organ model, or None.
         classes: names of the values of ``labels``, background first; () where there are none.
         second_largest: voxels of the largest separate piece that post-processing removed, as a part of what it kept.
+        expected_overlap: DSC with a person's outline to be expected of this mask, or None where the model has none.
     """
 
     mask: np.ndarray
@@ -77,6 +78,7 @@ class Segmentation:
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     second_largest: float = 0.0
+    expected_overlap: float | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from pancreasseg.findings.phase import ARTERIAL, ENHANCED, UNENHANCED, estimate_
 VOLUME_ML = (20.0, 180.0)
 MEAN_HU = (-30.0, 180.0)  # a fatty pancreas on an unenhanced scan lies a little below 0; fat itself near -100
 STAGES_AGREE_DSC = 0.7
+#: An expected overlap (DSC) below the first is a warning, below the second serious.
+EXPECTED_DSC = (0.7, 0.5)
 LARGE_COMPONENT_ML = 1.0
 LARGE_COMPONENT_SHARE = 0.05
 MAX_SPACING_MM = 5.0
@@ -41,6 +43,7 @@ def review(
     box: Box | None = None,
     by_hand: bool = False,
     stage_dsc: float | None = None,
+    expected: float | None = None,
     second_largest: float = 0.0,
     labels: np.ndarray | None = None,
     classes: Sequence[str] = (),
@@ -58,6 +61,7 @@ def review(
         by_hand: a person has placed the box. Then a mask that ends up to 3 mm short of a face is told too: networks
             often stop a voxel or two before the end of what they see. Proposed boxes have grown where need be.
         stage_dsc: DSC between the coarse mask and the result (`pancreasseg.measure.dice`), where there are two stages.
+        expected: DSC that the model expects of this mask (`Segmentation.expected_overlap`).
         second_largest: voxels of the largest component that post-processing removed, as a part of the one it kept.
         labels: (K, J, I) label map of a multi-organ model.
         classes: its class names, background first.
@@ -66,9 +70,9 @@ def review(
 
     Returns:
         New findings, the serious ones first. Codes: no-pancreas, touches-volume-end, touches-field-of-view,
-        touches-roi-face, volume-unusual, several-components, mean-hu-implausible, stages-disagree, looks-unenhanced,
-        looks-arterial, looks-enhanced, not-ct, not-hu, spacing-above-5-mm, body-cut-off, patient-upside-down,
-        patient-mirrored, patient-back-to-front.
+        touches-roi-face, volume-unusual, several-components, mean-hu-implausible, stages-disagree, expected-overlap,
+        looks-unenhanced, looks-arterial, looks-enhanced, not-ct, not-hu, spacing-above-5-mm, body-cut-off,
+        patient-upside-down, patient-mirrored, patient-back-to-front.
     """
     blocks = Blocks.of(volume)
     found = [*_of_volume(volume, blocks), *wrong_way_round(volume, blocks)]
@@ -86,6 +90,7 @@ def review(
                 f"{STAGES_AGREE_DSC}). Look at every slice before using the mask."
             )
             found.append(Finding("stages-disagree", Severity.WARNING, sentence, stage_dsc))
+        found += _of_expectation(expected)
     if not any(finding.code in ("not-ct", "not-hu") for finding in (*found, *known)):
         found += _of_phase(volume, blocks, mask, labels, classes, phase)
     codes = {finding.code for finding in known}
@@ -100,6 +105,14 @@ def review_ct(volume: Volume, known: Collection[Finding] = ()) -> tuple[Finding,
     codes = {finding.code for finding in known}
     found = (*_of_volume(volume, blocks), *wrong_way_round(volume, blocks))
     return tuple(finding for finding in found if finding.code not in codes)
+
+
+def _of_expectation(expected: float | None) -> Iterator[Finding]:
+    """A mask that the model itself is in doubt about; of islands far from the organ it knows nothing."""
+    if expected is not None and expected < EXPECTED_DSC[0]:
+        severity = Severity.SERIOUS if expected < EXPECTED_DSC[1] else Severity.WARNING
+        sentence = f"Expected overlap with a person's outline {expected:.2f}: check every slice."
+        yield Finding("expected-overlap", severity, sentence, round(expected, 3))
 
 
 def _of_volume(volume: Volume, blocks: Blocks) -> Iterator[Finding]:

@@ -71,6 +71,26 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class ExpectedOverlap:
+    """A line from a network's own confidence to the DSC to be expected, fitted on held-out patients.
+
+    Attributes:
+        offset, slope: expected DSC = offset + slope * `pancreasseg.pipelines.confidence.soft_dice`.
+        error: its mean absolute error, each patient left out in turn.
+        cases: how many patients there were.
+    """
+
+    offset: float
+    slope: float
+    error: float
+    cases: int
+
+    def of(self, confidence: float) -> float:
+        """The DSC to be expected, 0 to 1."""
+        return min(1.0, max(0.0, self.offset + self.slope * confidence))
+
+
+@dataclass(frozen=True)
 class Weights:
     """The weights file beside the card: its name, SHA256 (hexadecimal) and size in bytes."""
 
@@ -85,6 +105,7 @@ class Card:
 
     ``training`` has the keys data, licence, cases and recipe, as far as known. ``synthetic`` says that the networks saw
     no CT of a person: such a model is for trying the software, and its figures do not compare with others'.
+    ``expected_overlap`` is None where nobody has calibrated it.
     ``options`` are settings by name that the package was made for; they hold when its own ``pipeline`` runs.
     """
 
@@ -104,6 +125,7 @@ class Card:
     licence: str
     citation: str
     weights: Weights
+    expected_overlap: ExpectedOverlap | None = None
 
     def network(self, role: str) -> NetworkCard:
         """The network with this role.
@@ -169,6 +191,7 @@ class Card:
             licence=entry.text("licence"),
             citation=entry.text("citation", empty=True),
             weights=_weights(entry.entry("weights")),
+            expected_overlap=_expected_overlap(entry),
         )
 
 
@@ -476,6 +499,18 @@ def _figure(entry: _Entry) -> Figure:
         data=entry.text("data"),
         cases=None if entry.get("cases", int, optional=True) is None else entry.integer("cases"),
         note=entry.get("note", str, optional=True) or "",
+    )
+
+
+def _expected_overlap(entry: _Entry) -> ExpectedOverlap | None:
+    if entry.get("expected_overlap", Mapping, optional=True) is None:
+        return None
+    line = entry.entry("expected_overlap")
+    return ExpectedOverlap(
+        offset=line.number("offset"),
+        slope=line.number("slope"),
+        error=line.number("error"),
+        cases=line.integer("cases"),
     )
 
 

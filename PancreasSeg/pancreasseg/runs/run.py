@@ -68,6 +68,7 @@ def segment(
     if region is None:
         region = pipeline.localize(volume, progress)
     result = pipeline.segment(volume, region, progress)
+    result = replace(result, expected_overlap=_expected_overlap(pipeline, result))
     with progress.stage("review"):
         known = (*volume.findings, *result.findings)
         phases = {package.card.contrast_phase for package in pipeline.models}
@@ -77,6 +78,7 @@ def segment(
             box=result.box,
             by_hand=isinstance(region, Box),
             stage_dsc=_stage_dsc(region, result, volume.geometry),
+            expected=result.expected_overlap,
             second_largest=result.second_largest,
             labels=result.labels,
             classes=result.classes,
@@ -85,6 +87,16 @@ def segment(
         )
     timings = {**result.timings, "review": progress.timings["review"]}
     return replace(result, findings=(*known, *new), timings=timings)
+
+
+def _expected_overlap(pipeline: Pipeline, result: Segmentation) -> float | None:
+    """The DSC to be expected, where the model that made the mask says how to tell."""
+    line = pipeline.stages[-1].package.card.expected_overlap
+    if line is None or not result.mask.any():
+        return None
+    from pancreasseg.pipelines.confidence import soft_dice
+
+    return line.of(soft_dice(result.probability, result.mask[result.box.slices] > 0))
 
 
 def _stage_dsc(region: Localization | Box, result: Segmentation, geometry: Geometry) -> float | None:
@@ -108,9 +120,21 @@ def measurements_of(mask: np.ndarray, volume: Volume, reference: np.ndarray | No
 
 def complete(volume: Volume, segmentation: Segmentation, reference: np.ndarray | None = None) -> FinishedRun:
     """Measure a result, against a reference mask on the same grid where there is one."""
-    measurements = measurements_of(segmentation.mask, volume, reference)
+    measurements = (*measurements_of(segmentation.mask, volume, reference), *_expectation(segmentation))
     dsc = None if reference is None else dsc_among(measurements)
     return FinishedRun(volume, segmentation, measurements, reference, dsc)
+
+
+def _expectation(segmentation: Segmentation) -> tuple[Measurement, ...]:
+    """The expected overlap as a row of the statistics, where there is one."""
+    from pancreasseg.core.measurement import Measurement, private
+
+    value = segmentation.expected_overlap
+    if value is None:
+        return ()
+    code = private("expected-overlap", "Expected Dice similarity coefficient")
+    note = "DSC with a person's outline, as the model itself expects it; false islands far away are not foreseen"
+    return (Measurement("expected_overlap", "Expected overlap", value, "1", code, note),)
 
 
 def dsc_among(measurements: tuple[Measurement, ...]) -> float:

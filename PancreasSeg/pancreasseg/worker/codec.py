@@ -132,6 +132,7 @@ def segmentation_fields(segmentation: Segmentation, folder: ExchangeFolder, requ
         "findings": [finding.as_dict() for finding in segmentation.findings],
         "timings": segmentation.timings,
         "provenance": asdict(segmentation.provenance),
+        "expected_overlap": segmentation.expected_overlap,
     }
 
 
@@ -188,6 +189,7 @@ class SegmentationReader:
             provenance=Provenance(**{**made, "models": tuple(made["models"]), "box": tuple(made["box"])}),
             labels=self._arrays.get("labels"),
             classes=tuple(fields.get("classes", ())),
+            expected_overlap=fields.get("expected_overlap"),
         )
 
 

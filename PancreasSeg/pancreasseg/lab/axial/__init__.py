@@ -1,0 +1,7 @@
+"""Training of the 2.5D model that ships, on axial slices as they are: sparse, partly labelled, from several cohorts.
+
+python -m pancreasseg.lab.axial prepare DATA WORK     arrays from the public data
+python -m pancreasseg.lab.axial train WORK            trains, goes on where it stopped
+python -m pancreasseg.lab.axial evaluate WORK         held-out patients, per case
+python -m pancreasseg.lab.axial export WORK PACKAGE   the model package
+"""
