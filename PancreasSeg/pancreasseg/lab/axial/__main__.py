@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pancreasseg.core.errors import InputError, PancreasSegError
+from pancreasseg.core.setup import Setup
 from pancreasseg.inference.hardware import choose
 from pancreasseg.io.read import read_volume
 from pancreasseg.lab.axial import bodies, evaluation, organs, package, public

@@ -72,7 +72,7 @@ class Plan:
         batch: crops a step.
         decay: weight decay of AdamW.
         averaging: of the weights that are kept (exponential moving average).
-        channels: widths of the network.
+        channels: widths of the network; below 16 the backward pass of torch 2.13 corrupts memory on CPUs.
         seed: of everything that is left to chance.
     """
 
