@@ -38,7 +38,7 @@ from pancreasseg.phantom import make_phantom
 from pancreasseg.worker.client import WorkerClient
 
 ROOT = Path(__file__).resolve().parents[1]
-MODEL = "phantom-two-stage"
+MODEL = "pancreas-ct"
 REAL = Path("data") / "ircadb17"
 PHANTOM_SIZE, PHANTOM_SPACING = (512, 512, 119), (0.743, 0.743, 1.6)
 #: The moved box: the localizer's, shifted by so many voxels.

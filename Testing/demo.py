@@ -31,7 +31,7 @@ from PancreasSegLib.Scene import SceneFiles, Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work.Workflow import FinishedRun, Workflow
 
-PHANTOM_MODEL = "phantom-two-stage"  # bundled; a model for patients would not know the phantom
+PHANTOM_MODEL = "pancreas-ct"  # bundled; it has seen phantoms, too
 ROOT = Path(__file__).resolve().parents[1]
 SCENE = "scene.mrb"
 VIEWS = "views.png"

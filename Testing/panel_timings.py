@@ -32,7 +32,7 @@ began = time.perf_counter()
 import PancreasSeg
 print(time.perf_counter() - began)
 """
-MODEL = "phantom-two-stage"
+MODEL = "pancreas-ct"
 
 
 def timings(repeats: int, volume: Volume | None) -> dict[str, list[float]]:

@@ -26,7 +26,7 @@ def test_a_fold_that_is_not_there_is_refused_by_every_command_that_takes_one(tmp
     for command in (
         ["train", "unet-single", "--fold", "3"],
         ["reproduce", "unet-single", "--folds", "1", "3"],
-        ["evaluate", "phantom-two-stage", "--fold", "3"],
+        ["evaluate", "pancreas-ct", "--fold", "3"],
     ):
         assert main([*command, "--data", cohort, "--output", str(tmp_path / "out")]) == 3
         assert "There is no fold 3; this cohort has the folds 1 to 2." in capsys.readouterr().err

@@ -99,7 +99,7 @@ def test_a_card_that_cannot_be_used_is_refused_in_one_sentence(store: Store, tmp
     assert "\x1b" not in str(caught.value)
     str(caught.value).encode("utf-8")
     assert store.damaged() == {}
-    assert [package.card.name for package in store.packages()] == ["phantom-two-stage"]
+    assert [package.card.name for package in store.packages()] == ["pancreas-ct"]
 
 
 NESTED = {
@@ -142,7 +142,7 @@ def test_weights_that_are_no_numbers_are_refused(
     with pytest.raises(ModelError, match="no finite numbers") as caught:
         store.install(package.folder)
     assert caught.value.code == "bad-weights"
-    assert [p.card.name for p in store.packages()] == ["phantom-two-stage"]
+    assert [p.card.name for p in store.packages()] == ["pancreas-ct"]
 
 
 def test_weights_of_another_network_are_refused_before_the_network_takes_memory(store: Store, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_network_that_computes_no_numbers_is_refused(store: Store, tmp_path: P
 
 def test_good_packages_of_every_kind_pass(store: Store, tmp_path: Path) -> None:
     assert [p.card.name for p in store.install(write_tiny(tmp_path / "from" / "tiny-model").folder)] == ["tiny-model"]
-    bundled = Store().get("phantom-two-stage")
+    bundled = Store().get("pancreas-ct")
     installing.check_package(bundled)
     torch.manual_seed(0)
     state = networks.build("unet3d", channels=[4, 8]).state_dict()
@@ -230,12 +230,12 @@ def test_verify_goes_on_after_a_damaged_package_and_says_so_in_the_end(
     (store.folder / "b-model" / "weights.safetensors").write_bytes(b"short")
     assert main(["models", "verify"]) == ModelError.exit_code
     said = capsys.readouterr()
-    for name in ("a-model", "c-model", "phantom-two-stage"):
+    for name in ("a-model", "c-model", "pancreas-ct"):
         assert f"{name}: the weights are those" in said.out
     assert "Error: b-model: The weights" in said.err
     assert main(["models", "verify", "--json"]) == ModelError.exit_code
     document = json.loads(capsys.readouterr().out)
-    assert document["verified"] == ["a-model", "c-model", "phantom-two-stage"]
+    assert document["verified"] == ["a-model", "c-model", "pancreas-ct"]
     assert [entry["code"] for entry in document["failed"]] == ["weights-size"]
 
 
@@ -330,4 +330,4 @@ def test_a_zip_that_lies_about_a_size_is_refused(store: Store, tmp_path: Path) -
     (tmp_path / "p.zip").write_bytes(data.replace(size, (int.from_bytes(size, "little") - 7).to_bytes(4, "little")))
     with pytest.raises(ModelError):
         store.install(tmp_path / "p.zip")
-    assert [p.card.name for p in store.packages()] == ["phantom-two-stage"]
+    assert [p.card.name for p in store.packages()] == ["pancreas-ct"]

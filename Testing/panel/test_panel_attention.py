@@ -99,10 +99,10 @@ def test_a_new_result_takes_the_map_of_the_earlier_one_away(panel, ui, selected,
 
 
 def test_a_model_without_gates_says_so_in_the_tooltip(panel, ui, client, selected) -> None:
-    client.models = ({"name": "phantom-two-stage", "version": "1.0.0", "sha256": "0"},)
+    client.models = ({"name": "pancreas-ct", "version": "1.0.0", "sha256": "0"},)
     run(panel)
     assert not ui.attentionSelector.enabled
-    assert '"phantom-two-stage" has no attention gates' in ui.attentionSelector.toolTip
+    assert '"pancreas-ct" has no attention gates' in ui.attentionSelector.toolTip
 
 
 def test_a_request_that_fails_or_is_cancelled_leaves_the_selector_at_hidden(panel, ui, client, selected) -> None:

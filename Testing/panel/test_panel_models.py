@@ -13,7 +13,7 @@ from Testing.panel.conftest import wait
 from pancreasseg.core.errors import Cancelled, RunError
 from pancreasseg.core.progress import Update
 
-BUNDLED = "phantom-two-stage"
+BUNDLED = "pancreas-ct"
 
 
 def select(panel, name: str) -> None:
@@ -85,7 +85,7 @@ def test_the_card_says_what_a_model_is_not_for(panel, ui) -> None:
     text = ui.modelCard.plainText
     assert "Not for: patients" in text or "Not for:" in text
     assert "Trained on:" in text
-    assert "Licence: Apache-2.0" in text
+    assert "Licence: CC BY-SA 4.0" in text
     select(panel, "obelisk-hybrid")
     assert "raw.githubusercontent.com" in ui.modelCard.plainText, "where a download comes from"
 

@@ -12,17 +12,12 @@ from PancreasSegLib.Scene import Segments, Surfaces, VolumeNodes
 
 
 @pytest.fixture
-def onlySynthetic(panel, monkeypatch):
-    """Nothing is installed but the bundled phantom model."""
-    panel.session.models.home = panel.session.models.home
-    bundled = [package.card.synthetic for package in panel.session.models._store().packages()]
-    if not all(bundled):
-        real = type(panel.session.models._store()).packages
-        monkeypatch.setattr(
-            "pancreasseg.models.store.Store.packages",
-            lambda store: [package for package in real(store) if package.card.synthetic],
-        )
+def onlySynthetic(panel, monkeypatch, tmp_path):
+    """Nothing is there but a model for phantoms."""
+    write_tiny(tmp_path / "bundled" / "phantoms", name="phantoms", synthetic=True)
+    monkeypatch.setattr("pancreasseg.models.store.bundled_folder", lambda: tmp_path / "bundled")
     panel.models.list()
+    panel.refresh()
     return panel
 
 
@@ -70,9 +65,9 @@ class Held:
 def test_with_a_model_for_patients_installed_one_click_takes_it(panel, ui, selected) -> None:
     store = panel.session.models._store()
     write_tiny(store.folder / "tiny-model")
+    write_tiny(store.folder / "phantoms", name="phantoms", synthetic=True)
     panel.models.list()
-    phantoms = next(package.card.name for package in store.packages() if package.card.synthetic)
-    panel.session.parameters.model = phantoms
+    panel.session.parameters.model = "phantoms"
     panel.refresh()
     assert not ui.patientModelButton.isHidden()
     ui.patientModelButton.click()

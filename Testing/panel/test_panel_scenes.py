@@ -32,7 +32,7 @@ def test_every_ct_has_its_own_roi_segment_and_choices(panel, ui, two) -> None:
     run(panel)
     mine = panel.session.parameters
     ui.volumeSelector.setCurrentNode(second)
-    assert ui.marginSlider.value == 10
+    assert ui.marginSlider.value == 20
     assert ui.accurateRadioButton.checked
     assert ui.roiSelector.currentNode() is None
     assert ui.statisticsTable.rowCount == 0
@@ -267,19 +267,19 @@ def test_the_status_line_names_model_device_and_memory(panel, ui, selected) -> N
     wait(lambda: "Fake device" in ui.statusLabel.text)
     assert ui.statusLabel.text.count(" · ") == 2
     assert ui.statusLabel.text.endswith("1.0 of 2.0 GB free")
-    assert "synthetic" in ui.statusLabel.text
+    assert "comes with PancreasSeg" in ui.statusLabel.text
 
 
 def test_choices_under_advanced_reach_the_engine_and_stay_with_the_ct(panel, ui, client, two) -> None:
     choose(ui.deviceSelector, "cpu")
     choose(ui.precisionSelector, "f32")
-    choose(ui.modelSelector, "phantom-two-stage")
+    choose(ui.modelSelector, "pancreas-ct")
     choose(ui.pipelineSelector, "single-stage")
     run(panel)
     asked = dict(client.requests)["localize"]
     assert {
         "pipeline": "single-stage",
-        "model": "phantom-two-stage",
+        "model": "pancreas-ct",
         "device": "cpu",
         "precision": "f32",
     }.items() <= asked.items()

@@ -141,11 +141,11 @@ def test_changed_voxels_are_loaded_again(workflow, client, aVolumeNode) -> None:
 
 def test_the_choices_of_the_ct_reach_the_engine(workflow, client, aVolumeNode) -> None:
     parameters = Parameters.forVolume(aVolumeNode)
-    parameters.pipeline, parameters.model, parameters.device = "fast", "phantom-two-stage", "cpu"
+    parameters.pipeline, parameters.model, parameters.device = "fast", "pancreas-ct", "cpu"
     parameters.marginMm = 12
     workflow.run(aVolumeNode)
     asked = dict(client.requests)["localize"]
-    assert asked == Setup("fast", "phantom-two-stage", "cpu", "auto", {"margin_mm": 12.0})
+    assert asked == Setup("fast", "pancreas-ct", "cpu", "auto", {"margin_mm": 12.0})
 
 
 def test_the_margin_is_asked_for_only_where_the_pipeline_has_one(workflow, aVolumeNode) -> None:

@@ -91,7 +91,7 @@ def segment(
 
 def _expected_overlap(pipeline: Pipeline, result: Segmentation) -> float | None:
     """The DSC to be expected, where the model that made the mask says how to tell."""
-    line = pipeline.stages[-1].package.card.expected_overlap
+    line = next((package.card.expected_overlap for package in reversed(pipeline.models)), None)
     if line is None or not result.mask.any():
         return None
     from pancreasseg.pipelines.confidence import soft_dice
