@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 ORIGINALS := .venv-originals/.installed
 
-.PHONY: setup originals demo test test-slicer lint fuzz bench clean
+.PHONY: setup originals demo model test test-slicer lint fuzz bench clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,15 @@ $(ORIGINALS): Testing/originals/requirements.txt
 # make demo CT=<path>     a NIfTI, NRRD or MHA file, or a DICOM folder
 demo: setup
 	$(BIN)/python -m Testing.demo --output demo-output $(if $(CT),--ct "$(CT)")
+
+# make model DATA=<folder> [WORK=<folder>] [COHORT=<folder>]    the model that ships, from the public data to the package:
+# arrays, the training that holds patients out, its figures, the training on all; goes on where it stopped.
+# What has to lie in DATA, and where to get it, says Resources/models/pancreas-ct/README.md.
+WORK ?= model-work
+model: setup
+	@test -n "$(DATA)" || { echo "Say where the data lie: make model DATA=<folder>"; exit 2; }
+	$(BIN)/python -m pancreasseg.lab.axial model --data "$(DATA)" --work "$(WORK)" --package "$(WORK)/pancreas-ct" \
+		$(if $(COHORT),--cohort "$(COHORT)")
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""The bundled package, and the commands that made and measured it."""
+"""The bundled package, and the commands that train one on phantoms alone and measure it."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from pancreasseg.lab.training.cases import COARSE, FINE
 from pancreasseg.lab.training.recipes.recipe import Part
 from pancreasseg.models.package import ModelPackage
 
-PACKAGE = Path(__file__).parents[2] / "PancreasSeg" / "Resources" / "Models" / bundled.NAME
+PACKAGE = Path(__file__).parents[2] / "PancreasSeg" / "Resources" / "Models" / "pancreas-ct"
 
 
 def test_the_bundled_package_is_whole_small_and_says_what_it_is_not_for() -> None:
@@ -25,15 +25,17 @@ def test_the_bundled_package_is_whole_small_and_says_what_it_is_not_for() -> Non
     package.verify()
     assert package.card.weights.size < 10_000_000
     assert [network.role for network in package.card.networks] == ["localizer", "segmenter"]
-    assert any("patients" in text for text in package.card.not_for)
-    assert "synthetic" in package.card.description
-    assert {figure.metric for figure in package.card.figures} == {"DSC", "DSC, lowest"}
+    assert not package.card.synthetic
+    assert package.card.licence == "CC BY-SA 4.0"
+    assert any("unenhanced" in text for text in package.card.not_for)
+    assert {figure.metric for figure in package.card.figures} == {"DSC", "DSC, median", "DSC, lowest"}
+    assert package.card.expected_overlap.cases > 50
 
 
 def test_the_bundled_package_segments_an_unseen_phantom(monkeypatch, tmp_path: Path, capsys) -> None:
     monkeypatch.setattr(evaluate, "SCANS", {"coarse": (2.0, 2.0, 3.0)})
     scores = tmp_path / "scores.csv"
-    assert evaluate.main([str(PACKAGE), "--patients", "1", "--csv", str(scores)]) == 0
+    assert evaluate.main([str(PACKAGE), "--patients", "1", "--pipeline", "fast", "--csv", str(scores)]) == 0
     with scores.open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert float(row["dsc"]) > 0.8

@@ -1,4 +1,4 @@
-"""Trains the bundled model package, a localizer and a segmenter, on phantoms alone.
+"""Trains a model package, a localizer and a segmenter, on phantoms alone: without any data of patients.
 
     python -m pancreasseg.lab.training.bundled --output FOLDER
 
@@ -52,7 +52,7 @@ ROUNDS = 16
 OPERATING_POINTS = {"localizer": 0.3, "segmenter": 0.4}
 
 _EVALUATION = (
-    "python -m pancreasseg.lab.training.evaluate PancreasSeg/Resources/Models/phantom-two-stage --patients {cases}"
+    "python -m pancreasseg.lab.training.evaluate PACKAGE_FOLDER --patients {cases}"
 )
 
 
@@ -74,7 +74,7 @@ def card(scores: Path | None, patients: int) -> dict[str, Any]:
         measured = figures({"DSC": dsc}, data, len(dsc), _EVALUATION.format(cases=len(dsc)))
     return {
         "name": NAME,
-        "version": "1.2.0",  # 1.1.0 is what ships; an earlier training loop made it
+        "version": "1.2.0",
         "title": "For trying the software (synthetic images only)",
         "description": (
             "A small localizer and segmenter that come with PancreasSeg, so that the whole two-stage pipeline runs "
@@ -94,8 +94,7 @@ def card(scores: Path | None, patients: int) -> dict[str, Any]:
             "data": "PancreasSeg phantom: synthetic portal-venous abdomens made by pancreasseg.phantom",
             "licence": "Apache-2.0, as the software",
             "cases": patients,
-            "recipe": "python -m pancreasseg.lab.training.bundled; settings and logs in "
-            "Resources/models/phantom-two-stage",
+            "recipe": "python -m pancreasseg.lab.training.bundled",
         },
         "figures": measured,
         "licence": "Apache-2.0",
