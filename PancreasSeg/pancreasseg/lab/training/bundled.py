@@ -51,9 +51,7 @@ ROUNDS = 16
 #: gives an unbiased volume (102 %) and the same mean DSC as 0.5.
 OPERATING_POINTS = {"localizer": 0.3, "segmenter": 0.4}
 
-_EVALUATION = (
-    "python -m pancreasseg.lab.training.evaluate PACKAGE_FOLDER --patients {cases}"
-)
+_EVALUATION = "python -m pancreasseg.lab.training.evaluate PACKAGE_FOLDER --patients {cases}"
 
 
 def card(scores: Path | None, patients: int) -> dict[str, Any]:
