@@ -109,7 +109,7 @@ def test_a_package_of_a_checkpoint_runs(tmp_path):
     made = package.write(tmp_path / package.NAME, tmp_path / "run.pt", [], evaluation.Calibration(0.1, 0.8, 0.05, 12))
     assert [network.role for network in made.card.networks] == ["localizer", "segmenter"]
     assert made.card.expected_overlap.of(0.5) == pytest.approx(0.5)
-    from pancreasseg.installing import check_package
+    from pancreasseg.runs.installing import check_package
 
     check_package(made)
 

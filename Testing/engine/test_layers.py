@@ -20,7 +20,7 @@ ENGINE = (
     ("pipelines",),
     ("runs", "lab.evaluation"),
     ("worker", "batch", "lab.training"),
-    ("cli",),
+    ("cli", "lab.axial"),
     ("__main__",),
 )
 SLICER_SIDE = (("Scene",), ("Work",), ("Plugins", "Panel"))
