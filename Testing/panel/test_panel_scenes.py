@@ -9,6 +9,7 @@ from Testing.panel.actions import edit, mask, run
 from Testing.panel.conftest import wait
 from Testing.scene.builders import OBLIQUE, OBLIQUE_MIRRORED, aCt, aGeometry, aTransform
 
+from pancreasseg.core.setup import Setup
 from PancreasSegLib.Scene import SceneFiles, Segments, VolumeNodes
 
 
@@ -277,12 +278,7 @@ def test_choices_under_advanced_reach_the_engine_and_stay_with_the_ct(panel, ui,
     choose(ui.pipelineSelector, "single-stage")
     run(panel)
     asked = dict(client.requests)["localize"]
-    assert {
-        "pipeline": "single-stage",
-        "model": "pancreas-ct",
-        "device": "cpu",
-        "precision": "f32",
-    }.items() <= asked.items()
+    assert asked == Setup("single-stage", "pancreas-ct", "cpu", "f32")
     assert "one way to run" in ui.fastRadioButton.toolTip
     ui.volumeSelector.setCurrentNode(two[1])
     assert ui.deviceSelector.currentIndex == 0

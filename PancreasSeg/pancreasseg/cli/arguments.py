@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pancreasseg import pipelines
 from pancreasseg.core.errors import InputError, PancreasSegError
@@ -24,11 +26,34 @@ class UsageError(PancreasSegError):
     exit_code = 2
 
 
+class CommandParser(argparse.ArgumentParser):
+    """A command, or all of them.
+
+    Attributes:
+        late: words of the help that take long to find out, by what stands in their place.
+    """
+
+    late: Mapping[str, Callable[[], str]] = MappingProxyType({})
+
+    def format_help(self) -> str:
+        """The help, with its late words."""
+        text = super().format_help()
+        for place, words in self.late.items():
+            text = text.replace(place, words())
+        return text
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a `UsageError`."""
+        raise UsageError(
+            "usage", f"{message[:1].upper()}{message[1:]}.", f"'{self.prog} --help' explains how to use it."
+        )
+
+
 def add_command(
     commands: Commands, name: str, parents: list[argparse.ArgumentParser], summary: str, description: str
-) -> argparse.ArgumentParser:
+) -> CommandParser:
     """A command with its help texts."""
-    command: argparse.ArgumentParser = commands.add_parser(
+    command: CommandParser = commands.add_parser(
         name,
         parents=parents,
         help=summary,

@@ -30,9 +30,8 @@ _MADE = ("automatic", "semiautomatic", "manual")
 
 def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     """Add the command to the command line."""
-    listed = (f"  {each.name:<11} {each.file:<23} {each.words}" for each in formats().values())
-    description = _DESCRIPTION.format(formats="\n".join(listed))
-    command = add_command(commands, "export", [common], "write a mask for planning systems and archives", description)
+    command = add_command(commands, "export", [common], "write a mask for planning systems and archives", _DESCRIPTION)
+    command.late = {"{formats}": _listed}
     command.add_argument("mask", metavar="MASK", type=Path, help="a NIfTI, NRRD, .seg.nrrd or MetaImage file")
     command.add_argument("--volume", metavar="CT", type=Path, required=True, help="the CT: a file or DICOM folder")
     add_series(command)
@@ -44,7 +43,8 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     where.add_argument("--check", action="store_true", help="say what stands in the way of DICOM, and write nothing")
     command.add_argument(
         "--format",
-        choices=tuple(formats()),
+        metavar="FORMAT",
+        type=_format,
         action="append",
         help="may be repeated (default: all that the CT allows)",
     )
@@ -147,6 +147,17 @@ def _show(
         console.show("Nothing stands in the way of DICOM export.")
     else:
         console.show(f"Written to {options.output}: {', '.join(written)}")
+
+
+def _listed() -> str:
+    """The formats for the help, one a line."""
+    return "\n".join(f"  {each.name:<11} {each.file:<23} {each.words}" for each in formats().values())
+
+
+def _format(text: str) -> str:
+    if text not in formats():
+        raise argparse.ArgumentTypeError(f"{text!r} is no format; choose one of {', '.join(formats())}")
+    return text
 
 
 def _margin(text: str) -> tuple[float, float, float]:

@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
 
 from pancreasseg import __version__
 from pancreasseg.cli import (
@@ -24,7 +23,7 @@ from pancreasseg.cli import (
     train,
     worker,
 )
-from pancreasseg.cli.arguments import UsageError
+from pancreasseg.cli.arguments import CommandParser
 from pancreasseg.core.errors import Cancelled, OutputError, PancreasSegError, UnexpectedError, explain
 
 _DESCRIPTION = """\
@@ -42,13 +41,6 @@ written, 6 the computation failed, 70 a mistake in the program, 130 cancelled.
 This is research software: it is not a medical device.
 """
 _COMMANDS = (segment, batch, localize, measure, export, models, data, train, evaluate, demo, worker)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(
-            "usage", f"{message[:1].upper()}{message[1:]}.", f"'{self.prog} --help' explains how to use it."
-        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,9 +80,9 @@ def _run(words: Sequence[str]) -> int:
     return code or 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The whole command line."""
-    whole = _Parser(
+    whole = CommandParser(
         prog="pancreasseg",
         description=_DESCRIPTION,
         epilog=_EPILOG,

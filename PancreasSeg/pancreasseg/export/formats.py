@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pancreasseg import __version__
 from pancreasseg.core import Geometry
@@ -13,8 +14,10 @@ from pancreasseg.core.finding import Finding
 from pancreasseg.core.register import declared
 from pancreasseg.export.format import Format, Order
 from pancreasseg.export.segment import ExportSegment, check_segments
-from pancreasseg.export.series import Source
 from pancreasseg.io.atomic import all_or_none, output_errors
+
+if TYPE_CHECKING:
+    from pancreasseg.export.series import Source
 
 
 def formats() -> Mapping[str, Format]:

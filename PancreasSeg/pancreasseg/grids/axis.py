@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
+
+from pancreasseg.core.lazy import Library
+
+if TYPE_CHECKING:
+    from scipy import ndimage
+else:
+    ndimage = Library("scipy.ndimage")
 
 #: Weights below this are left out: a voxel's reach under a cubic spline falls by a factor of four with every step.
 NEGLIGIBLE = 1e-8

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import SimpleITK as sitk
 
 from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.lazy import Library
 from pancreasseg.grids.resample import nearest_axes, to_grid, to_image
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+else:
+    sitk = Library("SimpleITK")
 
 #: HU above which a voxel is tissue and not air or lung.
 TISSUE_HU = -300.0

@@ -7,12 +7,18 @@ rotated), so a box is a box on both sides and an oblique acquisition loses nothi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 
 from pancreasseg.core.box import Box
 from pancreasseg.core.geometry import Geometry
+from pancreasseg.core.lazy import Library
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+else:
+    sitk = Library("SimpleITK")
 
 AIR_HU = -1024.0
 

@@ -10,17 +10,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from pancreasseg.core.box import Box
 from pancreasseg.core.geometry import Geometry
+from pancreasseg.core.lazy import Library
 from pancreasseg.core.volume import Volume
 from pancreasseg.grids.axis import Axis
 from pancreasseg.grids.conventions import ANISOTROPY, Conventions
 from pancreasseg.grids.network_input import Preprocessing
 from pancreasseg.grids.resample import nearest_axes
+
+if TYPE_CHECKING:
+    from scipy import ndimage
+else:
+    ndimage = Library("scipy.ndimage")
 
 #: Slices that are resampled at once; more would only need more memory.
 _SLAB = 24

@@ -6,13 +6,19 @@ Everything here works on a coarse copy of the volume in LPS orientation: slices 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.lazy import Library
 from pancreasseg.grids.body import GRID_MM, TISSUE_HU
 from pancreasseg.grids.resample import nearest_axes, network_grid, to_grid
+
+if TYPE_CHECKING:
+    from scipy import ndimage
+else:
+    ndimage = Library("scipy.ndimage")
 
 #: HU of lung; bowel gas is mostly below, soft tissue above.
 LUNG_HU = (-970.0, -500.0)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.lazy import Library
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization, Segmentation
 from pancreasseg.grids.body import TISSUE_HU, body_box, map_box
@@ -22,6 +23,11 @@ from pancreasseg.pipelines.fusion import fuse
 from pancreasseg.pipelines.postprocess import clean, surroundings
 from pancreasseg.pipelines.two_stage import nothing_found
 from pancreasseg.pipelines.whole_volume import winners
+
+if TYPE_CHECKING:
+    from scipy import ndimage
+else:
+    ndimage = Library("scipy.ndimage")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from pancreasseg.core import Box, Volume
 from pancreasseg.core.progress import Progress
@@ -179,6 +178,7 @@ def persistent(found: Found, sure: np.ndarray, least: int, overlap: float) -> np
         overlap: intersection over union.
     """
     import torch
+    from scipy.sparse.csgraph import connected_components
 
     from pancreasseg.networks.mask_rcnn.boxes import iou
 

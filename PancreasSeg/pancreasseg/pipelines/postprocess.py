@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
-from scipy import ndimage
 
 from pancreasseg.core import Box, Geometry
+from pancreasseg.core.lazy import Library
 from pancreasseg.grids.body import map_box
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+    from scipy import ndimage
+else:
+    sitk = Library("SimpleITK")
+    ndimage = Library("scipy.ndimage")
 
 #: Pieces of a result with at most this gap (mm) are one pancreas: networks often lose the thin neck.
 JOIN_MM = 20.0

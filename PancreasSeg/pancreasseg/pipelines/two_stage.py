@@ -13,7 +13,6 @@ from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization, Segmentation
 from pancreasseg.grids.body import body_box, map_box
 from pancreasseg.grids.resample import from_grid, nearest_axes, paste
-from pancreasseg.measure.compare import dice
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage
 from pancreasseg.pipelines.declaration import Declaration
 from pancreasseg.pipelines.fusion import METHODS, fuse
@@ -194,6 +193,8 @@ class TwoStagePipeline(Pipeline):
 
         The new mask stands, unless it is empty. The agreement of each voxel is that of the two passes.
         """
+        from pancreasseg.measure.compare import dice
+
         organ = Box.of_mask(first.mask)
         assert organ is not None  # noqa: S101 - neither the vote nor a pass before left an empty mask
         box, probability = self._grown(volume, organ.grow(self.options.margin_mm, volume.geometry), progress, findings)

@@ -22,6 +22,8 @@ from typing import BinaryIO
 #: Compiled libraries, and the rooms of the engine that load further parts of them.
 COMPILED = (
     "scipy.linalg",
+    "scipy.ndimage",
+    "scipy.sparse.csgraph",
     "unicodedata",
     "skimage.graph",
     "skimage.measure",
