@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from easy_cohort import easy_cohort
+from Testing.engine.kill_points import killed_everywhere
 from torch import Tensor, nn
 
 from pancreasseg.core.errors import Cancelled, OutputError, RunError
@@ -146,7 +148,7 @@ def test_a_full_disk_in_the_middle_of_a_checkpoint_keeps_the_one_before(tmp_path
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     again = Line(tmp_path, SCHEDULE)
     assert again.step == 60
-    assert {p.name for p in tmp_path.iterdir()} == {"line.pt", "line.previous.pt", "line.csv"}
+    assert {p.name for p in tmp_path.iterdir()} == {"line.pt", "line.previous.pt", "line.sha256", "line.csv"}
     again.run()
     assert again.finished
 
@@ -159,6 +161,53 @@ def test_a_checkpoint_cut_short_falls_back_to_the_one_before(tmp_path):
     loop.previous.write_bytes(b"nothing")
     with pytest.raises(RunError, match="damaged"):
         Line(tmp_path, SCHEDULE)
+
+
+def test_any_damage_to_a_checkpoint_falls_back_to_the_one_before(tmp_path):
+    loop = Line(tmp_path, SCHEDULE)
+    loop.run(60)
+    good, random = loop.checkpoint.read_bytes(), np.random.default_rng(0)
+    steps = set()
+    for _ in range(40):
+        damaged = bytearray(good)
+        for place in random.integers(0, len(good), 3):
+            damaged[place] ^= int(random.integers(1, 256))
+        loop.checkpoint.write_bytes(damaged)
+        steps.add(Line(tmp_path, SCHEDULE).step)
+    torch.save({"step": 3}, loop.checkpoint)
+    steps.add(Line(tmp_path, SCHEDULE).step)
+    assert steps == {60}, "that of the one before, written at the validation"
+    loop.previous.unlink()
+    with pytest.raises(RunError, match="damaged"):
+        Line(tmp_path, SCHEDULE)
+    loop.checkpoint.write_bytes(good)
+    assert Line(tmp_path, SCHEDULE).step == 60
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", [1, 2], {"step": 3}, {"network": None}, 7])
+def test_without_hashes_too_what_is_no_checkpoint_falls_back(tmp_path, content):
+    """As an older version left it, which wrote none."""
+    loop = Line(tmp_path, SCHEDULE)
+    loop.run(60)
+    loop.hashes.unlink()
+    assert Line(tmp_path, SCHEDULE).step == 60
+    loop.checkpoint.write_bytes(content) if isinstance(content, bytes) else torch.save(content, loop.checkpoint)
+    assert Line(tmp_path, SCHEDULE).step == 60
+
+
+def test_killed_at_any_step_of_saving_a_checkpoint_is_left_that_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _descriptor: None)
+    folder, kept = tmp_path / "run", tmp_path / "kept"
+    kept.mkdir()
+    Line(kept, SCHEDULE).run(30)
+    shutil.copytree(kept, folder)
+    steps = []
+    for _ in killed_everywhere(lambda: Line(folder, SCHEDULE).run(60)):
+        steps.append(Line(folder, SCHEDULE).step)
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+    assert set(steps) == {30, 60}
+    assert steps == sorted(steps)
 
 
 def test_the_checkpoint_of_another_recipe_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 import struct
 import zipfile
@@ -147,10 +148,16 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             _check(path, archive.infolist())
             yield archive
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # how the system calls a place before the beginning of the file
+            raise
+        raise _no_whole_zip(path) from error
     except _DAMAGED as error:
-        raise ModelError(
-            "bad-zip", f"{path.name} is not a whole zip file.", "Fetch it again; it may have been cut short."
-        ) from error
+        raise _no_whole_zip(path) from error
+
+
+def _no_whole_zip(path: Path) -> ModelError:
+    return ModelError("bad-zip", f"{path.name} is not a whole zip file.", "Fetch it again; it may have been cut short.")
 
 
 def _check(path: Path, entries: list[zipfile.ZipInfo]) -> None:

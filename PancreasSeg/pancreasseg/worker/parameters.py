@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ from pancreasseg.core.errors import RunError
 from pancreasseg.worker.protocol import Request
 
 Kind = Callable[[Any], bool]
-_INDEX = 1 << 31
+_INDEX, _LARGEST = 1 << 31, 1e300
 
 
 def check_parameters(request: Request) -> None:
@@ -34,8 +33,8 @@ def malformed(request: str) -> RunError:
 
 
 def is_number(value: Any) -> bool:
-    """A finite number, and no truth value."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -math.inf < value < math.inf
+    """A number that float can hold, and no truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
 
 
 def is_whole(value: Any) -> bool:

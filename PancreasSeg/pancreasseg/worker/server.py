@@ -109,7 +109,7 @@ class Server:
         self._memory = memory
         self._describe = describe
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._measures: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._measures: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._waiting: set[int] = set()  # accepted and not answered yet
         self._cancelled: set[int] = set()
         self._book = threading.Lock()  # guards the two sets
@@ -132,6 +132,8 @@ class Server:
                     break
         finally:
             self._finished.set()
+            self._greeted.set()
+            self._measures.put(None)
             # A worker that is told to end by somebody else leaves the folder to its client, who goes on with a new one.
             if self._folder is not None and (self._gone.is_set() or not self._folder.in_use):
                 self._folder.remove()
@@ -167,8 +169,8 @@ class Server:
     def _measure_beside(self) -> None:
         """The measuring thread."""
         self._greeted.wait()
-        while True:
-            self._answer(self._measures.get())
+        while (request := self._measures.get()) is not None:
+            self._answer(request)
 
     def _cancel(self, request: Request) -> Message:
         """Mark requests as cancelled; the answer."""

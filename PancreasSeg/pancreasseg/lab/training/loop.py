@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
-import pickle
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -30,6 +30,8 @@ OPTIMISERS = ("adam", "adamw", "sgd")
 DECAYS = ("constant", "cosine")
 COLUMNS = ("step", "seconds_per_step", "waiting", "learning_rate", "loss", "score")
 _LOOK_AHEAD = 3  # batches
+_HASHES = 3  # the checkpoint that is being written, the one before it, and the one before that
+_STATE = {"step", "network", "average", "optimiser", "scaler", "history", "recent", "best", "best_weights", "stale"}
 
 #: Inputs (n, channels, K, J, I) and truths (n, classes, K, J, I) of one step; several pairs where sizes differ.
 Batch = Sequence[tuple[Tensor, Tensor]]
@@ -105,7 +107,7 @@ class Loop(ABC):
     must follow from the step's number alone: then a run that was killed ends with the weights of an unbroken one.
 
     Args:
-        name: of the files: the checkpoint ``<name>.pt``, the one before it and the log ``<name>.csv``.
+        name: of the files: the checkpoint ``<name>.pt``, the one before it, their hashes and the log ``<name>.csv``.
         network: with fresh weights.
         schedule: how to optimise it.
         output: folder for the files.
@@ -163,6 +165,11 @@ class Loop(ABC):
     def previous(self) -> Path:
         """The checkpoint before the last one."""
         return self.output / f"{self.name}.previous.pt"
+
+    @property
+    def hashes(self) -> Path:
+        """The SHA256 of the checkpoints, a line each."""
+        return self.output / f"{self.name}.sha256"
 
     @property
     def log(self) -> Path:
@@ -288,6 +295,9 @@ class Loop(ABC):
         # Through memory: torch's own writer hides a full disk behind an error of its own.
         buffer = io.BytesIO()
         torch.save(state, buffer)
+        hashes = [hashlib.sha256(buffer.getbuffer()).hexdigest(), *self._known_hashes()]
+        with atomic_write(self.hashes) as partial:  # first: whichever of the files is there, its hash is known
+            partial.write_text("\n".join(hashes[:_HASHES]) + "\n", encoding="ascii")
         with atomic_write(self.checkpoint) as partial:
             partial.write_bytes(buffer.getbuffer())
             if self.checkpoint.exists():
@@ -300,13 +310,12 @@ class Loop(ABC):
 
     def _resume(self) -> None:
         found = [path for path in (self.checkpoint, self.previous) if path.exists()]
+        known = self._known_hashes()
         for path in found:
-            try:
-                state = torch.load(path, map_location=self.hardware.device, weights_only=True)
-            except (RuntimeError, EOFError, pickle.UnpicklingError, OSError):
-                continue  # cut short by something stronger than us: the one before is whole
-            self._load(state)
-            return
+            state = _read_checkpoint(path, known, self.hardware.device)
+            if state is not None:  # else something stronger than us damaged it: the one before is whole
+                self._load(state)
+                return
         if found:
             raise RunError(
                 "bad-checkpoint",
@@ -314,12 +323,19 @@ class Loop(ABC):
                 "Remove them to begin anew.",
             )
 
+    def _known_hashes(self) -> list[str]:
+        """SHA256 of the checkpoints that may be there, the newest first; none where an older version wrote them."""
+        try:
+            return self.hashes.read_text(encoding="ascii", errors="replace").split()
+        except OSError:
+            return []
+
     def _load(self, state: dict[str, Any]) -> None:
         try:
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise RunError(
                 "other-checkpoint",
                 f"The checkpoint of the {self.name} in {self.output} belongs to another network or recipe.",
@@ -331,6 +347,18 @@ class Loop(ABC):
         self._recent = list(state["recent"])
         self.best, self._stale = float(state["best"]), int(state["stale"])
         self._best_weights = state["best_weights"]
+
+
+def _read_checkpoint(path: Path, hashes: Sequence[str], device: str) -> dict[str, Any] | None:
+    """A whole checkpoint; None for one that is damaged in any way."""
+    try:
+        content = path.read_bytes()
+        if hashes and hashlib.sha256(content).hexdigest() not in hashes:
+            return None
+        state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    except Exception:  # of any kind: damaged pickles and zips raise whatever comes
+        return None
+    return state if isinstance(state, dict) and set(state) >= _STATE else None
 
 
 class _Ahead:
