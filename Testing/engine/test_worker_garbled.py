@@ -194,7 +194,7 @@ def ask(client: WorkerClient, name: str) -> int:
     }
     request = requests[name]()
     for file in ("m", "p", "a"):
-        client._held.folder.write(file, np.zeros((2, 2, 2), np.float32))  # type: ignore[union-attr]
+        client._belongings.folder.write(file, np.zeros((2, 2, 2), np.float32))  # type: ignore[union-attr]
     return request
 
 

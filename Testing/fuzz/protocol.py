@@ -87,7 +87,7 @@ def fuzz_answers(random: np.random.Generator, folder: Path) -> str:
         for file in ("m", "p", "a"):
             exchange.write(file, np.zeros((2, 2, 2), np.float32))
         process = _Process()
-        client._held.process, client._held.folder, client._geometry = process, exchange, _GEOMETRY  # type: ignore[assignment]
+        client._belongings.process, client._belongings.folder, client._geometry = process, exchange, _GEOMETRY  # type: ignore[assignment]
         array = np.zeros(_GEOMETRY.shape, np.uint8)
         request = {
             "hello": client.hello, "load": lambda: client.load(array, _GEOMETRY), "localize": client.localize,
@@ -108,7 +108,7 @@ def fuzz_answers(random: np.random.Generator, folder: Path) -> str:
         assert all(isinstance(error, PancreasSegError) for error in errors)
         return "protocol" if "protocol" in [error.code for error in errors] else "accepted"
     finally:
-        client._held.process = None
+        client._belongings.process = None
         exchange.remove()
 
 
