@@ -36,11 +36,11 @@ def shownVolume(scene):
 
 
 def likelyVolume(scene, *, restored: bool = False):
-    """The CT to begin with: the one in the views, else the one that was worked on, else the only one.
+    """The CT to begin with: the one in the views, else the only one.
 
     Args:
         scene: the vtkMRMLScene.
-        restored: it was just loaded; then the CT that was worked on comes first.
+        restored: it was loaded; then a CT that was worked on comes first, best the one that was selected last.
 
     Returns:
         The volume node; None when there is no such CT that can be used.
@@ -49,7 +49,7 @@ def likelyVolume(scene, *, restored: bool = False):
     known = sorted(Parameters.all(scene), key=lambda it: (not it.selected, it.volumeNode is not shown))
     worked = [parameters.volumeNode for parameters in known]
     usable = [node for node in nodesOf(scene, "vtkMRMLScalarVolumeNode") if _usable(node)]
-    candidates = [*worked, shown] if restored else [shown, *worked]
+    candidates = [*worked, shown] if restored else [shown]
     only = usable if len(usable) == 1 else []
     return next((node for node in [*candidates, *only] if _usable(node)), None)
 
