@@ -208,6 +208,7 @@ def test_a_panel_that_is_reloaded_while_it_is_shown_is_awake(module, scene, ente
     try:
         widget.setup()
         assert (widget.ui.volumeSelector.currentNode() is ct) == entered
+        widget.ui.correctSection.collapsed = False
         assert widget.ui.segmentEditor._shortcuts == entered
     finally:
         widget.cleanup()

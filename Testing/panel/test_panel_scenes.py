@@ -198,12 +198,90 @@ def test_without_an_roi_the_pancreas_is_located_again(panel, ui, client, selecte
 
 def test_entering_and_leaving_the_module_hands_views_and_shortcuts_over(panel, ui) -> None:
     panel.enter()
+    ui.correctSection.collapsed = False
     ui.segmentEditor.setActiveEffectByName("Paint")
     assert (ui.segmentEditor._shortcuts, ui.segmentEditor._views) == (True, True)
     panel.exit()
     assert ui.segmentEditor.activeEffect() is None
     assert (ui.segmentEditor._shortcuts, ui.segmentEditor._views) == (False, False)
     wait(lambda: not panel.session.workflow.describing)
+
+
+def test_keys_are_the_editors_only_while_its_section_is_open(panel, ui, selected) -> None:
+    """A stray 1 would start Paint, and the next drag in a view would paint into the pancreas."""
+    assert ui.correctSection.collapsed
+    assert not ui.segmentEditor._shortcuts
+    ui.correctSection.collapsed = False
+    assert ui.segmentEditor._shortcuts
+    ui.segmentEditor.setActiveEffectByName("Paint")
+    ui.correctSection.collapsed = True
+    assert not ui.segmentEditor._shortcuts
+    assert ui.segmentEditor.activeEffect() is None
+    ui.correctSection.collapsed = False
+    panel.exit()
+    ui.correctSection.collapsed = True
+    ui.correctSection.collapsed = False
+    assert not ui.segmentEditor._shortcuts, "another module is shown"
+
+
+def test_without_a_main_window_there_are_no_shortcuts_to_complain_of(panel, ui, monkeypatch) -> None:
+    monkeypatch.setattr(slicer.app, "window", None)
+    panel.wake()
+    ui.correctSection.collapsed = False
+    assert not ui.segmentEditor._shortcuts
+
+
+def test_the_overwrite_mode_is_left_alone_until_there_is_a_result_and_then_it_is_said(
+    panel, ui, scene, selected
+) -> None:
+    node = ui.segmentEditor.mrmlSegmentEditorNode()
+    assert node.GetOverwriteMode() == node.OverwriteAllSegments
+    run(panel)
+    assert node.GetOverwriteMode() == node.OverwriteNone
+    assert "may overlap now" in ui.correctMessage.text
+    node.SetOverwriteMode(node.OverwriteAllSegments)
+    run(panel)
+    assert node.GetOverwriteMode() == node.OverwriteAllSegments, "a person has chosen it"
+
+
+def test_hidden_nodes_are_offered_nowhere(panel, ui, scene, selected, differing) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    hierarchy = scene.GetSubjectHierarchyNode()
+    for node in (Segments.draftOf(parameters.segmentationNode), parameters.agreementNode):
+        assert node.GetHideFromEditors()
+        assert node.GetID() not in [*ui.referenceSelector._ids, *ui.volumeSelector._ids]
+        assert not hierarchy.GetItemByDataNode(node)
+
+
+@pytest.mark.parametrize("what", ["CT", "segmentation"])
+def test_hidden_nodes_go_with_what_they_belong_to(panel, ui, scene, selected, differing, what) -> None:
+    run(panel)
+    parameters = panel.session.parameters
+    draft = Segments.draftOf(parameters.segmentationNode)
+    disagreement, node = parameters.agreementNode, parameters.node
+    scene.RemoveNode(selected if what == "CT" else parameters.segmentationNode)
+    gone = [disagreement, node] if what == "CT" else [draft]
+    wait(lambda: panel.settled and not any(it.GetScene() for it in gone))
+    assert (draft if what == "CT" else node).GetScene() is scene, "its owner is still there"
+
+
+def test_an_roi_that_is_deleted_is_not_replaced_by_that_of_another_ct(panel, ui, scene, two) -> None:
+    """Slicer's selector moves on to another ROI by itself."""
+    run(panel)
+    ui.volumeSelector.setCurrentNode(two[1])
+    run(panel)
+    scene.RemoveNode(panel.session.parameters.roiNode)
+    wait(lambda: panel.settled)
+    assert panel.session.parameters.roiNode is None
+    assert ui.roiSelector.currentNode() is None
+
+
+def test_labelmaps_are_no_cts(panel, ui, scene) -> None:
+    label = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
+    scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Photograph")
+    assert label.GetID() not in ui.volumeSelector._ids
+    assert ui.volumeSelector.nodeCount() == 0
 
 
 def test_while_another_module_is_shown_the_shared_editor_is_left_alone(panel, ui, client, scene, selected) -> None:

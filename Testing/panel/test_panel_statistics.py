@@ -132,24 +132,6 @@ def test_the_scene_is_closed_while_the_segment_is_measured(done, ui, client, sce
     assert ui.statisticsTable.rowCount == 0
 
 
-def test_an_edit_changes_the_segments_dicom_tag_and_back_again(done, ui) -> None:
-    parameters = done.session.parameters
-    segment = parameters.segmentationNode.GetSegmentation().GetSegment(parameters.segmentId)
-
-    def tag() -> str:
-        import vtk
-
-        value = vtk.mutable("")
-        segment.GetTag("DICOM.SegmentAlgorithmType", value)
-        return value.get()
-
-    assert tag() == "AUTOMATIC"
-    edit(parameters)
-    wait(lambda: tag() == "SEMIAUTOMATIC" and ui.restoreDraftButton.enabled)
-    ui.restoreDraftButton.click()
-    wait(lambda: tag() == "AUTOMATIC")
-
-
 def test_the_draft_comes_back_and_undo_brings_the_correction_back(done, ui) -> None:
     parameters = done.session.parameters
     draft = mask(parameters)

@@ -60,12 +60,15 @@ class PanelApplication(ApplicationStandIn):
     """``slicer.app`` with Qt.
 
     Attributes:
+        window: the main window; None as with --no-main-window.
         manager: the layout manager; None leaves the application without views, as on the command line.
     """
 
     def __init__(self, application: ApplicationStandIn) -> None:
         super().__init__(application.applicationLogic(), application.temporaryPath)
         self.manager: LayoutManager | None = LayoutManager(application.mrmlScene())
+        self.window = qt.QMainWindow()
+        self.window.name = "qSlicerMainWindow"
         self._modules = ModuleManager()
         self._signals = Signals()
 
@@ -83,7 +86,7 @@ class PanelApplication(ApplicationStandIn):
         return self.manager
 
     def topLevelWidgets(self) -> list[QtWidgets.QWidget]:
-        return QtWidgets.QApplication.topLevelWidgets()
+        return [] if self.window is None else [self.window]
 
     def processEvents(self, *_: Any) -> None:
         QtWidgets.QApplication.processEvents()

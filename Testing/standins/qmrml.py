@@ -6,6 +6,7 @@ from typing import Any
 
 import slicer
 import slicer.util
+import vtk
 from PySide6 import QtCore, QtWidgets
 from Testing.standins import qt
 
@@ -32,6 +33,7 @@ def _option(kind: Any, name: str) -> Any:
 
     def write(self: Any, value: Any) -> None:
         self._options[name] = list(value) if name == "nodeTypes" else value
+        self._accepted.clear()
         self._fill()
 
     return QtCore.Property(kind, lambda self: self._options[name], write)
@@ -83,6 +85,10 @@ class qMRMLNodeComboBox(qt.QWidget):
             "baseName": "",
         }
         self._ids: list[str] = []
+        self._accepted: dict[str, tuple[str, bool]] = {}
+        named: list[tuple[Any, int]] = []
+        self._named = named
+        self.destroyed.connect(lambda *_: _removeAll(named))
         self._current = ""
         self._box.activated.connect(lambda row: self._select(self._ids[row]))
 
@@ -105,12 +111,43 @@ class qMRMLNodeComboBox(qt.QWidget):
             # Slicer's scene model shows nothing new while a scene is being read or closed, and all of it at the end.
             for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):
                 self._observers.append((scene, scene.AddObserver(event, self._sceneChanged)))
+            # Slicer's scene model has this priority: after all who observe the scene as usual.
+            going = scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._nodeGoes, -10.0)
+            self._observers.append((scene, going))
+        self._accepted.clear()
         self._fill()
 
     def mrmlScene(self) -> Any:
         return self._scene
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _nodeGoes(self, _scene: Any, _event: str, node: Any) -> None:
+        """Qt's combo box moves on to what stands in the row of the node that is gone, whoever wanted that."""
+        if self._scene.IsBatchProcessing() or node.GetID() not in self._ids:
+            return
+        row = [i for i in self._ids if i].index(node.GetID())
+        self._ids.remove(node.GetID())
+        left = [i for i in self._ids if i]
+        if self._current == node.GetID():
+            self._ids = self._ids or [""]
+            self._current = left[min(row, len(left) - 1)] if left else ""
+            self._follow(self.currentNode())
+            self.currentNodeChanged.emit(self.currentNode())
+
+    def _follow(self, node: Any) -> None:
+        """Hear of the current node's new names."""
+        _removeAll(self._named)
+        if node is not None:
+            self._named.append((node, node.AddObserver("ModifiedEvent", self._renamed)))
+
+    def _renamed(self, node: Any, _event: str) -> None:
+        if self._box.currentText() != node.GetName():
+            self._fill()
+            self.currentNodeChanged.emit(node)  # as Slicer's, which listens to the text
+
     def _sceneChanged(self, _scene: Any, event: str) -> None:
+        if event == "EndBatchProcessEvent":
+            self._accepted.clear()
         if not self._scene.IsBatchProcessing():
             before = set(self._ids)
             self._fill()
@@ -119,6 +156,13 @@ class qMRMLNodeComboBox(qt.QWidget):
                 self._select(came[0])
 
     def _shows(self, node: Any) -> bool:
+        """Slicer's filter looks at a node when it comes and when its name changes, not when it is hidden later."""
+        seen = self._accepted.get(node.GetID())
+        if seen is None or seen[0] != node.GetName():
+            seen = self._accepted[node.GetID()] = (node.GetName(), self._accepts(node))
+        return seen[1]
+
+    def _accepts(self, node: Any) -> bool:
         if node.GetHideFromEditors() and not self._options["showHidden"]:
             return False
         derived = self._options["showChildNodeTypes"]
@@ -141,6 +185,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._box.setCurrentIndex(self._ids.index(identifier))
         if identifier != self._current:
             self._current = identifier
+            self._follow(self.currentNode())
             self.currentNodeChanged.emit(self.currentNode())
             self.currentNodeIDChanged.emit(identifier)
 
@@ -285,6 +330,8 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self.setActiveEffect(name or None)
 
     def installKeyboardShortcuts(self, parent: QtWidgets.QWidget | None = None) -> None:
+        if parent is None and slicer.util.mainWindow() is None:
+            raise RuntimeError("QShortcut: No widget parent defined")
         self._shortcuts = True
 
     def uninstallKeyboardShortcuts(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import qt
 import slicer
+import slicer.util
 from slicer.i18n import tr as _
 
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
 from PancreasSegLib.Scene import Segments
-from PancreasSegLib.Work import Corrections, Statistics
+from PancreasSegLib.Work import Corrections, History, Statistics
 
 EDITOR_TAG = "SegmentEditor"
 SEEN = "PancreasSeg.Seen"
@@ -26,8 +27,10 @@ class CorrectSection:
         self.editor = ui.segmentEditor
         # The editor node is shared with Slicer's own Segment Editor: while another module is shown, it is left alone.
         self._shown = False
+        self._live = False
         self.connectEditor()
         session.workflow.beforeWrite = session.saveForUndo = self.saveForUndo
+        ui.correctSection.connect("contentsCollapsed(bool)", self.onFolded)
         ui.draftCheckBox.connect("toggled(bool)", self.onShowDraft)
         ui.restoreDraftButton.connect("clicked(bool)", self.onRestore)
         ui.keepCorrectionButton.connect("clicked(bool)", self.onKeep)
@@ -41,12 +44,6 @@ class CorrectSection:
             node.UnRegister(None)
             node.SetSingletonTag(EDITOR_TAG)
             node = slicer.mrmlScene.AddNode(node)
-        if node.GetAttribute(SEEN) is None:
-            node.SetAttribute(SEEN, "true")
-            # Once, in place of the default: a tumour inside the pancreas is both. Who wants segments to exclude each
-            # other says so in the editor, and is obeyed.
-            if node.GetOverwriteMode() == node.OverwriteAllSegments:
-                node.SetOverwriteMode(node.OverwriteNone)
         self.editor.setMRMLSegmentEditorNode(node)
         self.editor.setMRMLScene(slicer.mrmlScene)
 
@@ -64,11 +61,27 @@ class CorrectSection:
     def enter(self) -> None:
         """The panel is shown. The widget observes the views by itself while an effect is active."""
         self._shown = True
-        self.editor.installKeyboardShortcuts()
+        self.onFolded(self.ui.correctSection.collapsed)
 
     def exit(self) -> None:
-        """The panel is left: no effect may stay active in the views."""
+        """The panel is left."""
         self._shown = False
+        self._rest()
+
+    @slot
+    def onFolded(self, folded: bool) -> None:
+        """The section was folded up or opened: keys and mouse are the editor's only while a person sees it."""
+        if not folded and self._shown:
+            self._live = True
+            # On the main window; without one, Qt complains of every shortcut.
+            if slicer.util.mainWindow() is not None:
+                self.editor.installKeyboardShortcuts()
+        elif self._live:
+            self._rest()
+
+    def _rest(self) -> None:
+        """No effect may stay active in the views."""
+        self._live = False
         self.editor.setActiveEffect(None)
         self.editor.uninstallKeyboardShortcuts()
         self.editor.removeViewObservations()
@@ -79,7 +92,7 @@ class CorrectSection:
         Returns:
             False when Undo cannot, because another segmentation is being edited in another module.
         """
-        if self.editor.segmentationNode() is not segmentationNode:
+        if self._edited() is not segmentationNode:
             if not self._shown:
                 return False
             self.editor.setSegmentationNode(segmentationNode)
@@ -89,6 +102,7 @@ class CorrectSection:
     def overwriteOthers(self, parameters) -> list[str]:
         """Honour the editor's overwrite mode for what the AI has written; names of the segments that lost voxels."""
         node = self.editor.mrmlSegmentEditorNode()
+        self._letSegmentsOverlap(node)
         mode = node.GetOverwriteMode()
         if mode == node.OverwriteNone:
             return []
@@ -96,6 +110,18 @@ class CorrectSection:
         return Segments.takeFromOthers(
             parameters.segmentationNode, parameters.segmentId, parameters.volumeNode, visibleOnly=visibleOnly
         )
+
+    def _letSegmentsOverlap(self, node) -> None:
+        """With the first result, in place of the editor's default: a tumour inside the pancreas is both.
+
+        The node is shared with Slicer's own Segment Editor, so the person is told. Who wants segments to exclude each
+        other says so in the editor, and is obeyed.
+        """
+        if node.GetAttribute(SEEN) is None:
+            node.SetAttribute(SEEN, "true")
+            if node.GetOverwriteMode() == node.OverwriteAllSegments:
+                node.SetOverwriteMode(node.OverwriteNone)
+                self.say(_("Segments may overlap now, as a tumour and the pancreas do; see Masking in the editor."))
 
     @slot
     def onShowDraft(self, shown: bool) -> None:
@@ -118,6 +144,7 @@ class CorrectSection:
         mask = Statistics.draftMask(parameters)
         self.saveForUndo(parameters.segmentationNode)
         Segments.writeMask(mask, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
+        History.tag(parameters)
         self.session.scheduleStatistics()
         self.session.changed()
 
@@ -156,12 +183,17 @@ class CorrectSection:
             return
         segmentationNode = parameters.segmentationNode if parameters is not None else None
         volumeNode = parameters.volumeNode if parameters is not None else None
-        if self.editor.segmentationNode() is not segmentationNode:
+        if self._edited() is not segmentationNode:
             self.editor.setSegmentationNode(segmentationNode)
             if segmentationNode is not None and parameters.hasSegment():
                 self.editor.setCurrentSegmentID(parameters.segmentId)
         if segmentationNode is not None and self.editor.sourceVolumeNode() is not volumeNode:
             self.editor.setSourceVolumeNode(volumeNode)
+
+    def _edited(self):
+        """The segmentation in the editor; the widget itself answers from its selector, which can lag behind."""
+        node = self.editor.mrmlSegmentEditorNode()
+        return node.GetSegmentationNode() if node is not None else None
 
     def _draft(self):
         parameters = self.session.parameters

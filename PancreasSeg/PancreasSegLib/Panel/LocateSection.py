@@ -42,8 +42,9 @@ class LocateSection:
     @slot
     def onRoi(self, node) -> None:
         """Another ROI was selected, or the selected one is gone."""
-        if self.session.parameters is not None:
-            self.session.parameters.roiNode = node
+        parameters = self.session.parameters
+        if parameters is not None:
+            parameters.roiNode = None if self.session.isLeaving(parameters.roiNode) else node
         self.session.changed()
 
     @slot

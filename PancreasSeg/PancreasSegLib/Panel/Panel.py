@@ -29,7 +29,7 @@ from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.StatisticsSection import StatisticsSection
 from PancreasSegLib.Panel.Turns import Turns
-from PancreasSegLib.Scene import Overlay, Views
+from PancreasSegLib.Scene import Orphans, Overlay, Views
 from PancreasSegLib.Scene.Observers import Observers
 from PancreasSegLib.Work import Agreement, Attention
 
@@ -70,6 +70,7 @@ class Panel:
         self._missed = False  # something happened while another module was shown
         self._onScreen = ""  # ID of the CT that was shown when it was selected
         self._newcomer = False  # a volume came, and none is selected yet
+        self._nodesLeft = False  # some node was removed
         self._restored = False  # it came with a scene that was loaded
         self._turns = Turns()
 
@@ -116,6 +117,7 @@ class Panel:
         self._observers.add(scene, scene.StartCloseEvent, self.onStartClose)
         self._observers.add(scene, scene.EndCloseEvent, self.onEndClose)
         self._observers.add(scene, scene.EndImportEvent, self.onEndImport)
+        self._observers.add(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeLeaving)
         self._observers.add(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self._observers.add(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.session.volumeNode = ui.volumeSelector.currentNode()
@@ -301,6 +303,9 @@ class Panel:
     @slot
     def onPause(self) -> None:
         """Whatever happened in the scene has paused."""
+        if self._nodesLeft:
+            self._nodesLeft = False
+            Orphans.removeOrphans(slicer.mrmlScene)
         if self._newcomer and self._shown:
             self._preselect(restored=self._restored)
         self.refresh()
@@ -346,8 +351,16 @@ class Panel:
     def onNodeRemoved(self, *_arguments) -> None:
         """Some node is gone; what pointed to it points nowhere now."""
         self._forget(goneOnly=True)
+        self._nodesLeft = True
+        self.session.leaving = ""
         self._roiTimer.start()
         self._changed()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    @slot
+    def onNodeLeaving(self, _scene, _event, node) -> None:
+        """Some node is about to go; the selectors do not know yet, and will move on to another one by themselves."""
+        self.session.leaving = node.GetID()
 
     @slot
     def onStartClose(self, *_arguments) -> None:

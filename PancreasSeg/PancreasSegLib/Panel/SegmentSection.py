@@ -139,7 +139,7 @@ class SegmentSection:
         name = self.ui.attentionSelector.itemData(index) or ""
         if parameters is None or index < 0:
             return
-        if name and (name != parameters.attentionMap or parameters.attentionNode is None):
+        if name and (name != parameters.attentionMap or parameters.attentionVolume is None):
             self.session.attentionMap = name
             self.runner.start("attention")
         else:

@@ -35,6 +35,7 @@ class Session:
         busy: "locate", "segment", "attention" or "patients" (a CT of the list) while a run is going on, else empty.
         attentionMap: which map a run "attention" fetches.
         cancelling: Cancel was clicked.
+        leaving: ID of the node that is just being removed from the scene.
         folder: where files are exported to.
         modelSelected: state of the selected row of the model table.
         installing: a model is being installed.
@@ -65,6 +66,7 @@ class Session:
         # Known from the last statistics: looking at every voxel is too slow for every change of a button.
         self.segmentEmpty = False
         self.edited = False
+        self.leaving = ""
         self._volumeNodeId = ""
 
     @property
@@ -75,6 +77,10 @@ class Session:
     @volumeNode.setter
     def volumeNode(self, node) -> None:
         self._volumeNodeId = node.GetID() if node is not None else ""
+
+    def isLeaving(self, node) -> bool:
+        """True while this node is being removed: what a selector moves on to then is nobody's choice."""
+        return node is not None and node.GetID() == self.leaving
 
     def volumeRefusal(self) -> str:
         """Why the selected volume cannot be used, in a sentence; empty when it can."""
@@ -143,7 +149,7 @@ class Session:
             "segmentEmpty": self.segmentEmpty,
             "draftPresent": hasDraft,
             "edited": self.edited,
-            "agreementPresent": parameters.agreementNode is not None,
+            "agreementPresent": parameters.agreementMap is not None,
             **self._ofAttention(parameters),
             "dicomRefusal": self.dicomRefusal,
         }

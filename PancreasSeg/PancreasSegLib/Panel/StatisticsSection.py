@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import PancreasSegError
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, fill, showText
-from PancreasSegLib.Scene import Segments, Tables
-from PancreasSegLib.Work import Statistics
+from PancreasSegLib.Scene import Tables
+from PancreasSegLib.Work import History, Statistics
 
 # An edit is a burst of changes; numbers follow when it pauses.
 DEBOUNCE_MILLISECONDS = 300
@@ -42,6 +43,8 @@ class StatisticsSection:
         self._waiting = False
         self._again = True  # a worker that was lost while measuring is asked once more
         self._reasons = Reasons()
+        self._seen: set[str] = set()  # what was measured before: it can come back by Undo or Redo
+        self._layoutBefore = self._chartLayout = 0  # numbers of layouts; 0 while no chart is shown
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(DEBOUNCE_MILLISECONDS)
@@ -84,6 +87,8 @@ class StatisticsSection:
     def onReference(self, node) -> None:
         """Another reference was selected."""
         parameters = self.session.parameters
+        if parameters is not None and self.session.isLeaving(parameters.referenceNode):
+            node = None
         if parameters is not None and parameters.referenceNode is not node:
             parameters.referenceNode = node
             choices = Statistics.referenceChoices(node)
@@ -114,6 +119,7 @@ class StatisticsSection:
             self._show(None)  # what is in the table is of something else
         if measurable:
             try:
+                voxels = History.follow(parameters)
                 question = Statistics.questionOf(parameters)
                 session.measure(question, partial(self._onMeasured, self._asked, question))
             except PancreasSegError as error:
@@ -123,7 +129,9 @@ class StatisticsSection:
                 self.outdate()
                 session.edited = question.edited
                 session.segmentEmpty = not question.mask.any()
-                self._tag(parameters, question.edited)
+                if question.edited and voxels not in self._seen:
+                    History.tag(parameters)  # nothing that Undo or Redo has brought, so nothing to be redone is lost
+                self._seen.add(voxels)
             self._timer.stop()  # reading and tagging change nodes for a moment; that is nobody's edit
         session.changedSoon()
 
@@ -183,11 +191,17 @@ class StatisticsSection:
 
     @slot
     def onChart(self) -> None:
-        """Show the overlap measures as bars."""
-        try:
+        """Show the overlap measures as bars in place of some of the views, or bring those views back."""
+        layoutNode = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        if self._chartLayout and layoutNode.GetViewArrangement() == self._chartLayout:
+            layoutNode.SetViewArrangement(self._layoutBefore)
+            self._chartLayout = 0
+        else:
+            self._layoutBefore = layoutNode.GetViewArrangement() if layoutNode is not None else 0
             Statistics.showChart(self.session.parameters, self.statistics)
-        except PancreasSegError as error:
-            showText(self.ui.statisticsMessage, str(error))
+            shown = layoutNode.GetViewArrangement() if layoutNode is not None else 0
+            self._chartLayout = shown if shown != self._layoutBefore else 0
+        self.session.changed()
 
     def say(self, text: str) -> None:
         """A sentence for the person, in this section."""
@@ -228,12 +242,7 @@ class StatisticsSection:
             "" if self.statistics is not None and self.statistics.against else _("There is nothing to compare with.")
         )
         self._reasons.show(ui.chartButton, why or nothing)
-
-    def _tag(self, parameters, edited: bool) -> None:
-        """Say on the segment itself, for DICOM and Slicer, whether a person has had a hand in it."""
-        segment = parameters.segmentationNode.GetSegmentation().GetSegment(parameters.segmentId)
-        if Segments.draftOf(parameters.segmentationNode) is not None:
-            Segments.setAlgorithmType(segment, "SEMIAUTOMATIC" if edited else "AUTOMATIC")
+        ui.chartButton.text = _("Back to the views") if self._chartLayout else _("Chart")
 
     def _fillTable(self) -> None:
         rows = []

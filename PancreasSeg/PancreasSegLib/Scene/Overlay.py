@@ -8,8 +8,8 @@ import slicer.util
 
 from pancreasseg.core import Box
 from PancreasSegLib.Scene.Coordinates import geometryOfNode, setGeometryOfNode
+from PancreasSegLib.Scene.Nodes import addHiddenNode, nodesOf
 from PancreasSegLib.Scene.Parameters import Parameters
-from PancreasSegLib.Scene.Placement import placeBeside
 
 OPACITY = 0.6
 MARK = "PancreasSeg.Overlay"
@@ -31,13 +31,12 @@ def keepVolume(node, parameters: Parameters, name: str, array: np.ndarray, box: 
     """
     volumeNode = parameters.volumeNode
     if node is None:
-        node = volumeNode.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode")
-        node.SetHideFromEditors(True)
+        node = addHiddenNode(volumeNode.GetScene(), "vtkMRMLScalarVolumeNode", name)
         node.SetAttribute(MARK, "true")
     node.SetName(f"{volumeNode.GetName()} {name}")
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array, dtype=np.float32))
     setGeometryOfNode(node, geometryOfNode(volumeNode).crop(box))
-    placeBeside(node, volumeNode)
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetAndObserveColorNodeID(colors)
     return node
@@ -60,15 +59,15 @@ def followSelection(parameters: Parameters) -> None:
         if node is not None:
             composite.SetForegroundVolumeID(node.GetID())
             composite.SetForegroundOpacity(OPACITY)
-        elif _isMap(slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")):
+        elif isMap(slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")):
             composite.SetForegroundVolumeID(None)
 
 
 def shownNode(parameters: Parameters):
     """The map that a person wants to see over this CT; None when there is none."""
-    if parameters.agreementShown and parameters.agreementNode is not None:
-        return parameters.agreementNode
-    return parameters.attentionNode if parameters.attentionShown else None
+    if parameters.agreementShown and parameters.agreementMap is not None:
+        return parameters.agreementMap
+    return parameters.attentionVolume if parameters.attentionShown else None
 
 
 def isShown(parameters: Parameters, node) -> bool:
@@ -77,10 +76,9 @@ def isShown(parameters: Parameters, node) -> bool:
 
 
 def _composites(parameters: Parameters) -> list:
-    scene = parameters.volumeNode.GetScene()
-    name = "vtkMRMLSliceCompositeNode"
-    return [scene.GetNthNodeByClass(number, name) for number in range(scene.GetNumberOfNodesByClass(name))]
+    return nodesOf(parameters.volumeNode.GetScene(), "vtkMRMLSliceCompositeNode")
 
 
-def _isMap(node) -> bool:
+def isMap(node) -> bool:
+    """True for what `keep` has made."""
     return node is not None and node.GetAttribute(MARK) is not None

@@ -116,6 +116,8 @@ class Parameters:
         attentionShown: a person wants that map laid over this CT.
         structuresWanted: a person wants the other structures that the model knows as well.
         structuresNode: the segmentation with them.
+        present: the voxels (`Contents.keyOf`) of the result that the segment holds, or is a correction of.
+        agreementOf, attentionOf: the result that the map is about, as ``present``.
         selected: this CT was the last to be selected.
     """
 
@@ -141,7 +143,11 @@ class Parameters:
     structuresWanted = _Flag()
     structuresNode = _Reference()
     selected = _Flag()
+    present = _Text()
+    agreementOf = _Text()
+    attentionOf = _Text()
     _result = _Text()
+    _kept = _Text()
 
     def __init__(self, node) -> None:
         self.node = node
@@ -175,6 +181,25 @@ class Parameters:
     @result.setter
     def result(self, value: dict) -> None:
         self._result = json.dumps(value)
+
+    @property
+    def kept(self) -> list[dict]:
+        """What belongs to earlier contents of the segment, see `PancreasSegLib.Work.History`; the oldest first."""
+        return json.loads(self._kept) if self._kept else []
+
+    @kept.setter
+    def kept(self, entries: list[dict]) -> None:
+        self._kept = json.dumps(entries)
+
+    @property
+    def agreementMap(self):
+        """The volume node with the map of where the voters of the present result differed; None where there is none."""
+        return self.agreementNode if self.agreementOf == self.present else None
+
+    @property
+    def attentionVolume(self):
+        """The volume node with the map of where the network of the present result looked; None where there is none."""
+        return self.attentionNode if self.attentionOf == self.present else None
 
     @property
     def setup(self) -> Setup:

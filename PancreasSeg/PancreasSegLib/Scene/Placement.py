@@ -6,7 +6,10 @@ import slicer
 
 
 def placeBeside(node, volumeNode) -> None:
-    """Give a result node the volume's parent transform and its place in the subject hierarchy."""
+    """Give a result node the volume's parent transform and its place in the subject hierarchy.
+
+    Not for hidden nodes: an item would show them in the Data module.
+    """
     if node.IsA("vtkMRMLTransformableNode"):
         node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())

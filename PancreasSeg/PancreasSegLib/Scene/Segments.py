@@ -14,6 +14,7 @@ from pancreasseg.core import Box
 from pancreasseg.core.errors import InputError
 from pancreasseg.io.seg_nrrd import COLOUR, SEGMENT_NAME, TERMINOLOGY
 from PancreasSegLib.Scene.Coordinates import geometryOfNode, ijkToRas, transformToWorld
+from PancreasSegLib.Scene.Nodes import addHiddenNode
 from PancreasSegLib.Scene.Placement import placeBeside
 from PancreasSegLib.Scene.VolumeNodes import checkTransform
 
@@ -54,11 +55,10 @@ def setAlgorithm(segment, algorithmType: str, algorithmName: str = ALGORITHM_NAM
     segment.SetTag("DICOM.SegmentAlgorithmName", algorithmName)
 
 
-def setAlgorithmType(segment, algorithmType: str) -> None:
+def setAlgorithmType(segment, kind: str) -> None:
     """Change "AUTOMATIC" into "SEMIAUTOMATIC" or back; the algorithm's name stays, and nothing is touched in vain."""
-    present = vtk.mutable("")
-    if not segment.GetTag("DICOM.SegmentAlgorithmType", present) or present.get() != algorithmType:
-        segment.SetTag("DICOM.SegmentAlgorithmType", algorithmType)
+    if tagOf(segment, "DICOM.SegmentAlgorithmType") != kind:
+        segment.SetTag("DICOM.SegmentAlgorithmType", kind)
 
 
 def tagOf(segment, name: str) -> str:
@@ -247,21 +247,35 @@ def keepDraft(segmentationNode, segmentId: str):
     Returns:
         The draft's segmentation node; the segment has the same ID there.
     """
-    draftNode = draftOf(segmentationNode)
-    if draftNode is None:
-        draftNode = segmentationNode.GetScene().AddNewNodeByClass(
-            "vtkMRMLSegmentationNode", f"{segmentationNode.GetName()} AI draft"
-        )
-        draftNode.SetHideFromEditors(True)
-        draftNode.CreateDefaultDisplayNodes()
-        draftNode.SetDisplayVisibility(False)
-        segmentationNode.SetNodeReferenceID(DRAFT_ROLE, draftNode.GetID())
-    draftNode.SetAndObserveTransformNodeID(segmentationNode.GetTransformNodeID())
+    draftNode = _draftNode(segmentationNode)
     draft = draftNode.GetSegmentation()
     draft.CopyConversionParameters(segmentationNode.GetSegmentation())
     if draft.GetSegment(segmentId) is not None:
         draft.RemoveSegment(segmentId)
     draft.CopySegmentFromSegmentation(segmentationNode.GetSegmentation(), segmentId)
+    return draftNode
+
+
+def drawDraft(segmentationNode, segmentId: str, content: Content, volumeNode) -> None:
+    """Make these voxels the AI draft of a segment, which itself is left as it is."""
+    draftNode = _draftNode(segmentationNode)
+    draftNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    if draftNode.GetSegmentation().GetSegment(segmentId) is None:
+        draftNode.GetSegmentation().AddEmptySegment(segmentId, SEGMENT_NAME, COLOR)
+    writeMask(content.mask, draftNode, segmentId, volumeNode, content.box)
+
+
+def _draftNode(segmentationNode):
+    """The node for the AI draft; a new one where there is none."""
+    draftNode = draftOf(segmentationNode)
+    if draftNode is None:
+        name = f"{segmentationNode.GetName()} AI draft"
+        draftNode = addHiddenNode(segmentationNode.GetScene(), "vtkMRMLSegmentationNode", name)
+        draftNode.CreateDefaultDisplayNodes()
+        draftNode.SetDisplayVisibility(False)
+        segmentationNode.SetNodeReferenceID(DRAFT_ROLE, draftNode.GetID())
+    draftNode.SetAttribute(DRAFT_ROLE, "true")
+    draftNode.SetAndObserveTransformNodeID(segmentationNode.GetTransformNodeID())
     return draftNode
 
 
@@ -274,8 +288,12 @@ def isEdited(segmentationNode, segmentId: str, volumeNode) -> bool:
     """True when a person has changed the segment since the AI wrote it, or drew it without AI."""
     present = contentOf(segmentationNode, segmentId, volumeNode)
     draftNode = draftOf(segmentationNode)
-    if draftNode is None or draftNode.GetSegmentation().GetSegment(segmentId) is None:
+    if draftNode is None:
         return present.box is not None
+    if draftNode.GetSegmentation().GetSegment(segmentId) is None:
+        # A scene whose hidden files were not saved: nothing to compare with but what was said on the segment.
+        segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+        return tagOf(segment, "DICOM.SegmentAlgorithmType") != "AUTOMATIC"
     return present != contentOf(draftNode, segmentId, volumeNode)
 
 

@@ -20,6 +20,7 @@ def keepAgreement(parameters: Parameters, segmentation: Segmentation) -> None:
         node = Overlay.keepVolume(node, parameters, "pancreas disagreement", disagreement, segmentation.box, COLORS)
         Overlay.setRange(node, 0.0, 1.0, visibleFrom=0.01)
         parameters.agreementNode = node
+        parameters.agreementOf = parameters.present
     elif node is not None:
         parameters.volumeNode.GetScene().RemoveNode(node)
     Overlay.followSelection(parameters)
@@ -35,4 +36,4 @@ def showAgreement(parameters: Parameters, shown: bool) -> None:
 
 def isAgreementShown(parameters: Parameters) -> bool:
     """True while any slice view shows the map."""
-    return Overlay.isShown(parameters, parameters.agreementNode)
+    return Overlay.isShown(parameters, parameters.agreementMap)

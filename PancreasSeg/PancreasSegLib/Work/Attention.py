@@ -59,6 +59,7 @@ def keepAttention(parameters: Parameters, attention: Attention) -> None:
     low, high = colourRange(attention)
     Overlay.setRange(node, low, high, visibleFrom=low + CLEAR_SHARE * (high - low))
     parameters.attentionNode = node
+    parameters.attentionOf = parameters.present
     parameters.attentionMap = name
     showAttention(parameters, True)
 
@@ -88,4 +89,4 @@ def showAttention(parameters: Parameters, shown: bool) -> None:
 
 def shownMap(parameters: Parameters) -> str:
     """The name of the map that any slice view shows; empty when none does."""
-    return parameters.attentionMap if Overlay.isShown(parameters, parameters.attentionNode) else ""
+    return parameters.attentionMap if Overlay.isShown(parameters, parameters.attentionVolume) else ""

@@ -14,6 +14,7 @@ from pancreasseg.core.results import Segmentation
 from PancreasSegLib.Scene import RoiNodes, Segments
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Scene.Placement import placeBeside
+from PancreasSegLib.Work import History
 
 
 def showBox(parameters: Parameters, volumeNode, box: Box) -> None:
@@ -49,6 +50,7 @@ def writeSegmentation(
         beforeWrite: called with the segmentation node before it is overwritten; saves for undo, and answers False
             where it cannot: then a segment with voxels is left as it is and a new one is written.
     """
+    History.leave(parameters)
     node, segmentId = _target(parameters, volumeNode, before, beforeWrite)
     Segments.writeMask(segmentation.mask, node, segmentId, volumeNode)
     Segments.keepDraft(node, segmentId)
@@ -66,6 +68,7 @@ def writeSegmentation(
         "timings": segmentation.timings,
         "provenance": asdict(segmentation.provenance),
     }
+    History.keep(parameters)
 
 
 def _target(parameters: Parameters, volumeNode, before, beforeWrite) -> tuple[object, str]:

@@ -13,6 +13,7 @@ from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import InputError
 from PancreasSegLib.Scene import Segments, VolumeNodes
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
+from PancreasSegLib.Scene.Nodes import addHiddenNode, nodesOf
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Scene.Placement import placeBeside
 
@@ -132,7 +133,7 @@ def questionOf(parameters: Parameters) -> Question:
     mask = Segments.readMask(node, segmentId, volumeNode, region)
     draft = None if draftNode is None else Segments.readMask(draftNode, segmentId, volumeNode, region)
     reference = draft if parameters.referenceNode is None else other[region.slices]
-    edited = bool(mask.any()) if draft is None else not np.array_equal(mask, draft)
+    edited = Segments.isEdited(node, segmentId, volumeNode) if draft is None else not np.array_equal(mask, draft)
     hu = VolumeNodes.readVoxels(volumeNode, region)
     return Question(mask, hu, whole.crop(region), reference, words if reference is not None else "", edited)
 
@@ -218,6 +219,8 @@ def showChart(parameters: Parameters, statistics: Statistics):
     chart.RemoveAllPlotSeriesNodeIDs()
     chart.AddAndObservePlotSeriesNodeID(series.GetID())
     chart.SetTitle(f"Against {statistics.reference}")
+    # Slicer numbers the bars of a chart; what the numbers stand for is said below them.
+    chart.SetXAxisTitle(" · ".join(f"{number} {m.title}" for number, m in enumerate(bars)))
     chart.SetLegendVisibility(False)
     for node in (table, chart):
         placeBeside(node, parameters.volumeNode)
@@ -229,8 +232,8 @@ def showChart(parameters: Parameters, statistics: Statistics):
 
 def _node(scene, className: str, name: str):
     """The node of this class and name; a new one where there is none."""
-    nodes = [scene.GetNthNodeByClass(n, className) for n in range(scene.GetNumberOfNodesByClass(className))]
-    return next((n for n in nodes if n.GetName() == name), None) or scene.AddNewNodeByClass(className, name)
+    present = next((node for node in nodesOf(scene, className) if node.GetName() == name), None)
+    return present or scene.AddNewNodeByClass(className, name)
 
 
 def _union(boxes, geometry) -> Box:
@@ -247,10 +250,8 @@ def _union(boxes, geometry) -> Box:
 def _labelOnGrid(labelmapNode, label: int, volumeNode) -> np.ndarray:
     """One label of a labelmap volume on the CT's grid, through a segmentation that is not added to the scene."""
     VolumeNodes.checkTransform(labelmapNode)
-    holder = slicer.vtkMRMLSegmentationNode()
-    volumeNode.GetScene().AddNode(holder)
+    holder = addHiddenNode(volumeNode.GetScene(), "vtkMRMLSegmentationNode", "Label to compare with")
     try:
-        holder.SetHideFromEditors(True)
         holder.SetAndObserveTransformNodeID(labelmapNode.GetTransformNodeID())
         holder.SetReferenceImageGeometryParameterFromVolumeNode(labelmapNode)
         identifier = holder.GetSegmentation().AddEmptySegment("label")

@@ -14,7 +14,7 @@ from pancreasseg.core.finding import Finding
 from pancreasseg.core.progress import Update
 from PancreasSegLib.Scene import RoiNodes, Segments, Tables, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
-from PancreasSegLib.Work import Attention, Results
+from PancreasSegLib.Work import Attention, History, Results
 from PancreasSegLib.Work.Models import marginOf
 from PancreasSegLib.Work.Run import Outcome, Run, once
 from PancreasSegLib.Work.Statistics import Question, measureSegment
@@ -254,7 +254,7 @@ class Workflow:
         before = None
         if "segment" in steps and parameters.hasSegment():
             node, segmentId = parameters.segmentationNode, parameters.segmentId
-            if not replaceEdited and Segments.isEdited(node, segmentId, volumeNode):
+            if not replaceEdited and History.isEdited(parameters):
                 raise InputError(
                     "segment-edited",
                     f"The segment in '{node.GetName()}' was edited by hand; a new run would replace it.",
