@@ -1,7 +1,7 @@
 """Every case of the folder ``cases`` in PANCREASSEG_TEST_DATA: inputs that public bug reports tell of.
 
-Each is made by its own script, and what is right is checked here, case by case, as its ``expected.txt`` says it. Cases 06,
-09, 11, 13, 15, 16 and 25 are about reading (`pancreasseg.io`), the others about export, batch and the command line.
+Each is made by its own script, and what is right is checked here, case by case, as its ``expected.txt`` says it. Cases
+06, 09, 11, 13, 15, 16 and 25 are about reading (`pancreasseg.io`), the others about export, batch and the command line.
 """
 
 from __future__ import annotations
@@ -203,16 +203,12 @@ def _pipe_and_links(bench: Bench) -> None:
 
 
 def _another_series(bench: Bench) -> None:
-    masks = []
-    for series in (1, 2):
+    for series, kept in ((1, "no"), (2, "no"), (2, "yes")):
         assert bench.run(f"batch input/ct --series {series} --output out").code == 0
         row = bench.table()["ct"]
-        assert (row["state"], row["kept"]) == ("done", "no")
+        assert (row["state"], row["kept"]) == ("done", kept)
         record = json.loads((bench.output / "ct" / "batch.json").read_text(encoding="utf-8"))
         assert record["settings"]["series"] == series
-        masks.append(row)
-    assert bench.run("batch input/ct --series 2 --output out").code == 0
-    assert bench.table()["ct"] == {**masks[1], "kept": "yes"}
 
 
 CASES: dict[str, Callable[[Bench], None]] = {
