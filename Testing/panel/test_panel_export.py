@@ -25,6 +25,8 @@ from pancreasseg.core.geometry import lps_ras
 from pancreasseg.core.progress import Progress
 from pancreasseg.io.read import read_volume
 from pancreasseg.worker import task
+from PancreasSegLib.Panel import ExportSection
+from PancreasSegLib.Panel.Widgets import Quiet
 from PancreasSegLib.Scene import Segments, VolumeNodes
 from PancreasSegLib.Work import Dicom
 
@@ -93,8 +95,8 @@ def series(tmp_path):
 
 
 @pytest.fixture
-def fromDicom(tasksHere, panel, scene, series, monkeypatch):
-    """A CT that Slicer knows from its DICOM database, segmented."""
+def dicomCt(panel, scene, series, monkeypatch):
+    """A CT that Slicer knows from its DICOM database."""
     volume = read_volume(series)
     node = VolumeNodes.addVolumeNode(scene, volume, "CT from DICOM")
     files = {f"uid{n}": str(path) for n, path in enumerate(sorted(series.iterdir()))}
@@ -112,10 +114,37 @@ def fromDicom(tasksHere, panel, scene, series, monkeypatch):
             cls.inserted.append(path)
 
     monkeypatch.setattr(slicer, "dicomDatabase", Database, raising=False)
-    panel.ui.volumeSelector.setCurrentNode(node)
+    return node
+
+
+@pytest.fixture
+def fromDicom(tasksHere, panel, dicomCt):
+    """The panel with that CT, segmented, and the section open."""
+    panel.ui.volumeSelector.setCurrentNode(dicomCt)
     run(panel)
     openSection(panel)
     return panel
+
+
+def test_from_an_open_ct_to_a_saved_dicom_seg_in_four_clicks_and_later_in_three(
+    tasksHere, panel, ui, dicomCt, aVolumeNode, tmp_path, monkeypatch
+) -> None:
+    """No click for a folder, none for a section that was left open, and no second one for anything."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with Quiet(ui.exportFolder):
+        ui.exportFolder.setCurrentPath(ExportSection._rememberedFolder())
+    panel.session.folder = ui.exportFolder.currentPath
+    ui.volumeSelector.setCurrentNode(dicomCt)  # 1
+    run(panel)  # 2
+    ui.exportSection.click()  # 3
+    wait(lambda: not panel.export.busy)
+    click(panel, ui.dicomSegButton)  # 4
+    ui.volumeSelector.setCurrentNode(aVolumeNode)
+    ui.volumeSelector.setCurrentNode(dicomCt)  # 1
+    run(panel)  # 2
+    wait(lambda: not panel.export.busy)
+    click(panel, ui.dicomSegButton)  # 3
+    assert sorted(path.name for path in tmp_path.glob("*.dcm")) == ["pancreas-2.seg.dcm", "pancreas.seg.dcm"]
 
 
 def test_before_the_first_export_the_folder_is_that_of_a_persons_documents(panel, ui, selected) -> None:
