@@ -6,24 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from Testing.helpers.floors import ENGINE, SLICER_SIDE
 
 MODULE = Path(__file__).parents[2] / "PancreasSeg"
 SLICER = {"slicer", "qt", "ctk", "vtk", "vtkmodules", "PythonQt"}
 
-#: From the ground up. Rooms on one floor know nothing of each other, and every room only floors below its own.
-ENGINE = (
-    ("core",),
-    ("grids",),
-    ("io", "networks", "phantom", "findings", "measure"),
-    ("models", "export", "lab.cohorts"),
-    ("inference", "report"),
-    ("pipelines",),
-    ("runs", "lab.evaluation"),
-    ("worker", "batch", "lab.training"),
-    ("cli", "lab.axial"),
-    ("__main__",),
-)
-SLICER_SIDE = (("Scene",), ("Work",), ("Plugins", "Panel"))
 #: What the Slicer side may take from the engine: nothing that computes, and nothing of the laboratory.
 FOR_SLICER = {"core", "io", "measure", "models", "export", "pipelines", "phantom", "worker", ""}
 
