@@ -105,7 +105,9 @@ def place(mask: np.ndarray, own: Geometry, geometry: Geometry) -> PlacedMask:
     if outside > _ELSEWHERE:
         raise InputError(
             "mask-elsewhere",
-            f"{100 * outside:.0f} % of the mask lies outside the volume.",
+            "The mask does not overlap the volume."
+            if outside == 1
+            else f"{100 * outside:.0f} % of the mask lies outside the volume.",
             "Check that both belong to the same scan and that the mask's file has kept its position and orientation.",
         )
     placed = onto_grid(mask, own, geometry)
