@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from pancreasseg.core import Geometry
@@ -98,6 +100,32 @@ def write_slices(folder: Path, slices: list[Dataset], prefix: str = "image") -> 
     for n, data in enumerate(slices):
         pydicom.dcmwrite(folder / f"{prefix}_{(n * 7) % 101}_{n}", data, enforce_file_format=True)
     return folder
+
+
+def compress(data: Dataset, compressor: str) -> Dataset:
+    """Compress the frames of a slice or multi-frame file in place, one by one, as GDCM does ("JPEG", "JPEG2000")."""
+    import SimpleITK as sitk
+
+    packed = []
+    with tempfile.TemporaryDirectory() as folder:
+        for frame in np.frombuffer(data.PixelData, "<u2").reshape(-1, data.Rows, data.Columns):
+            writer = sitk.ImageFileWriter()
+            writer.SetImageIO("GDCMImageIO")
+            writer.SetFileName(f"{folder}/one.dcm")
+            writer.UseCompressionOn()
+            writer.SetCompressor(compressor)
+            writer.Execute(sitk.GetImageFromArray(frame))
+            one = pydicom.dcmread(f"{folder}/one.dcm")
+            packed.append(get_frame(one.PixelData, 0, number_of_frames=1))
+    data.file_meta.TransferSyntaxUID = one.file_meta.TransferSyntaxUID
+    return put_frames(data, packed)
+
+
+def put_frames(data: Dataset, frames: list[bytes]) -> Dataset:
+    """Give a data set compressed frames."""
+    data.PixelData = encapsulate(frames)
+    data["PixelData"].is_undefined_length = True
+    return data
 
 
 def read_apart(path: Path) -> subprocess.CompletedProcess[str]:

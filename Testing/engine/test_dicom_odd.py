@@ -8,11 +8,13 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
-from Testing.engine.ct_files import SPACING, a_ct, a_series, a_slice, read_apart, write_slices
+from Testing.engine.ct_files import SPACING, a_ct, a_series, a_slice, compress, put_frames, read_apart, write_slices
 from Testing.engine.dicom_reading import codes, refused
 from Testing.engine.test_dicom import an_enhanced_ct
 
+from pancreasseg.io.codestream import frame_size
 from pancreasseg.io.read import read_volume
 
 
@@ -254,6 +256,31 @@ def test_a_deflated_slice_is_not_unpacked_beyond_its_picture(tmp_path) -> None:
     victim.write_bytes(_deflated(a_slice(5), 100_000_000))
     assert victim.stat().st_size < 200_000
     assert "unpacks to far more" in refused(tmp_path, "dicom-damaged").message
+
+
+@pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000"])
+@pytest.mark.parametrize(("place", "value"), [(0, 0xBD), (2, 99), (4, 1), (5, 3)])
+def test_a_frame_that_states_another_picture_than_its_header_is_not_decoded(tmp_path, compressor, place, value) -> None:
+    """A precision of 189 bits ended the process; a larger size would be written beyond the picture."""
+    slices = a_series()
+    data = compress(slices[5], compressor)
+    frame = bytearray(get_frame(data.PixelData, 0, number_of_frames=1))
+    if compressor == "JPEG":
+        start = frame.index(b"\xff\xc3") + 4 + place
+    else:  # precision, height, width, components
+        start = frame.index(b"\xff\x4f\xff\x51") + 4 + {0: 38, 2: 11, 4: 7, 5: 37}[place]
+    frame[start] = value if compressor == "JPEG" else {0: 0x7F}.get(place, value)
+    put_frames(data, [bytes(frame)])
+    done = read_apart(write_slices(tmp_path, slices))
+    assert done.stdout.startswith("dicom-damaged ")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "frame", [b"", b"\xff\xd8", b"\xff\xd8\xff\xda" + bytes(90), b"\xff\x4f\xff\x51", b"text" * 30]
+)
+def test_frames_that_state_nothing_have_no_size(frame) -> None:
+    assert frame_size(frame) is None
 
 
 def _nested(depth: int) -> bytes:

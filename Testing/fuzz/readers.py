@@ -7,6 +7,7 @@ dies or does not come back.
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import warnings
@@ -16,10 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.encaps import get_frame
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
-from Testing.engine.ct_files import a_ct, a_grid, a_series, turned, write_image
+from Testing.engine.ct_files import a_ct, a_grid, a_series, a_slice, compress, put_frames, turned, write_image
 
 from pancreasseg.core.errors import InputError
+from pancreasseg.io.dicom_pixels import read_pixels
+from pancreasseg.io.dicom_slices import read_header
 from pancreasseg.io.read import read_mask, read_volume
 from pancreasseg.io.seg_nrrd import encode_seg_nrrd
 
@@ -175,6 +179,26 @@ def fuzz_dicom(random: np.random.Generator, folder: Path) -> str:
     return _outcome(lambda: read_volume(folder))
 
 
+@cache
+def _compressed(compressor: str) -> pydicom.Dataset:
+    return compress(a_slice(0, a_ct((2, 48, 40))[0] + 200), compressor)
+
+
+def fuzz_compressed(random: np.random.Generator, folder: Path) -> str:
+    """A slice whose compressed frame is changed; its header stays as it was."""
+    data = copy.deepcopy(_compressed(("JPEG", "JPEG2000")[int(random.integers(0, 2))]))
+    frame = bytearray(get_frame(data.PixelData, 0, number_of_frames=1))
+    for _ in range(int(random.integers(1, 4))):
+        place = int(random.integers(0, 200 if random.random() < 0.7 else len(frame)))
+        frame[place : place + 1] = random.bytes(1)
+    if random.random() < 0.1:
+        del frame[int(random.integers(0, len(frame))) :]
+    pydicom.dcmwrite(folder / "slice", put_frames(data, [bytes(frame)]), enforce_file_format=True)
+    header = read_header(folder / "slice")
+    assert header is not None
+    return _outcome(lambda: read_pixels(folder / "slice", header.slices))
+
+
 #: Every target by the name that `make fuzz` shows.
 TARGETS: dict[str, Target] = {
     "NIfTI": fuzz_nifti,
@@ -182,4 +206,5 @@ TARGETS: dict[str, Target] = {
     "MetaImage": fuzz_metaimage,
     "mask": fuzz_mask,
     "DICOM folder": fuzz_dicom,
+    "DICOM frame": fuzz_compressed,
 }

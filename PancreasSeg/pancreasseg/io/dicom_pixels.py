@@ -26,6 +26,7 @@ from pydicom.uid import (
 )
 
 from pancreasseg.core.errors import InputError
+from pancreasseg.io.codestream import frame_size
 from pancreasseg.io.dicom_file import lenient, read_file
 from pancreasseg.io.dicom_slices import TAGS, Slice
 from pancreasseg.io.quiet import quiet_stderr
@@ -116,6 +117,9 @@ def _refuse_unknown(syntax: UID) -> None:
 
 def _decoded(data: FileDataset, syntax: UID, layout: _Layout, one: Slice) -> np.ndarray:
     """Stored values (rows, columns) of one compressed frame."""
+    frame = get_frame(data.PixelData, one.frame, number_of_frames=one.frames)
+    if syntax != RLELossless:
+        _refuse_other_size(frame, layout, one)
     clean = Dataset()
     clean.file_meta = FileMetaDataset()
     clean.file_meta.TransferSyntaxUID = syntax
@@ -124,7 +128,7 @@ def _decoded(data: FileDataset, syntax: UID, layout: _Layout, one: Slice) -> np.
     clean.Rows, clean.Columns, clean.SamplesPerPixel = one.rows, one.columns, 1
     clean.PhotometricInterpretation, clean.PixelRepresentation = "MONOCHROME2", int(layout.signed)
     clean.BitsAllocated, clean.BitsStored, clean.HighBit = layout.allocated, layout.bits, layout.high
-    clean.PixelData = encapsulate([get_frame(data.PixelData, one.frame, number_of_frames=one.frames)])
+    clean.PixelData = encapsulate([frame])
     with tempfile.TemporaryDirectory(prefix="pancreasseg-") as folder:
         path = Path(folder) / "frame"
         clean.save_as(path, enforce_file_format=True)
@@ -132,6 +136,14 @@ def _decoded(data: FileDataset, syntax: UID, layout: _Layout, one: Slice) -> np.
     if values.shape != (one.rows, one.columns) or values.dtype.kind not in "iu":
         raise _broken()
     return layout.kept(values) if values.dtype.itemsize * 8 == layout.allocated else values
+
+
+def _refuse_other_size(frame: bytes, layout: _Layout, one: Slice) -> None:
+    size = frame_size(frame)
+    if size is None or (size.rows, size.columns, size.components) != (one.rows, one.columns, 1):
+        raise _broken()
+    if not 2 <= size.precision <= layout.allocated:
+        raise _broken()
 
 
 def _read_with_gdcm(path: Path) -> np.ndarray:
