@@ -29,7 +29,8 @@ from pancreasseg.runs.run import complete, write
 from pancreasseg.worker.client import WorkerClient
 from PancreasSegLib.Scene import SceneFiles, Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
-from PancreasSegLib.Work.Workflow import FinishedRun, Workflow
+from PancreasSegLib.Work.Run import Outcome
+from PancreasSegLib.Work.Workflow import Workflow
 
 PHANTOM_MODEL = "pancreas-ct"  # bundled; it has seen phantoms, too
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,7 +98,7 @@ def _input(options: argparse.Namespace) -> tuple[Volume, np.ndarray | None]:
     return phantom.volume, (phantom.labels == PANCREAS).astype(np.uint8)
 
 
-def _segment(volumeNode: object) -> FinishedRun:
+def _segment(volumeNode: object) -> Outcome:
     """One run as the panel makes it, with a line for every stage."""
     stages: list[str] = []
 
