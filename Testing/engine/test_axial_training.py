@@ -5,13 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from pancreasseg.core import Geometry, Volume
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.lab.axial import evaluation, organs, package, public
+from pancreasseg.lab.axial.augmentation import emptied
 from pancreasseg.lab.axial.cases import OTHER, PANCREAS, UNKNOWN, SliceCase, load_group
 from pancreasseg.lab.axial.synthesis import FAT, Maps
 from pancreasseg.lab.axial.training import Batches, Plan, Source, Training, loss
+from pancreasseg.pipelines.confidence import soft_dice
 
 CPU = Hardware("cpu", "f32")
 SMALL = Plan(steps=40, rate=1e-2, warm_up=3, batch=2, averaging=0.8, channels=(16, 32))
@@ -56,6 +59,18 @@ def test_a_case_comes_back_from_its_file(tmp_path):
     (case,) = load_group(tmp_path, without=["p4"])
     np.testing.assert_array_equal(case.ct, patient(3).ct)
     np.testing.assert_array_equal(case.heights, patient(3).heights)
+
+
+def test_a_slice_beyond_the_organ_is_made_of_a_real_one():
+    case = patient(0)
+    planes, labels = emptied(case, case.neighbours(2, 4.0))
+    assert not (labels == PANCREAS).any()
+    assert (planes[:, case.pancreas[2]] == 0).all()
+    kept = ~ndimage.binary_dilation(case.pancreas[2], iterations=3)
+    np.testing.assert_array_equal(planes[2][kept], case.ct[2][kept])
+    assert case.pancreas.any(), "the case itself stays as it is"
+    _, labels = next(iter(Batches([Source(1.0, [case], beyond=1.0)], 4, seed=2)))
+    assert not (labels == PANCREAS).any()
 
 
 def test_what_is_not_known_does_not_count():
@@ -181,3 +196,16 @@ def test_a_map_finds_its_patient_and_its_place(tmp_path):
     np.testing.assert_array_equal(organs.on_slices(tmp_path, 7, place, cases[0]) == 6, cut == 6)
     organs.save_places(tmp_path / "places.json", {7: place})
     assert organs.load_places(tmp_path / "places.json") == {7: place}
+
+
+def test_confidence_forgets_what_cleaning_removed():
+    probability = np.zeros((4, 60, 60), np.float32)
+    mask = np.zeros(probability.shape, bool)
+    mask[1:3, 10:20, 10:20] = True
+    probability[mask] = 0.9
+    alone = soft_dice(probability, mask, (1.0, 1.0, 3.0))
+    probability[:, 40:58, 40:58] = 0.9  # an island that is not in the mask
+    assert soft_dice(probability, mask, (1.0, 1.0, 3.0)) == pytest.approx(alone)
+    probability[1:3, 21:24, 10:20] = 0.4  # doubt at the border
+    assert soft_dice(probability, mask, (1.0, 1.0, 3.0)) < alone
+    assert soft_dice(probability, np.zeros_like(mask), (1.0, 1.0, 3.0)) == 0

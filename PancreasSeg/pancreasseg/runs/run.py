@@ -68,7 +68,7 @@ def segment(
     if region is None:
         region = pipeline.localize(volume, progress)
     result = pipeline.segment(volume, region, progress)
-    result = replace(result, expected_overlap=_expected_overlap(pipeline, result))
+    result = replace(result, expected_overlap=_expected_overlap(pipeline, result, volume.geometry))
     with progress.stage("review"):
         known = (*volume.findings, *result.findings)
         phases = {package.card.contrast_phase for package in pipeline.models}
@@ -89,14 +89,14 @@ def segment(
     return replace(result, findings=(*known, *new), timings=timings)
 
 
-def _expected_overlap(pipeline: Pipeline, result: Segmentation) -> float | None:
+def _expected_overlap(pipeline: Pipeline, result: Segmentation, geometry: Geometry) -> float | None:
     """The DSC to be expected, where the model that made the mask says how to tell."""
     line = next((package.card.expected_overlap for package in reversed(pipeline.models)), None)
     if line is None or not result.mask.any():
         return None
     from pancreasseg.pipelines.confidence import soft_dice
 
-    return line.of(soft_dice(result.probability, result.mask[result.box.slices] > 0))
+    return line.of(soft_dice(result.probability, result.mask[result.box.slices] > 0, geometry.spacing))
 
 
 def _stage_dsc(region: Localization | Box, result: Segmentation, geometry: Geometry) -> float | None:

@@ -36,9 +36,12 @@ GROUPS: dict[str, tuple[float, bool, bool]] = {
 MAPS, FIRST_MAPS = 0.12, 0.14
 FOLDS = 5
 PHANTOMS = 10
-#: The first training holds a fold out; the last one goes on from its weights on everything.
+#: The first training holds a fold out; the second goes on from its weights on everything; the last teaches what lies
+#: beyond the organ, by this share of crops whose pancreas has become fat.
 FIRST = Plan(steps=3000, rate=2e-3, seed=1)
-LAST = Plan(steps=4800, rate=1.5e-3, seed=2)
+SECOND = Plan(steps=4800, rate=1.5e-3, seed=2)
+LAST = Plan(steps=1300, rate=8e-4, warm_up=30, seed=3)
+BEYOND = 0.25
 
 
 def prepare(data: Path, work: Path, cohort: Path | None = None) -> None:
@@ -104,7 +107,7 @@ def held_out(work: Path, fold: int | None) -> list[str]:
     return [] if fold is None else names[fold::FOLDS]
 
 
-def sources(work: Path, fold: int | None, groups: list[str]) -> list[Source]:
+def sources(work: Path, fold: int | None, groups: list[str], beyond: float = 0.0) -> list[Source]:
     """What a training learns from: groups without the held-out patients, and maps without theirs."""
     held = held_out(work, fold)
     found = []
@@ -112,7 +115,7 @@ def sources(work: Path, fold: int | None, groups: list[str]) -> list[Source]:
         weight, whole, slab = GROUPS[name]
         cases = load_group(work / name, held)
         if cases:
-            found.append(Source(weight, cases, whole=whole, slab=slab))
+            found.append(Source(weight, cases, whole=whole, slab=slab, beyond=beyond if name == "nih" else 0.0))
     if (work / "maps").is_dir():
         places = organs.load_places(work / "places.json") if (work / "places.json").is_file() else {}
         without = tuple(f"gibson{number}" for number, place in places.items() if place.patient in held)
@@ -122,10 +125,19 @@ def sources(work: Path, fold: int | None, groups: list[str]) -> list[Source]:
     return found
 
 
-def train(work: Path, fold: int | None, groups: list[str], plan: Plan, name: str, start: Path | None) -> Training:
-    """Train, or go on with, one network; returns it at its end."""
+def train(
+    work: Path,
+    plan: Plan,
+    name: str,
+    start: Path | None = None,
+    *,
+    fold: int | None = None,
+    beyond: float = 0.0,
+) -> Training:
+    """Train, or go on with, one network; with a fold held out it learns from NIH and maps alone."""
+    groups = list(GROUPS) if fold is None else ["nih"]
     weights = None if start is None else torch.load(start, map_location="cpu", weights_only=True)["mean"]
-    training = Training(plan, sources(work, fold, groups), work, name, choose(), weights)
+    training = Training(plan, sources(work, fold, groups, beyond), work, name, choose(), weights)
     training.run()
     return training
 
@@ -170,10 +182,11 @@ def model(data: Path, work: Path, folder: Path, cohort: Path | None) -> None:
     """Everything: arrays, the training that holds a fold out, its figures, the training on all, the package."""
     if not any(work.glob("*/*.npz")):
         prepare(data, work, cohort)
-    train(work, 0, ["nih"], FIRST, "first", None)
+    train(work, FIRST, "first", fold=0)
     if not (work / "first-scores.csv").is_file():
         evaluate(work, "first", 0, ["msd"])
-    train(work, None, list(GROUPS), LAST, "last", work / "first.pt")
+    train(work, SECOND, "second", work / "first.pt")
+    train(work, LAST, "last", work / "second.pt", beyond=BEYOND)
     export(work, folder)
 
 
@@ -182,7 +195,7 @@ def export(work: Path, folder: Path) -> None:
     table = work / "first-scores.csv"
     line = evaluation.calibrate(evaluation.read(table))
     shown = figures(table, "python -m pancreasseg.lab.axial evaluate")
-    package.write(folder, work / "last.pt", shown, line, FIRST.steps + LAST.steps)
+    package.write(folder, work / "last.pt", shown, line, FIRST.steps + SECOND.steps + LAST.steps)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -202,8 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.what == "prepare":
             prepare(_given(options.data, "--data"), options.work, options.cohort)
         elif options.what == "train":
-            groups = list(GROUPS) if options.fold is None else ["nih"]
-            train(options.work, options.fold, groups, LAST if options.fold is None else FIRST, name, None)
+            train(options.work, SECOND if options.fold is None else FIRST, name, fold=options.fold)
         elif options.what == "evaluate":
             evaluate(options.work, name, options.fold, ["msd"])
         elif options.what == "export":

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from pancreasseg.lab.axial.cases import PANCREAS, UNKNOWN, SliceCase, bounds, middle
+from pancreasseg.lab.axial.cases import OTHER, PANCREAS, UNKNOWN, SliceCase, bounds, middle
 
 #: Rows and columns of a training crop, and mm of its pixels: 192 x 264 mm, most of a patient.
 SIZE, PIXEL_MM = (128, 176), 1.5
 #: Distances of neighbouring slices (mm).
 DISTANCE_MM = (2.5, 7.0)
+#: Less of the organ than this (mm²) is little for a slice.
+SMALL_MM2 = 500
 #: HU that the network's value 0 and a step of 1 stand for: the middle and half of the window.
 MIDDLE_HU = 125.0
 
@@ -57,7 +60,9 @@ def bend(rng: np.random.Generator) -> Grid:
     return x, y
 
 
-def crop(rng: np.random.Generator, case: SliceCase, grid: Grid, *, whole: bool, slab: bool) -> tuple[Tensor, Tensor]:
+def crop(
+    rng: np.random.Generator, case: SliceCase, grid: Grid, *, whole: bool, slab: bool, beyond: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """A crop of a case.
 
     Args:
@@ -66,6 +71,7 @@ def crop(rng: np.random.Generator, case: SliceCase, grid: Grid, *, whole: bool, 
         grid: from `bend`.
         whole: the case has slices above and below the organ, and most crops are to show those.
         slab: the case is cut down to the organ's surroundings, so crops stay near it.
+        beyond: share of the crops that `emptied` makes of slices near the organ's ends.
 
     Returns:
         HU of five slices (5, rows, columns) and labels uint8 (rows, columns).
@@ -73,21 +79,45 @@ def crop(rng: np.random.Generator, case: SliceCase, grid: Grid, *, whole: bool, 
     has = np.flatnonzero(case.pancreas.any((1, 2)))
     on_organ = has.size > 0 and rng.random() < (0.4 if whole else 0.85)
     index = int(rng.choice(has)) if on_organ else int(rng.integers(len(case.heights)))
+    empty = beyond > 0 and rng.random() < beyond
+    if empty:
+        index = _near_an_end(rng, case, index)
     row, column = _centre(rng, case, index, near=slab or rng.random() < 0.65)
     height, width = case.ct.shape[1:]
     x, y = grid
     places = torch.stack(
         [(x * PIXEL_MM + column) / width * 2 - 1, (y * PIXEL_MM + row) / height * 2 - 1], -1
     )[None].float()  # fmt: skip
-    slices = torch.from_numpy(case.ct[case.neighbours(index, rng.uniform(*DISTANCE_MM))].astype(np.float32))[None]
+    chosen = case.neighbours(index, rng.uniform(*DISTANCE_MM))
+    planes, truth = emptied(case, chosen) if empty else (case.ct[chosen], case.labels[index])
+    slices = torch.from_numpy(planes.astype(np.float32))[None]
     if rng.random() < 0.35:  # pixels averaged two by two, as some archives keep them
         small = F.avg_pool2d(slices, 2, ceil_mode=True)
         slices = F.interpolate(small, size=(height, width), mode="bilinear")
     hu = F.grid_sample(slices, places, align_corners=False)[0]
     # Sampled as its complement: what lies outside comes out as 0, which is then UNKNOWN.
-    known = torch.from_numpy((UNKNOWN - case.labels[index]).astype(np.float32))[None, None]
+    known = torch.from_numpy((UNKNOWN - truth).astype(np.float32))[None, None]
     labels = UNKNOWN - F.grid_sample(known, places, mode="nearest", align_corners=False)[0, 0]
     return hu, labels.to(torch.uint8)
+
+
+def emptied(case: SliceCase, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Slices whose pancreas has become fat, and the middle one's labels: what lies beyond the organ, of real patients.
+
+    No manual slice above or below the pancreas exists in the sparse cohort, and a network that never saw one finds a
+    pancreas in every slice. Fat is 0 in the common window.
+    """
+    planes = case.ct[list(indices)].copy()
+    for plane, index in zip(planes, indices, strict=True):
+        plane[ndimage.binary_dilation(case.labels[index] == PANCREAS, iterations=3)] = 0
+    labels = case.labels[indices[len(indices) // 2]]
+    return planes, np.where(labels == PANCREAS, OTHER, labels).astype(np.uint8)
+
+
+def _near_an_end(rng: np.random.Generator, case: SliceCase, index: int) -> int:
+    """A slice that shows little of the organ, mostly; else ``index``."""
+    small = np.flatnonzero(case.pancreas.sum((1, 2)) < SMALL_MM2)
+    return int(rng.choice(small)) if small.size and rng.random() < 0.8 else index
 
 
 def _centre(rng: np.random.Generator, case: SliceCase, index: int, *, near: bool) -> tuple[float, float]:

@@ -73,7 +73,7 @@ def score(network: nn.Module, case: SliceCase, hardware: Hardware, threshold: fl
         dice(found, true),
         dice(mask, truth),
         float(found.sum() / true.sum()),
-        soft_dice(share[:, rows, columns], found),
+        soft_dice(share[:, rows, columns], found, (1.0, 1.0, 1.0)),
     )
 
 

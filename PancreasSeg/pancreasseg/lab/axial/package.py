@@ -19,7 +19,7 @@ LOCALIZER_MM, SEGMENTER_MM = (2.0, 2.0, 6.0), (1.5, 1.5, 2.5)
 NEIGHBOURS_MM = (-10.0, -5.0, 0.0, 5.0, 10.0)
 CONTEXT_MM = 30.0
 #: Settings of the pipeline "fast"; why each is as it is says Resources/models/pancreas-ct/README.md.
-OPTIONS: dict[str, Any] = {"threshold": 0.4, "margin_mm": 20.0}
+OPTIONS: dict[str, Any] = {"threshold": 0.5, "margin_mm": 25.0, "join_mm": 10.0}
 
 TERMS = {
     "NIH Pancreas-CT, single slices of 61 patients": (

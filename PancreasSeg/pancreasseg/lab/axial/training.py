@@ -44,12 +44,14 @@ class Source:
         cases: patients, or maps to synthesise CT of.
         whole: the cases have slices above and below the organ.
         slab: the cases are cut down to the organ's surroundings.
+        beyond: share of the crops whose pancreas becomes fat, see `augmentation.emptied`.
     """
 
     weight: float
     cases: Sequence[SliceCase] | Maps
     whole: bool = False
     slab: bool = False
+    beyond: float = 0.0
 
     def sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Network values (5, rows, columns) and labels (rows, columns)."""
@@ -58,7 +60,7 @@ class Source:
             hu, labels = self.cases.sample(rng, grid)
         else:
             case = self.cases[int(rng.integers(len(self.cases)))]
-            hu, labels = crop(rng, case, grid, whole=self.whole, slab=self.slab)
+            hu, labels = crop(rng, case, grid, whole=self.whole, slab=self.slab, beyond=self.beyond)
         return scanner(rng, hu), labels
 
 
