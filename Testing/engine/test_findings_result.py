@@ -1,6 +1,7 @@
 """Each finding: when it is given, when not, and that it is a sentence to act on."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from pancreasseg.findings.faces import face_names, joined
 from pancreasseg.findings.phase import estimate_phase
 from pancreasseg.findings.result import review
 from pancreasseg.io.read import read_mask, read_volume
+from pancreasseg.models.card import ExpectedOverlap
 from pancreasseg.phantom import make_phantom
-from pancreasseg.runs.run import segment
+from pancreasseg.runs.run import complete, segment
 
 SPACING = (4.0, 4.0, 4.0)
 
@@ -238,6 +240,34 @@ def test_a_mean_that_no_pancreas_has_is_implausible(hu, fires) -> None:
 def test_stages_disagree_below_a_dsc_of_point_seven(dsc, fires) -> None:
     volume = patient()
     assert ("stages-disagree" in codes(review(organ(volume), volume, stage_dsc=dsc))) == fires
+
+
+@pytest.mark.parametrize(
+    ("expected", "severity"), [(None, None), (0.7, None), (0.69, Severity.WARNING), (0.49, Severity.SERIOUS)]
+)
+def test_a_mask_that_the_model_itself_doubts_is_to_be_checked(expected, severity) -> None:
+    volume = patient()
+    findings = review(organ(volume), volume, expected=expected)
+    assert [f.severity for f in findings if f.code == "expected-overlap"] == ([] if severity is None else [severity])
+    if severity is not None:
+        assert f"{expected:.2f}: check every slice" in only(findings, "expected-overlap").sentence
+
+
+def test_a_mask_that_the_model_itself_doubts_is_said_by_a_run_and_in_the_statistics() -> None:
+    class Unsure(MaskInABox):
+        """Its card says: expect half of the confidence."""
+
+        @property
+        def models(self):
+            line = ExpectedOverlap(offset=0.0, slope=0.5, error=0.1, cases=12)
+            return (SimpleNamespace(card=SimpleNamespace(expected_overlap=line, contrast_phase="any")),)
+
+    volume = patient(spacing=(1.0, 1.0, 1.0))
+    result = segment(volume, Unsure(), with_gap("left", 8))
+    assert 0 < result.expected_overlap <= 0.5
+    assert "expected-overlap" in codes(result.findings)
+    row = next(entry for entry in complete(volume, result).measurements if entry.name == "expected_overlap")
+    assert row.value == result.expected_overlap
 
 
 def test_another_modality_is_no_ct() -> None:
