@@ -6,6 +6,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# The same arithmetic on every x86 processor, whatever more it can do: networks that are trained in a test come out the
+# same. Read when torch is first loaded, here and in the processes that tests start.
+os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+os.environ.setdefault("MKL_CBWR", "AVX2")
+
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")

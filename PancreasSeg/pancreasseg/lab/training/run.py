@@ -94,7 +94,7 @@ def train(
     weights = {loop.name: loop.weights() for loop in loops}
     card = _card(recipe, cohort, fold, loops, command)
     package = export.export(folder, card, weights)
-    pipeline = create(Setup(model=package.card.name, device=hardware.device), Store(home))
+    pipeline = create(Setup(model=package.card.name, device=hardware.device, precision=hardware.precision), Store(home))
     scores = evaluate(pipeline, cohort, held_out, output / "evaluation", method=recipe.name, progress=progress)
     package = export.export(folder, {**card, "figures": figures(scores, cohort, fold, command)}, weights)
     team.wait()
