@@ -142,10 +142,9 @@ def test_a_segment_drawn_while_running_is_not_overwritten(panel, client, selecte
 @pytest.fixture
 def slowly(panel, selected, monkeypatch):
     """The result is there, and the pieces that follow from it are still waiting."""
-    monkeypatch.setattr("PancreasSegLib.Panel.Turns.BREATH_MILLISECONDS", 200)
-    panel._turns = type(panel._turns)()
+    monkeypatch.setattr("PancreasSegLib.Panel.Runner.EAGER_MILLISECONDS", 100)
     panel.ui.segmentButton.click()
-    wait(lambda: panel._turns.pending)
+    wait(lambda: panel.session.workflow.pending)
     return panel
 
 
@@ -185,4 +184,4 @@ def test_the_next_click_while_pieces_are_waiting_is_a_run_like_any_other(slowly,
 
 def test_closing_the_panel_while_pieces_are_waiting_does_none_of_them(slowly, selected) -> None:
     slowly.close()
-    assert not slowly._turns.pending
+    assert not slowly.session.workflow.pending

@@ -117,7 +117,7 @@ def test_every_pipeline_is_among_the_files_whose_stages_are_read() -> None:
 
 def test_progress_of_the_whole_run_never_goes_back(panel, client, selected) -> None:
     shown = []
-    panel.runner.onProgress = lambda update: shown.append(update.fraction)
+    panel.runner.onProgress.connect(lambda update: shown.append(update.fraction))
     run(panel)
     assert shown == sorted(shown)
     assert len(shown) >= 3
@@ -309,3 +309,18 @@ def test_nothing_is_lost_when_replacing_is_impossible_to_ask(panel, ui, client, 
     run(panel)
     assert dialogs.asked == []
     assert ui.segmentMessage.text == "The box lies outside."
+
+
+def test_a_refresh_looks_the_model_and_the_parameters_up_once(panel, ui, selected, monkeypatch) -> None:
+    from pancreasseg import pipelines
+    from PancreasSegLib.Scene.Parameters import Parameters
+
+    run(panel)
+    asked = []
+    choose, forVolume = pipelines.choose, Parameters.forVolume
+    monkeypatch.setattr(pipelines, "choose", lambda *them: asked.append("model") or choose(*them))
+    monkeypatch.setattr(Parameters, "forVolume", lambda node: asked.append("parameters") or forVolume(node))
+    panel.refresh()
+    assert sorted(asked) == ["model", "parameters"]
+    panel.refresh()
+    assert sorted(asked) == ["model"] * 2 + ["parameters"] * 2, "and anew the next time"

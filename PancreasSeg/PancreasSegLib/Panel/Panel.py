@@ -28,7 +28,6 @@ from PancreasSegLib.Panel.SequenceSection import SequenceSection
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.StatisticsSection import StatisticsSection
-from PancreasSegLib.Panel.Turns import Turns
 from PancreasSegLib.Scene import Orphans, Overlay, Views
 from PancreasSegLib.Scene.Observers import Observers
 from PancreasSegLib.Work import Agreement, Attention
@@ -72,7 +71,6 @@ class Panel:
         self._newcomer = False  # a volume came, and none is selected yet
         self._nodesLeft = False  # some node was removed
         self._restored = False  # it came with a scene that was loaded
-        self._turns = Turns()
 
         rememberFolding(ui)
         self.input = InputSection(ui, self.session, self.onSelected)
@@ -103,15 +101,15 @@ class Panel:
             self.firstRun,
             self.dependencies,
         )
-        self.runner.onProgress = self.segment.showProgress
-        self.runner.onNotice = self.segment.showNotice
-        self.runner.onDescribed = self.input.showDescription
-        self.runner.onMessage = self.showMessage
-        self.runner.onOutcome = self.onOutcome
+        self.runner.onProgress.connect(self.segment.showProgress)
+        self.runner.onNotice.connect(self.segment.showNotice)
+        self.runner.onDescribed.connect(self.input.showDescription)
+        self.runner.onMessage.connect(self.showMessage)
+        self.runner.onOutcome.connect(self.onOutcome)
         self.patients.patients.onOutcome = self.onPatientOutcome
         workflow.afterWrite = self.onWritten
         self._lost: list[str] = []
-        self.runner.offerPackages = self.dependencies.offer
+        self.runner.offerPackages.connect(self.dependencies.offer)
 
         scene = slicer.mrmlScene
         self._observers.add(scene, scene.StartCloseEvent, self.onStartClose)
@@ -121,9 +119,9 @@ class Panel:
         self._observers.add(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self._observers.add(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.session.volumeNode = ui.volumeSelector.currentNode()
-        self.session.changed = self.refresh
-        self.session.say = self.say
-        self.session.changedSoon = self._roiTimer.start
+        self.session.changed.connect(self.refresh)
+        self.session.say.connect(self.say)
+        self.session.changedSoon.connect(self._roiTimer.start)
         self.onSelected()
 
     @slot
@@ -154,7 +152,6 @@ class Panel:
         """The panel goes away for good."""
         self._closing = True
         self._roiTimer.stop()
-        self._turns.clear()
         self._observers.clear()
         self._forget()
         self.runner.close()
@@ -165,7 +162,7 @@ class Panel:
     @property
     def settled(self) -> bool:
         """No run is going on, and everything that follows from the last one is done and measured."""
-        return not (self.session.busy or self._turns.pending or self.statistics.pending)
+        return not (self.session.busy or self.session.workflow.pending or self.statistics.pending)
 
     @slot
     def refresh(self) -> None:
@@ -174,10 +171,11 @@ class Panel:
             return
         self._refreshing = True
         try:
-            situation = self.session.situation()
-            for section in self._sections:
-                section.show(situation)
-            self._watch()
+            with self.session.reading():
+                situation = self.session.situation()
+                for section in self._sections:
+                    section.show(situation)
+                self._watch()
         finally:
             self._refreshing = False
 
@@ -292,7 +290,7 @@ class Panel:
 
     def _later(self, outcome, piece) -> None:
         """Do a piece of work in a turn of its own, if the CT and its segment are still there then."""
-        self._turns.add(partial(self._do, outcome, piece))
+        self.runner.later(partial(self._do, outcome, piece))
 
     @slot
     def _do(self, outcome, piece) -> None:
@@ -367,7 +365,7 @@ class Panel:
         """The scene is about to be closed."""
         self.patients.forget()
         self.sequence.forget()
-        self._turns.clear()
+        self.session.workflow.forget()
         self._forget()
         self.correct.releaseScene()
         self.session.volumeNode = None

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 import qt
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import Cancelled, PancreasSegError, RunError
+from pancreasseg.core.finding import Finding
+from pancreasseg.core.progress import Update
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Work import Dependencies
+from PancreasSegLib.Work.Run import Outcome
+from PancreasSegLib.Work.Signal import Signal
 
 POLL_MILLISECONDS = 50
 
@@ -28,29 +33,37 @@ class Runner:
         session: shared by the sections.
 
     Attributes:
-        onProgress: called with every progress update.
-        onNotice: called with what a person must know while the run goes on.
-        onOutcome: called with the outcome of a run.
-        onMessage: called with the kind of run and a sentence when it could not start, was cancelled or failed.
-        onDescribed: called with what the worker runs on, or with the error.
-        offerPackages: called with what to do afterwards when packages are missing.
+        onProgress: every progress update.
+        onNotice: what a person must know while the run goes on.
+        onOutcome: the outcome of a run.
+        onMessage: the kind of run and a sentence when it could not start, was cancelled or failed.
+        onDescribed: what the worker runs on, or the error.
+        offerPackages: packages are missing; told is what to do afterwards.
     """
 
     def __init__(self, session) -> None:
         self.session = session
-        nothing = lambda *_arguments: None  # noqa: E731
-        self.onProgress = self.onNotice = self.onOutcome = self.onMessage = nothing
-        self.onDescribed = self.offerPackages = nothing
+        self.onProgress: Signal[Update] = Signal()
+        self.onNotice: Signal[Finding] = Signal()
+        self.onOutcome: Signal[Outcome] = Signal()
+        self.onMessage: Signal[str] = Signal()
+        self.onDescribed: Signal[object] = Signal()
+        self.offerPackages: Signal[Callable[[], None]] = Signal()
         workflow = session.workflow
-        workflow.onProgress = lambda update: self.onProgress(update)
-        workflow.onNotice = lambda finding: self.onNotice(finding)
-        workflow.onDescribed = lambda answer: self.onDescribed(answer)
+        workflow.onProgress, workflow.onNotice = self.onProgress, self.onNotice
+        workflow.onDescribed = self.onDescribed
         session.measure = self.measure
         self._started = 0.0
-        self._onEnd = nothing
+        self._onEnd: Callable[[object], None] | None = None  # of a run for a list
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self.poll)
+
+    def later(self, piece: Callable[[], object]) -> None:
+        """Do a piece of work in a turn of the event loop of its own; see `Workflow.later`."""
+        self.session.workflow.later(piece)
+        self._pace()
+        self._timer.start()
 
     def describe(self) -> None:
         """Ask the worker what it runs on, which warms it up."""
@@ -138,6 +151,7 @@ class Runner:
     def close(self) -> None:
         """The panel goes away."""
         self._timer.stop()
+        self.session.workflow.forget()
         self.session.busy = ""
         self.session.workflow.shutdown()
 
@@ -175,7 +189,7 @@ class Runner:
     def _idle(self) -> bool:
         """Nothing is asked of the worker."""
         workflow = self.session.workflow
-        return not (workflow.running or workflow.describing or workflow.measuring)
+        return not (workflow.running or workflow.describing or workflow.measuring or workflow.pending)
 
     def _pace(self) -> None:
         """Poll sooner when there is something to do already."""

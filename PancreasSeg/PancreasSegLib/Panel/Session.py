@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import slicer
 from slicer.i18n import tr as _
 
@@ -13,6 +16,7 @@ from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import Attention, Dependencies
 from PancreasSegLib.Work.Models import Models
 from PancreasSegLib.Work.Sentences import sentenceOf
+from PancreasSegLib.Work.Signal import Signal
 
 
 class Session:
@@ -49,10 +53,10 @@ class Session:
         self.dialogs = dialogs
         self.python = python
         self.models = Models()
-        self.changed = lambda: None
-        self.changedSoon = lambda: None
-        self.say = lambda _sentence: None
-        self.scheduleStatistics = lambda: None
+        self.changed: Signal[None] = Signal()
+        self.changedSoon: Signal[None] = Signal()
+        self.say: Signal[str] = Signal()
+        self.scheduleStatistics: Signal[None] = Signal()
         self.measure = lambda _question, _onMeasured: None
         self.offerPackage = lambda _error, _then: False
         self.saveForUndo = lambda _segmentationNode: False
@@ -68,6 +72,7 @@ class Session:
         self.edited = False
         self.leaving = ""
         self._volumeNodeId = ""
+        self._reading: Parameters | None = None
 
     @property
     def volumeNode(self):
@@ -93,7 +98,19 @@ class Session:
     @property
     def parameters(self) -> Parameters | None:
         """The parameters of the selected CT; None when no usable CT is selected."""
+        if self._reading is not None:
+            return self._reading
         return None if self.volumeRefusal() else Parameters.forVolume(self.volumeNode)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Look up the CT's parameters and the model once for all sections, while nothing can change between them."""
+        self._reading = self.parameters
+        try:
+            with self.models.reading():
+                yield
+        finally:
+            self._reading = None
 
     def situation(self) -> Situation:
         """What is possible now."""
@@ -108,7 +125,7 @@ class Session:
             "modelSelected": self.modelSelected,
             "installing": self.installing,
         }
-        parameters = None if refusal else Parameters.forVolume(self.volumeNode)
+        parameters = self.parameters
         if parameters is None:
             return Situation(**shared)
         return Situation(**shared, **self._ofModel(parameters), **self._ofRoi(parameters), **self._ofResult(parameters))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pancreasseg import pipelines
@@ -47,6 +49,8 @@ class Models:
 
     The folder of the store is that of the environment variable PANCREASSEG_HOME, which the worker reads as well.
     """
+
+    _known: dict | None = None  # packages, or errors, by setup while `reading`
 
     @property
     def home(self) -> str:
@@ -102,7 +106,26 @@ class Models:
         Raises:
             ModelError: nothing installed fits.
         """
-        return pipelines.choose(setup, self._store())[0]
+        if self._known is None:
+            return pipelines.choose(setup, self._store())[0]
+        key = repr(setup)
+        if key not in self._known:
+            try:
+                self._known[key] = pipelines.choose(setup, self._store())[0]
+            except ModelError as error:
+                self._known[key] = error
+        if isinstance(self._known[key], ModelError):
+            raise self._known[key]
+        return self._known[key]
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Look on disk once for each setup; meanwhile nothing is installed or removed."""
+        self._known = {}
+        try:
+            yield
+        finally:
+            self._known = None
 
     def refusal(self, setup: Setup) -> str:
         """Why no run could start, in a sentence; empty when one could."""
@@ -143,7 +166,7 @@ class Models:
 
     def marginOf(self, setup: Setup) -> float | None:
         """`marginOf`, also while the packages are missing that reading models needs."""
-        return marginOf(setup) if self.readable else _declaredMargin(setup.pipeline)
+        return _marginOf(setup, self.chosen) if self.readable else _declaredMargin(setup.pipeline)
 
     @staticmethod
     def speeds(pipeline: str) -> tuple[str, str]:
@@ -196,8 +219,12 @@ def _download(name: str) -> tuple[float, str]:
 
 def marginOf(setup: Setup) -> float | None:
     """The margin in mm that a run leaves around what was found; None where it has no such thing."""
+    return _marginOf(setup, lambda it: pipelines.choose(it)[0])
+
+
+def _marginOf(setup: Setup, choose) -> float | None:
     try:
-        card = pipelines.choose(setup)[0].card
+        card = choose(setup).card
     except ModelError:
         return _declaredMargin(setup.pipeline)  # the run will say why there can be none
     name = setup.pipeline or card.pipeline

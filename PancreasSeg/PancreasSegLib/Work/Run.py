@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import InputError
@@ -13,8 +14,20 @@ from pancreasseg.core.results import Attention, Localization, Segmentation
 from PancreasSegLib.Scene import Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
 
-# Share of a run's time that each step takes, roughly.
-STEP_COSTS = {"load": 1.0, "localize": 3.0, "segment": 6.0, "attention": 3.0}
+
+class Step(Enum):
+    """What the worker is asked for, one after the other; the value is the step's share of a run's time, roughly."""
+
+    LOAD = ("load", 1.0)
+    LOCALIZE = ("localize", 3.0)
+    SEGMENT = ("segment", 6.0)
+    ATTENTION = ("attention", 3.0)
+
+    @property
+    def cost(self) -> float:
+        """How long it takes, compared with the others."""
+        return self.value[1]
+
 
 # The CT goes to the worker in blocks of this size; even a busy computer takes one in a moment.
 BLOCK_BYTES = 4_000_000
@@ -58,7 +71,7 @@ class Run:
     parameters: Parameters
     key: tuple
     geometry: Geometry
-    steps: list[str]
+    steps: list[Step]
     box: Box | None
     before: Segments.Content | None
     request: int = 0
@@ -70,7 +83,7 @@ class Run:
     localization: Localization | None = None
     segmentation: Segmentation | None = None
     findings: list[Finding] = field(default_factory=list)
-    planned: tuple[str, ...] = ()
+    planned: tuple[Step, ...] = ()
     attention: str = ""
 
     def __post_init__(self) -> None:
@@ -78,7 +91,7 @@ class Run:
 
     def overall(self, update: Update) -> Update:
         """A step's progress as progress of the whole run."""
-        costs = [STEP_COSTS[step] for step in self.planned]
+        costs = [step.cost for step in self.planned]
         behind = len(self.planned) - len(self.steps)
         fraction = (sum(costs[:behind]) + costs[behind] * update.fraction) / sum(costs)
         # Only the last step knows how long the run will take; before it, its length would be a guess.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ from PancreasSegLib.Scene import RoiNodes, Segments, Tables, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import Attention, History, Results
 from PancreasSegLib.Work.Models import marginOf
-from PancreasSegLib.Work.Run import Outcome, Run, once
+from PancreasSegLib.Work.Run import Outcome, Run, Step, once
 from PancreasSegLib.Work.Statistics import Question, measureSegment
 
 POLL_SECONDS = 0.01
@@ -70,6 +71,7 @@ class Workflow:
         self._run: Run | None = None
         self._loadedKey: tuple | None = None
         self._failure: PancreasSegError | None = None
+        self._pieces: deque[Callable[[], object]] = deque()
         self._observed: tuple[object, list[int]] | None = None
 
     @property
@@ -90,7 +92,24 @@ class Workflow:
     @property
     def eager(self) -> bool:
         """True when the next `poll` has work to do that does not wait for the worker."""
-        return self._run is not None and (self._run.turn is not None or self.client.reading)
+        return bool(self._pieces) or (self._run is not None and (self._run.turn is not None or self.client.reading))
+
+    @property
+    def pending(self) -> bool:
+        """True while pieces wait that were handed over by `later`."""
+        return bool(self._pieces)
+
+    def later(self, piece: Callable[[], object]) -> None:
+        """Do a piece of work in a `poll` of its own, after those that wait already and before the next run goes on.
+
+        It must look by itself whether what it works on is still there, and raise nothing: anything can happen between
+        two polls.
+        """
+        self._pieces.append(piece)
+
+    def forget(self) -> None:
+        """Do none of the pieces that wait."""
+        self._pieces.clear()
 
     def describe(self) -> None:
         """Ask for device, memory and installed models, which also starts and warms the worker."""
@@ -103,7 +122,7 @@ class Workflow:
             InputError: the node is no CT that can be used.
             RunError: a run is going on.
         """
-        self._start(volumeNode, ["localize"], None, replaceEdited=True)
+        self._start(volumeNode, [Step.LOCALIZE], None, replaceEdited=True)
 
     def startSegment(self, volumeNode, *, inRoi: bool = False, replaceEdited: bool = False) -> None:
         """Begin to segment.
@@ -117,7 +136,9 @@ class Workflow:
             InputError: the CT or the ROI cannot be used; "segment-edited" when replacing needs the person's consent.
             RunError: a run is going on.
         """
-        self._start(volumeNode, ["segment"] if inRoi else ["localize", "segment"], inRoi, replaceEdited=replaceEdited)
+        self._start(
+            volumeNode, [Step.SEGMENT] if inRoi else [Step.LOCALIZE, Step.SEGMENT], inRoi, replaceEdited=replaceEdited
+        )
 
     def locate(self, volumeNode) -> Outcome:
         """`startLocate`, and wait for the end."""
@@ -153,7 +174,7 @@ class Workflow:
             InputError: the CT cannot be used, or it has no result.
             RunError: a run is going on.
         """
-        self._start(volumeNode, ["attention"], False, replaceEdited=True, attention=name)
+        self._start(volumeNode, [Step.ATTENTION], False, replaceEdited=True, attention=name)
 
     def attend(self, volumeNode, name: str) -> Outcome:
         """`startAttention`, and wait for the end."""
@@ -187,6 +208,9 @@ class Workflow:
         Raises:
             PancreasSegError: why the run has ended without one.
         """
+        if self._pieces:
+            self._pieces.popleft()()
+            return None
         run = self._run
         if run is None or run.turn is None:
             self._listen()
@@ -239,7 +263,7 @@ class Workflow:
         return outcome
 
     def _start(
-        self, volumeNode, steps: list[str], inRoi: bool | None, *, replaceEdited: bool, attention: str = ""
+        self, volumeNode, steps: list[Step], inRoi: bool | None, *, replaceEdited: bool, attention: str = ""
     ) -> None:
         if self._run is not None:
             raise RunError("busy", "A run is going on already.", "Wait until it has ended, or cancel it.")
@@ -252,7 +276,7 @@ class Workflow:
             if box is None:
                 raise InputError("no-result", "This CT has no result yet.", "Segment the pancreas first.")
         before = None
-        if "segment" in steps and parameters.hasSegment():
+        if Step.SEGMENT in steps and parameters.hasSegment():
             node, segmentId = parameters.segmentationNode, parameters.segmentId
             if not replaceEdited and History.isEdited(parameters):
                 raise InputError(
@@ -262,7 +286,7 @@ class Workflow:
                 )
             before = Segments.contentOf(node, segmentId, volumeNode)
         if key != self._loadedKey or not self.client.holds_volume:
-            steps = ["load", *steps]
+            steps = [Step.LOAD, *steps]
         self._run = Run(parameters, key, geometry, steps, box, before, attention=attention)
         self._run.findings += VolumeNodes.transformFindings(volumeNode)
         self._observe(volumeNode)
@@ -279,13 +303,13 @@ class Workflow:
         setup = parameters.setup
         if parameters.marginChosen and marginOf(setup) is not None:
             setup = replace(setup, options={"margin_mm": parameters.marginMm})
-        if run.steps[0] == "load":
+        if run.steps[0] is Step.LOAD:
             self._loadedKey = None
             run.upload = self.client.upload(run.geometry.shape, VolumeNodes.voxelType(parameters.volumeNode))
             run.turn = self._sendBlock
-        elif run.steps[0] == "localize":
+        elif run.steps[0] is Step.LOCALIZE:
             run.request = self.client.localize(setup)
-        elif run.steps[0] == "attention":
+        elif run.steps[0] is Step.ATTENTION:
             run.request = self.client.attention(run.box, [run.attention], Attention.setupOf(parameters))
         else:
             run.request = self.client.segment(run.box, setup)
@@ -303,16 +327,16 @@ class Workflow:
         """Take a step's result; the outcome when only the box was asked for."""
         run = self._run
         step = run.steps.pop(0)
-        if step == "segment":
+        if step is Step.SEGMENT:
             run.segmentation = value
             self._write()
             run.turn = self._conclude
             return None
-        if step == "attention":
+        if step is Step.ATTENTION:
             run.checkedVolumeNode()
             Attention.keepAttention(run.parameters, value)
             return Outcome(run.parameters, None, None, (), tuple(run.findings), value)
-        if step == "load":
+        if step is Step.LOAD:
             self._loadedKey = run.key
             run.findings += value
         else:
