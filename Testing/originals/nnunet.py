@@ -93,14 +93,13 @@ def totalsegmentator(weights: str, ct: str, output: str, *, task: str = "total",
     os.environ["TOTALSEG_WEIGHTS_PATH"] = str(Path(weights).resolve())
     os.environ["TOTALSEG_HOME_DIR"] = str(Path(weights).resolve().parent / "home")
     import nibabel
-    from totalsegmentator import nnunet, python_api
+    from totalsegmentator import python_api
 
     python_api.send_usage_stats = lambda *_, **__: None
     python_api.download_pretrained_weights = lambda *_, **__: None
-    nnunet.save_lowres = True
     image = python_api.totalsegmentator(
         nibabel.load(ct), None, task=task, fast=fast, fastest=fastest, roi_subset=roi_subset, ml=True, device="cpu",
-        skip_saving=True, quiet=True, nr_thr_resamp=1, nr_thr_saving=1, save_lowres=roi_subset is None,
+        skip_saving=True, quiet=True, nr_thr_resamp=1, nr_thr_saving=1, save_lowres=fast or fastest,
     )  # fmt: skip
     np.savez(output, labels=np.asarray(image.dataobj).astype(np.uint8), affine=image.affine)
 

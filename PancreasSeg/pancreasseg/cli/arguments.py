@@ -159,6 +159,8 @@ def load_pipeline(options: argparse.Namespace, progress: Progress) -> Pipeline:
     """
     with progress.stage("models"):
         pipeline = pipelines.create(setup_of(options))
+        if getattr(options, "structures", False):
+            pipeline.ask_for_structures()
         from pancreasseg.inference.hardware import use_cores
 
         use_cores()

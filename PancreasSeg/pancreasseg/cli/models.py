@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pancreasseg.cli import console
@@ -26,6 +27,7 @@ SOURCE is one of:
   NAME     a model of the catalogue ('pancreasseg models list' shows them); it is downloaded and checked (SHA256)
   FILE     a model package as .zip, a .zip that nnUNetv2_export_model_to_zip made, a zip of TotalSegmentator's weights,
            or a published .pth checkpoint (several at once, or a .zip of them)
+           or a network as .onnx, or as TorchScript (.pt, .ts), with --card
   FOLDER   a model package, a result folder of nnU-Net v2, or published .pth checkpoints
 
 Of checkpoints, every model that they suffice for is installed. The options are for models of nnU-Net that do not say
@@ -56,7 +58,7 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def _add_choices(command: argparse.ArgumentParser) -> None:
     """Options for models of nnU-Net."""
-    group = command.add_argument_group("models of nnU-Net")
+    group = command.add_argument_group("models that do not say these things themselves (nnU-Net, ONNX, TorchScript)")
     group.add_argument("--name", help="what the package is to be called")
     group.add_argument("--configuration", help="of several in a folder (default: the finest that is no cascade)")
     group.add_argument("--fold", action="append", metavar="K", help="a member of the ensemble; repeat (default: all)")
@@ -64,6 +66,8 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     group.add_argument("--part", action="append", metavar="CLASS", help="a class that belongs to it; repeat")
     group.add_argument("--role", choices=("segmenter", "localizer"), help="what it does here (default: segmenter)")
     group.add_argument("--orientation", metavar="LPS", help="how the CTs that it learned on were stored (default: LPS)")
+    group.add_argument("--card", type=Path, metavar="FILE", help="what an ONNX or TorchScript file wants to see (JSON)")
+    group.add_argument("--trust-code", action="store_true", help="let a TorchScript model run the code that it carries")
 
 
 def list_models(options: argparse.Namespace) -> None:
@@ -122,6 +126,8 @@ def install_model(options: argparse.Namespace) -> None:
         parts=None if options.part is None else tuple(options.part),
         role=options.role,
         orientation=options.orientation,
+        card=options.card,
+        trust=options.trust_code,
     )
     with console.progress_shown(quiet=options.json) as progress:
         installed = store().install(options.source, progress, choices)

@@ -17,6 +17,8 @@ FORMAT = 1
 ROLES = ("localizer", "segmenter", "whole-volume")
 PHASES = ("portal-venous", "arterial", "unenhanced", "any")
 AXES = ("kji", "ijk")
+#: The one network that is a program.
+TORCHSCRIPT = "torchscript"
 
 #: Beyond these no network, grid or card makes sense; what claims so is a mistake, or made to exhaust the computer.
 _DEPTH, _LARGEST, _LONGEST = 16, 1e15, 200
@@ -126,6 +128,11 @@ class Card:
     citation: str
     weights: Weights
     expected_overlap: ExpectedOverlap | None = None
+
+    @property
+    def carries_code(self) -> bool:
+        """Whether a network of the package is a program, which runs with it; all others are numbers alone."""
+        return any(network.network == TORCHSCRIPT for network in self.networks)
 
     def network(self, role: str) -> NetworkCard:
         """The network with this role.

@@ -14,7 +14,7 @@ from pancreasseg.core.errors import ModelError, OutputError
 from pancreasseg.core.progress import Progress
 from pancreasseg.io.atomic import output_errors, recover, staged
 from pancreasseg.io.locks import locked
-from pancreasseg.models import archive, catalogue, convert
+from pancreasseg.models import archive, catalogue, convert, foreign
 from pancreasseg.models.card import Card
 from pancreasseg.models.download import download
 from pancreasseg.models.nnunet.choices import Choices
@@ -142,6 +142,7 @@ class Store:
                 {"role": n.role, "network": n.network, "members": len(n.members), "classes": list(n.classes)}
                 for n in card.networks
             ],
+            "carries_code": card.carries_code,
             "contrast_phase": card.contrast_phase,
             "intended_use": card.intended_use,
             "not_for": list(card.not_for),
@@ -242,11 +243,13 @@ class Store:
                 with staged(self.folder) as stage:
                     contents = convert.recognise(archive.unpack_checkpoints(path, stage.new, progress))
                 return self._install_checkpoints(contents, progress)
-            return [self._place(lambda folder: archive.unpack(path, folder, progress), progress)]
+            return [self._place(lambda folder: archive.unpack(path, folder, progress), progress, choices)]
+        if path.is_file() and path.suffix.lower() in foreign.KINDS:
+            return [self._place(lambda folder: _convert_file(path, folder, choices), progress, choices)]
         if path.is_file() and path.name == CARD_FILE:
             path = path.parent
         if path.is_dir() and (path / CARD_FILE).is_file():
-            return [self._place(lambda folder: _copy(path, folder), progress)]
+            return [self._place(lambda folder: _copy(path, folder), progress, choices)]
         if path.is_dir() and find_results(path):
             return [self._place(lambda folder: _convert_result(path, folder, choices), progress)]
         if path.is_dir():
@@ -300,7 +303,7 @@ class Store:
 
         return self._place(fill, progress)
 
-    def _place(self, fill: Callable[[Path], None], progress: Progress) -> ModelPackage:
+    def _place(self, fill: Callable[[Path], None], progress: Progress, choices: Choices | None = None) -> ModelPackage:
         """Let ``fill`` prepare a package in an empty folder, verify it, and put it where its name says."""
         with staged(self.folder) as stage:
             fresh = stage.new / "package"
@@ -309,6 +312,8 @@ class Store:
             fill(fresh)
             package = ModelPackage(fresh)
             package.verify()
+            if package.card.carries_code and not (choices and choices.trust):
+                raise _carries_code(package)
             self._check(package)
             name = package.card.name
             if name in self._bundled_names():
@@ -383,6 +388,18 @@ def _rank(package: ModelPackage) -> tuple[bool, int, float, int, str]:
         place = 0 if public.standing == "strong" else 3
     dsc = max((figure.value for figure in card.figures if figure.metric.upper() == "DSC"), default=0.0)
     return (card.synthetic, place, -dsc, -sum(len(network.members) for network in card.networks), card.name)
+
+
+def _carries_code(package: ModelPackage) -> ModelError:
+    return ModelError(
+        "carries-code",
+        f'The model "{package.card.name}" is TorchScript: it carries code, which would run on this computer with it.',
+        "If you know who made it and want that, install it with --trust-code. ONNX files carry none.",
+    )
+
+
+def _convert_file(source: Path, folder: Path, choices: Choices) -> None:
+    foreign.write_foreign(source, folder, choices)
 
 
 def _convert_result(source: Path, folder: Path, choices: Choices) -> None:

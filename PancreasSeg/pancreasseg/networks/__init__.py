@@ -11,6 +11,7 @@ from pancreasseg.core.errors import ModelError
 from pancreasseg.networks.attention_unet import AttentionUNet
 from pancreasseg.networks.axial_unet import AxialUNet
 from pancreasseg.networks.fcn3d import FCN3d
+from pancreasseg.networks.foreign import OnnxNetwork, TorchScriptNetwork
 from pancreasseg.networks.mask_rcnn import MaskRCNN
 from pancreasseg.networks.nnunet import PlainConvUNet, ResidualEncoderUNet
 from pancreasseg.networks.obelisk import ObeliskHybrid, ObeliskUNet
@@ -26,6 +27,8 @@ _NETWORKS: dict[str, type[nn.Module]] = {
     "axial-unet": AxialUNet,
     "plain-conv-unet": PlainConvUNet,
     "residual-encoder-unet": ResidualEncoderUNet,
+    "onnx": OnnxNetwork,
+    "torchscript": TorchScriptNetwork,
 }
 
 NAMES = tuple(_NETWORKS)

@@ -13,7 +13,7 @@ from pancreasseg.core import steps
 from pancreasseg.core.errors import InputError, ModelError
 from pancreasseg.core.register import declared
 from pancreasseg.core.setup import AUTOMATIC, Setup
-from pancreasseg.pipelines.parts import can_lead, completed, misfit, parts_of
+from pancreasseg.pipelines.parts import can_lead, completed, grouped, misfit, parts_of, voters
 
 if TYPE_CHECKING:
     from pancreasseg.inference.hardware import Hardware
@@ -59,17 +59,23 @@ def create(setup: Setup = AUTOMATIC, store: Store | None = None) -> Pipeline:
     from pancreasseg.models.package import while_replaced
 
     hardware = choose_hardware(setup.device, setup.precision)
-    card, declaration, stages = while_replaced(lambda: _load(choose(setup, store), setup.pipeline, hardware))
+    card, declaration, stages = while_replaced(lambda: _load(choose(setup, store), setup, hardware))
     return declaration.pipeline(*stages, _settings(declaration, card, setup.options))
 
 
-def _load(packages: list[ModelPackage], name: str | None, hardware: Hardware) -> tuple[Card, Declaration, list[Stage]]:
+def _load(packages: list[ModelPackage], setup: Setup, hardware: Hardware) -> tuple[Card, Declaration, list[Stage]]:
     """The card whose settings count, the pipeline, and its networks, ready to run."""
+    from pancreasseg.pipelines.ensemble_stage import EnsembleStage
     from pancreasseg.pipelines.stages import stage_of
 
-    declaration = declarations()[name or _pipeline_of(packages)]
-    parts = zip(declaration.roles, parts_of(packages, declaration.roles), strict=True)
+    names = grouped(setup.model or "")[1]
+    others = [package for package in packages if package.card.name in names]
+    players = [package for package in packages if package not in others]
+    declaration = declarations()[setup.pipeline or _pipeline_of(players)]
+    parts = zip(declaration.roles, parts_of(players, declaration.roles), strict=True)
     stages = [stage_of(part[0], part[1], hardware, role) for role, part in parts if part is not None]
+    if others:
+        stages[-1] = EnsembleStage([stages[-1], *(stage_of(*part, hardware) for part in voters(others))])
     return packages[0].card, declaration, stages
 
 
@@ -87,8 +93,11 @@ def choose(setup: Setup = AUTOMATIC, store: Store | None = None) -> list[ModelPa
     if name is not None:
         _known(name)
     if setup.model is not None:
-        packages = [store.get(part) for part in setup.model.split("+")]
+        names, others = grouped(setup.model)
+        packages, voting = [store.get(part) for part in names], [store.get(part) for part in others]
+        voters(voting)
     else:
+        voting = []
         packages = [store.best(None, lambda card: _leads(card, name))]
     pipeline = name or _pipeline_of(packages)
     if pipeline not in declarations():
@@ -98,7 +107,7 @@ def choose(setup: Setup = AUTOMATIC, store: Store | None = None) -> list[ModelPa
     for role, part in zip(roles, parts_of(found, roles), strict=True):
         if part is None:
             raise misfit(packages, role, pipeline)
-    return found
+    return [*found, *(package for package in voting if package not in found)]
 
 
 def _pipeline_of(packages: list[ModelPackage]) -> str:

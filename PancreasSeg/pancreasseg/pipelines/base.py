@@ -14,7 +14,7 @@ from pancreasseg.core.finding import Finding
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization, Provenance, Segmentation
 from pancreasseg.grids.resample import from_grid, paste
-from pancreasseg.pipelines.fusion import Fused
+from pancreasseg.pipelines.fusion import Fused, Opinion
 from pancreasseg.pipelines.postprocess import Organ
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ class Stage:
         # A region resampled to one fixed size is a network's whole world; cut into tiles it would mean something else.
         whole_view = card.preprocessing.size is not None
         self.predictor = Predictor(load_networks(package, card), hardware, tiles=not whole_view)
+
+    @property
+    def packages(self) -> tuple[ModelPackage, ...]:
+        """The packages that its networks come from."""
+        return (self.package,)
 
     def grid(self, geometry: Geometry, box: Box) -> Geometry:
         """The network's input grid over ``box``."""
@@ -130,6 +135,17 @@ class Stage:
         probability, grid = self.pancreas(volume, seen, progress)
         return from_grid(probability, grid, volume.geometry, box)
 
+    def opinion_on_box(self, volume: Volume, box: Box, progress: Progress, *, structures: bool = False) -> Opinion:  # noqa: ARG002
+        """Pancreas probability in the volume's own voxels inside ``box``, and what else the network has to say.
+
+        Args:
+            volume: the CT.
+            box: region to look at.
+            progress: advanced after every forward pass.
+            structures: also tell the other classes of the network, where it can.
+        """
+        return Opinion(self.pancreas_on_box(volume, box, progress))
+
 
 def brought_along(region: Localization | Box) -> tuple[tuple[Finding, ...], dict[str, float]]:
     """Findings and timings of a localization; a box placed by a person has none."""
@@ -150,7 +166,8 @@ class Pipeline(ABC):
     @property
     def models(self) -> tuple[ModelPackage, ...]:
         """The packages in use, each once."""
-        return tuple({stage.package.card.name: stage.package for stage in self.stages}.values())
+        used = [package for stage in self.stages for package in stage.packages]
+        return tuple({package.card.name: package for package in used}.values())
 
     @property
     def device(self) -> str:
@@ -233,6 +250,9 @@ class Pipeline(ABC):
             classes=() if labels is None else self.stages[-1].card.classes,
             second_largest=organ.second_largest,
         )
+
+    def ask_for_structures(self) -> None:  # noqa: B027  (most pipelines have nothing to add)
+        """From now on give all classes of the network, where that is not done anyway because it costs more time."""
 
     def provenance(self, box: Box) -> Provenance:
         """How a result over ``box`` came about."""

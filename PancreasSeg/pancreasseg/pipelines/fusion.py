@@ -25,6 +25,31 @@ class Fused:
     agreement: np.ndarray
 
 
+@dataclass(frozen=True)
+class Opinion:
+    """What a segmenter makes of a box; all arrays have the shape of the box.
+
+    Attributes:
+        probability: float32, of the pancreas.
+        votes: that of each member of an ensemble; () where there is but one opinion.
+        labels: uint8, the winning class of the network's card in every voxel; None where nobody asked for more than the
+            pancreas.
+    """
+
+    probability: np.ndarray
+    votes: tuple[np.ndarray, ...] = ()
+    labels: np.ndarray | None = None
+
+    def fused(self, threshold: float = 0.5) -> Fused:
+        """The verdict, and how many members agree with it."""
+        mask = self.probability >= threshold
+        votes = self.votes or (self.probability,)
+        agreeing = np.zeros(mask.shape, dtype=np.float32)
+        for vote in votes:
+            agreeing += (vote >= threshold) == mask
+        return Fused(mask, self.probability, agreeing / len(votes))
+
+
 def fuse(probabilities: Sequence[np.ndarray], method: str = "majority", threshold: float = 0.5) -> Fused:
     """One mask from the probability maps of several voters.
 

@@ -15,6 +15,33 @@ if TYPE_CHECKING:
 Part = tuple["ModelPackage", "NetworkCard"]
 
 
+def grouped(model: str) -> tuple[list[str], list[str]]:
+    """The names in "a+b,c": those that play a role each (a, b), and those that vote with the last of them (c)."""
+    groups = [group.split(",") for group in model.split("+")]
+    if any(len(group) > 1 for group in groups[:-1]):
+        raise ModelError(
+            "model-does-not-fit",
+            f"In {model} several packages would find the box; only segmenters can vote.",
+            "Write localizer+segmenter,segmenter.",
+        )
+    return [group[0] for group in groups], groups[-1][1:]
+
+
+def voters(packages: Sequence[ModelPackage]) -> list[Part]:
+    """The segmenter of each package that votes beside another.
+
+    Raises:
+        ModelError: one has none.
+    """
+    found = []
+    for package in packages:
+        part = _find([package], "segmenter", True)
+        if part is None:
+            raise misfit([package], "segmenter", "of an ensemble")
+        found.append(part)
+    return found
+
+
 def serves(card: NetworkCard, role: str) -> bool:
     """Whether a network can play a role that is not its own.
 

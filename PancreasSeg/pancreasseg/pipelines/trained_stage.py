@@ -10,8 +10,10 @@ import numpy as np
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.progress import Progress
 from pancreasseg.grids.conventions import Conventions
+from pancreasseg.grids.resample import from_grid
 from pancreasseg.grids.whole_grid import WholeGrid, Window
 from pancreasseg.pipelines.base import Stage
+from pancreasseg.pipelines.fusion import Opinion
 
 if TYPE_CHECKING:
     from pancreasseg.inference.hardware import Hardware
@@ -84,10 +86,22 @@ class TrainedStage(Stage):
         margins, grid = self.margins(volume, box, progress)
         return _sigmoid(margins[0]), grid
 
+    def opinion_on_box(self, volume: Volume, box: Box, progress: Progress, *, structures: bool = False) -> Opinion:
+        """Pancreas probability in the volume's own voxels; the folds' votes, and on request the winning classes."""
+        classes = tuple(range(1, len(self.card.classes))) if structures else ()
+        margins, grid = self.margins(volume, box, progress, classes)
+        votes = [from_grid(_sigmoid(margin), grid, volume.geometry, box) for margin in margins[1 + len(classes) :]]
+        probability = from_grid(_sigmoid(margins[0]), grid, volume.geometry, box)
+        labels = _winners(margins[1 : 1 + len(classes)], grid, volume.geometry, box) if structures else None
+        return Opinion(probability, tuple(votes), labels)
+
     def trial(self) -> np.ndarray:
         """What the networks make of the smallest input that their strides allow: (outputs, A, B, C)."""
         from pancreasseg.inference.evidence import logits_of
 
+        if "strides" not in self.card.arguments:  # a network in a file, which may want its patch and nothing else
+            noise = np.random.default_rng(0).normal(size=self.patch).astype(np.float32)
+            return self.predictor.probabilities(noise, Progress(), read=logits_of)
         steps = np.array(
             [np.broadcast_to(step, self.conventions.dimensions) for step in self.card.arguments["strides"]]
         )
@@ -148,6 +162,15 @@ class TrainedStage(Stage):
     def _channels(self, classes: Sequence[int]) -> tuple[int, ...]:
         """Output channels of classes of the card; regions have none for the background."""
         return tuple(index - 1 if self.card.regions else index for index in classes)
+
+
+def _winners(margins: np.ndarray, grid: Geometry, geometry: Geometry, box: Box) -> np.ndarray:
+    """The class that is ahead in every voxel of a box; of regions that hold each other the last."""
+    labels = np.zeros(box.shape, dtype=np.uint8)
+    for number, margin in enumerate(margins, start=1):
+        if (margin > 0).any():  # most of many organs are not in the box
+            labels[from_grid(_sigmoid(margin), grid, geometry, box) >= 0.5] = number
+    return labels
 
 
 def _sigmoid(margins: np.ndarray) -> np.ndarray:

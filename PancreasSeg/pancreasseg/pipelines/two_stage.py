@@ -15,11 +15,13 @@ from pancreasseg.grids.body import body_box, map_box
 from pancreasseg.grids.resample import from_grid, nearest_axes, paste
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage
 from pancreasseg.pipelines.declaration import Declaration
-from pancreasseg.pipelines.fusion import METHODS, fuse
+from pancreasseg.pipelines.fusion import METHODS, Fused, Opinion, fuse
 from pancreasseg.pipelines.postprocess import JOIN_MM, Organ, clean, touched_faces
 
 #: A DSC of two passes below this is a warning; on phantoms the passes of a good network agree above 0.95.
 PASSES_AGREE_DSC = 0.9
+#: So many classes of a segmenter cost little to bring to the CT's grid.
+FEW_CLASSES = 8
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class TwoStageOptions:
         recrops: how often the region is cropped anew, ``margin_mm`` around the fine mask, and segmented again. The last
             mask stands, as in the fixed-point model of Zhou 2017 (MICCAI, arXiv:1612.08230); it helps where the
             localizer is weak. A box that a person placed is never cropped.
+        structures: tell the segmenter's other classes too, however many; up to `FEW_CLASSES` are told anyway.
     """
 
     coarse_margin_voxels: int = 2
@@ -51,6 +54,7 @@ class TwoStageOptions:
     join_mm: float = JOIN_MM
     faint_threshold: float = 0.2
     recrops: int = 0
+    structures: bool = False
 
     def __post_init__(self) -> None:
         if self.fusion not in METHODS:
@@ -133,44 +137,58 @@ class TwoStagePipeline(Pipeline):
         if not region.candidates:
             return self._nothing(volume, region, progress)
         findings = list(region.findings)
-        maps: list[tuple[Box, np.ndarray]] = []
+        maps: list[tuple[Box, Opinion]] = []
         with progress.stage("fine", len(region.candidates) * self.segmenter.predictor.members):
             for box in region.candidates:
                 maps.append(self._grown(volume, box, progress, findings))
         with progress.stage("fusion"):
-            union = maps[0][0]
-            for box, _ in maps[1:]:
-                union = union.union(box)
-            voters = [paste_map(probability, box.relative_to(union), union) for box, probability in maps]
-            if len(region.candidates) > 1 and region.coarse is not None and region.coarse_grid is not None:
-                voters.append(from_grid(region.coarse, region.coarse_grid, volume.geometry, union))
-            result = self._finish(volume, union, voters, findings, progress)
+            result = self._vote(volume, region, maps, findings, progress)
         if self.options.recrops and result.mask.any():
             with progress.stage("recrop", self.options.recrops * self.segmenter.predictor.members):
                 for _ in range(self.options.recrops):
                     result = self._again(volume, result, progress, findings)
         return replace(result, timings={**region.timings, **progress.timings})
 
+    def _vote(
+        self,
+        volume: Volume,
+        region: Localization,
+        maps: list[tuple[Box, Opinion]],
+        findings: list[Finding],
+        progress: Progress,
+    ) -> Segmentation:
+        """What the candidate boxes, and with several of them the coarse mask, make together."""
+        if len(maps) == 1:
+            return self._finish(volume, *maps[0], findings, progress)
+        union = maps[0][0]
+        for box, _ in maps[1:]:
+            union = union.union(box)
+        voters = [paste_map(opinion.probability, box.relative_to(union), union) for box, opinion in maps]
+        if region.coarse is not None and region.coarse_grid is not None:
+            voters.append(from_grid(region.coarse, region.coarse_grid, volume.geometry, union))
+        fused = fuse(voters, self.options.fusion, self.options.threshold)
+        return self._complete(volume, union, fused, findings, progress)
+
     def _inside(self, volume: Volume, box: Box, progress: Progress) -> Segmentation:
         """The segmenter alone, in a box that a person placed."""
         with progress.stage("fine", self.segmenter.predictor.members):
-            probability = self.segmenter.pancreas_on_box(volume, box, progress)
+            opinion = self._opinion(volume, box, progress)
         with progress.stage("fusion"):
-            result = self._finish(volume, box, [probability], [], progress)
+            result = self._finish(volume, box, opinion, [], progress)
         return replace(result, timings=dict(progress.timings))
 
     def _nothing(self, volume: Volume, region: Localization, progress: Progress) -> Segmentation:
         """An empty mask, when the localizer found no pancreas."""
         empty = np.zeros(region.box.shape, dtype=np.float32)
-        return self._finish(volume, region.box, [empty], list(region.findings), progress)
+        return self._finish(volume, region.box, Opinion(empty), list(region.findings), progress)
 
-    def _grown(self, volume: Volume, box: Box, progress: Progress, findings: list[Finding]) -> tuple[Box, np.ndarray]:
+    def _grown(self, volume: Volume, box: Box, progress: Progress, findings: list[Finding]) -> tuple[Box, Opinion]:
         """Segment; when the mask touches a face of the box, grow that face once and segment again."""
-        probability = self.segmenter.pancreas_on_box(volume, box, progress)
-        organ = clean(probability >= self.options.threshold, volume.geometry.spacing, self.options.join_mm)
+        opinion = self._opinion(volume, box, progress)
+        organ = clean(opinion.probability >= self.options.threshold, volume.geometry.spacing, self.options.join_mm)
         low, high = touched_faces(organ.mask, box, volume.geometry)
         if not any(low + high):
-            return box, probability
+            return box, opinion
         steps = [int(np.ceil(self.options.growth_mm / s)) for s in volume.geometry.spacing]
         grown = box.pad(
             [n * face for n, face in zip(steps, low, strict=True)],
@@ -186,7 +204,12 @@ class TwoStagePipeline(Pipeline):
                     self.options.growth_mm,
                 )
             )
-        return grown, self.segmenter.pancreas_on_box(volume, grown, progress)
+        return grown, self._opinion(volume, grown, progress)
+
+    def _opinion(self, volume: Volume, box: Box, progress: Progress) -> Opinion:
+        classes = len(self.segmenter.card.classes)
+        structures = self.options.structures or classes <= FEW_CLASSES
+        return self.segmenter.opinion_on_box(volume, box, progress, structures=structures and classes > 2)
 
     def _again(self, volume: Volume, first: Segmentation, progress: Progress, findings: list[Finding]) -> Segmentation:
         """Crop around a mask and segment once more; the DSC of the two passes is a finding.
@@ -197,8 +220,8 @@ class TwoStagePipeline(Pipeline):
 
         organ = Box.of_mask(first.mask)
         assert organ is not None  # noqa: S101 - neither the vote nor a pass before left an empty mask
-        box, probability = self._grown(volume, organ.grow(self.options.margin_mm, volume.geometry), progress, findings)
-        again = self._finish(volume, box, [probability], findings, progress)
+        box, opinion = self._grown(volume, organ.grow(self.options.margin_mm, volume.geometry), progress, findings)
+        again = self._finish(volume, box, opinion, findings, progress)
         before, now = first.mask[box.slices], again.mask[box.slices]
         told = (*again.findings, _of_passes(dice(before, now)))
         if not now.any():
@@ -206,11 +229,32 @@ class TwoStagePipeline(Pipeline):
         return replace(again, agreement=np.where(before == now, 1, 0.5).astype(np.float32), findings=told)
 
     def _finish(
-        self, volume: Volume, box: Box, voters: list[np.ndarray], findings: list[Finding], progress: Progress
+        self, volume: Volume, box: Box, opinion: Opinion, findings: list[Finding], progress: Progress
     ) -> Segmentation:
-        fused = fuse(voters, self.options.fusion, self.options.threshold)
+        """The result of a single box."""
+        fused = opinion.fused(self.options.threshold)
+        return self._complete(volume, box, fused, findings, progress, opinion.labels)
+
+    def _complete(
+        self,
+        volume: Volume,
+        box: Box,
+        fused: Fused,
+        findings: list[Finding],
+        progress: Progress,
+        labels: np.ndarray | None = None,
+    ) -> Segmentation:
         organ = self._organ(fused.mask, volume.geometry.spacing)
-        return self.result(volume, box, fused, organ, progress, findings=findings)
+        if labels is not None:
+            # What belongs to the pancreas, such as a tumour, keeps its label; what was cleaned away loses its own.
+            inside = np.isin(labels, self.segmenter.card.organ)
+            labels = np.where(organ.mask & ~inside, self.segmenter.card.pancreas, labels)
+            labels = paste(np.where(inside & ~organ.mask, 0, labels).astype(np.uint8), box, volume.geometry)
+        return self.result(volume, box, fused, organ, progress, findings=findings, labels=labels)
+
+    def ask_for_structures(self) -> None:
+        """Give all classes of the segmenter, however many."""
+        self.options = replace(self.options, structures=True)
 
     def _organ(self, mask: np.ndarray, spacing: Sequence[float]) -> Organ:
         """The fused mask (K, J, I) as one organ."""

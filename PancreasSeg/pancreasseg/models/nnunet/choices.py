@@ -1,8 +1,9 @@
-"""What a person says about a model of nnU-Net when installing it."""
+"""What a person says about a model that does not say it itself, when installing it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class Choices:
         parts: names of the classes that belong to it, such as a tumour.
         role: "segmenter" or "localizer"; by default what it is known for, or a segmenter.
         orientation: three letters, the directions in which the CTs that it learned on were stored.
+        card: a JSON file that says the same of an ONNX or TorchScript file, see `pancreasseg.models.foreign.EXAMPLE`.
+        trust: the person knows that the model carries code and wants it to run.
     """
 
     name: str | None = None
@@ -26,3 +29,5 @@ class Choices:
     parts: tuple[str, ...] | None = None
     role: str | None = None
     orientation: str | None = None
+    card: Path | None = None
+    trust: bool = False
