@@ -68,6 +68,7 @@ class Bench:
             ["bash", "-c", f"{words} {redirected}"], capture_output=True, text=True, check=False, timeout=300
         )
         assert "Traceback" not in done.stderr
+        assert "1.2.826" not in done.stderr
         return done.returncode
 
     def table(self) -> dict[str, dict[str, str]]:

@@ -73,9 +73,16 @@ def _report(tallies: dict[str, Tally], options: argparse.Namespace) -> str:
     ]
     total = [sum(values) for values in zip(*map(_figures, tallies.values()), strict=True)]
     rows.append("| together | {:,} | {:,} | {:,} | {} |".format(*total))
-    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores."
+    machine = f"Python {platform.python_version()}, {platform.system()} on {_processor()}, {os.cpu_count()} cores."
     command = f"make fuzz FUZZ_SECONDS={options.seconds:g}" + (f" (from seed {options.seed})" if options.seed else "")
     return _REPORT.format(command=command, machine=machine, seconds=SECONDS_AN_INPUT, table="\n".join(rows))
+
+
+def _processor() -> str:
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _figures(tally: Tally) -> tuple[int, int, int, int]:

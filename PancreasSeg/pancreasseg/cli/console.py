@@ -133,7 +133,8 @@ def show_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[objec
     terminal = streams.is_terminal(sys.stdout)
     # Without a terminal there is no width to respect: tables are cut for no reader.
     width = shutil.get_terminal_size().columns if terminal else 160
-    drawn = Console(file=io.StringIO(), width=width, force_terminal=terminal)
+    # Old consoles of Windows know no bold letters in what is written to them as text.
+    drawn = Console(file=io.StringIO(), width=width, force_terminal=terminal and sys.platform != "win32")
     with drawn.capture() as capture:
         drawn.print(table)
     show(capture.get().rstrip("\n"))

@@ -77,7 +77,7 @@ def _check_study(headers: Sequence[Dataset]) -> None:
             raise InputError(
                 "dicom-several-series",
                 f"The slices belong to {len(values)} different {'studies' if what == 'study' else 'series'}.",
-                "Give the files of one series only.",
+                "Give the files of one series only, or export NIfTI or NRRD instead.",
             )
 
 
