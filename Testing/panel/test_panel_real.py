@@ -56,7 +56,7 @@ def test_one_click_finds_the_phantoms_pancreas_and_a_moved_box_runs_warm(real, c
     real.enter()
     wait(lambda: "GB free" in ui.statusLabel.text, 60)
     shown = []
-    real.runner.onProgress.connect(shown.append)
+    real.runner.onProgress.subscribe(shown.append)
     run(real)
     parameters = real.session.parameters
     found = mask(parameters)

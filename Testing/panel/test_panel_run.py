@@ -117,7 +117,7 @@ def test_every_pipeline_is_among_the_files_whose_stages_are_read() -> None:
 
 def test_progress_of_the_whole_run_never_goes_back(panel, client, selected) -> None:
     shown = []
-    panel.runner.onProgress.connect(lambda update: shown.append(update.fraction))
+    panel.runner.onProgress.subscribe(lambda update: shown.append(update.fraction))
     run(panel)
     assert shown == sorted(shown)
     assert len(shown) >= 3
@@ -264,7 +264,8 @@ def options_asked(client) -> list[dict | None]:
 
 
 def test_the_margin_reaches_the_engine_also_when_the_pipeline_is_left_to_it(panel, ui, client, selected) -> None:
-    assert ui.marginSlider.value == 10
+    parameters = panel.session.parameters
+    assert ui.marginSlider.value == panel.session.models.marginOf(parameters.setup)
     ui.locateButton.click()
     wait(lambda: not panel.session.busy)
     ui.marginSlider.value = 25

@@ -101,15 +101,15 @@ class Panel:
             self.firstRun,
             self.dependencies,
         )
-        self.runner.onProgress.connect(self.segment.showProgress)
-        self.runner.onNotice.connect(self.segment.showNotice)
-        self.runner.onDescribed.connect(self.input.showDescription)
-        self.runner.onMessage.connect(self.showMessage)
-        self.runner.onOutcome.connect(self.onOutcome)
+        self.runner.onProgress.subscribe(self.segment.showProgress)
+        self.runner.onNotice.subscribe(self.segment.showNotice)
+        self.runner.onDescribed.subscribe(self.input.showDescription)
+        self.runner.onMessage.subscribe(self.showMessage)
+        self.runner.onOutcome.subscribe(self.onOutcome)
         self.patients.patients.onOutcome = self.onPatientOutcome
         workflow.afterWrite = self.onWritten
         self._lost: list[str] = []
-        self.runner.offerPackages.connect(self.dependencies.offer)
+        self.runner.offerPackages.subscribe(self.dependencies.offer)
 
         scene = slicer.mrmlScene
         self._observers.add(scene, scene.StartCloseEvent, self.onStartClose)
@@ -119,9 +119,9 @@ class Panel:
         self._observers.add(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self._observers.add(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.session.volumeNode = ui.volumeSelector.currentNode()
-        self.session.changed.connect(self.refresh)
-        self.session.say.connect(self.say)
-        self.session.changedSoon.connect(self._roiTimer.start)
+        self.session.changed.subscribe(self.refresh)
+        self.session.say.subscribe(self.say)
+        self.session.changedSoon.subscribe(self._roiTimer.start)
         self.onSelected()
 
     @slot

@@ -49,7 +49,7 @@ class StatisticsSection:
         self._timer.setSingleShot(True)
         self._timer.setInterval(DEBOUNCE_MILLISECONDS)
         self._timer.connect("timeout()", self.update)
-        session.scheduleStatistics.connect(self.schedule)
+        session.scheduleStatistics.subscribe(self.schedule)
         table = ui.statisticsTable
         table.setColumnCount(2)
         table.setHorizontalHeaderLabels([_("Measurement"), _("Value")])

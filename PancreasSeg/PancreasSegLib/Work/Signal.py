@@ -17,7 +17,7 @@ class Signal(Generic[T]):
     def __init__(self) -> None:
         self._listeners: list[Callable[..., object]] = []
 
-    def connect(self, listener: Callable[..., object]) -> None:
+    def subscribe(self, listener: Callable[..., object]) -> None:
         """Call a listener whenever this happens."""
         self._listeners.append(listener)
 
