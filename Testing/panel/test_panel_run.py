@@ -301,7 +301,7 @@ def test_the_margins_shown_are_those_of_the_engine_and_of_the_models_card(panel,
     panel.models.list()
     ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("wide"))
     assert ui.marginSlider.value == 14
-    assert Models().marginOf(Setup(model="pancreas-ct")) == 20
+    assert Models().marginOf(Setup(model="pancreas-ct")) == 25
 
 
 def test_nothing_is_lost_when_replacing_is_impossible_to_ask(panel, ui, client, dialogs, selected) -> None:

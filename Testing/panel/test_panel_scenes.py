@@ -33,7 +33,7 @@ def test_every_ct_has_its_own_roi_segment_and_choices(panel, ui, two) -> None:
     run(panel)
     mine = panel.session.parameters
     ui.volumeSelector.setCurrentNode(second)
-    assert ui.marginSlider.value == 20
+    assert ui.marginSlider.value == 25
     assert ui.accurateRadioButton.checked
     assert ui.roiSelector.currentNode() is None
     assert ui.statisticsTable.rowCount == 0
