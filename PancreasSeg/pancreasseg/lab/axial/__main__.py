@@ -156,11 +156,14 @@ def evaluate(work: Path, name: str, fold: int | None, groups: list[str]) -> list
 
 
 def figures(path: Path, command: str) -> list[dict[str, Any]]:
-    """Card entries of a table of scores: NIH and the other cohort apart."""
+    """Card entries of a table of scores: NIH and the other cohort apart.
+
+    They are those of the first training; the weights that ship go on from it, on all patients.
+    """
     scores, entries = evaluation.read(path), []
     kinds = {
-        "NIH Pancreas-CT, held-out patients, labelled slices, box of the truth + 15 mm": "PANCREAS_",
-        "MSD Task07 slabs, by weights that saw no MSD": "pancreas_",
+        "NIH Pancreas-CT, held-out patients, labelled slices, box of the truth + 15 mm (first training)": "PANCREAS_",
+        "MSD Task07 slabs, by the first training, which saw no MSD": "pancreas_",
     }
     for data, start in kinds.items():
         values = np.array([score.dsc for score in scores if score.name.startswith(start)])
