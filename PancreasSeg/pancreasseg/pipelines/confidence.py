@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import SimpleITK as sitk
 
 #: Probabilities within the slice and this far (mm) from the mask count: pieces that cleaning removed are gone.
 NEAR_MM = 8.0
@@ -24,6 +23,8 @@ def soft_dice(probability: np.ndarray, mask: np.ndarray, spacing: Sequence[float
     Returns:
         0 to 1; 0 for an empty mask.
     """
+    import SimpleITK as sitk
+
     voxels = int(np.count_nonzero(mask))
     if voxels == 0:
         return 0.0
