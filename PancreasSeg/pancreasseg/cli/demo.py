@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
         "reference_label": None,
         "box": None,
         "attention": False,
+        "structures": False,
     }
     document, outcome = segment_to_folder(argparse.Namespace(**{**vars(options), **call, "series": None, "allow": []}))
     if options.json:
