@@ -148,7 +148,7 @@ def _preflight(repeats: int) -> list[tuple[str, float]]:
 
     import numpy as np
     import slicer
-    from Testing.engine.ct_files import a_series, write_slices
+    from Testing.helpers.ct_files import a_series, write_slices
 
     from pancreasseg.io.read import read_volume
     from PancreasSegLib.Scene import Segments

@@ -12,8 +12,8 @@ import PIL.Image
 import pytest
 import SimpleITK as sitk
 import torch
-from Testing.engine.attentive_model import ARGUMENTS, NAMES, a_small_patient, write_attentive_model
-from Testing.engine.bright_model import a_patient, write_bright_model
+from Testing.helpers.attentive_model import ARGUMENTS, NAMES, a_small_patient, write_attentive_model
+from Testing.helpers.bright_model import a_patient, write_bright_model
 
 from pancreasseg.cli.main import main
 from pancreasseg.core import Box, Geometry, Volume

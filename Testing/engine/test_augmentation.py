@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from easy_cohort import easy_cohort
 from skimage.io import imread
+from Testing.helpers.easy_cohort import easy_cohort
 
 from pancreasseg.cli.main import main
 from pancreasseg.core import Box, Geometry

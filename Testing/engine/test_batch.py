@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from Testing.engine import batch_double
+from Testing.helpers import batch_double
 
 from pancreasseg.batch import apart, table
 from pancreasseg.batch.case import Settings

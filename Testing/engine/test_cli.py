@@ -19,7 +19,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from Testing.engine.bright_model import a_patient, write_bright_model
+from Testing.helpers.bright_model import a_patient, write_bright_model
 
 from pancreasseg.cli.main import main
 from pancreasseg.grids.resample import to_image

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
-from Testing.engine.bright_model import a_patient, write_bright_model
+from Testing.helpers.bright_model import a_patient, write_bright_model
 
 from pancreasseg.batch.apart import Apart
 from pancreasseg.batch.table import TABLE

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from rt_utils import RTStructBuilder
-from Testing.engine.dicom_series import SIZE, a_series_grid, blobs, read_rtstruct, read_seg, write_series
+from Testing.helpers.dicom_series import SIZE, a_series_grid, blobs, read_rtstruct, read_seg, write_series
 
 from pancreasseg.cli.main import main
 from pancreasseg.core import Geometry

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from Testing.engine.ct_files import SHAPE, a_ct, write_image
+from Testing.helpers.ct_files import SHAPE, a_ct, write_image
 
 from pancreasseg.cli.main import main
 from pancreasseg.core import Geometry

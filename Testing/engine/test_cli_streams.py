@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from Testing.engine.dicom_series import a_series_grid, blobs, write_series
+from Testing.helpers.dicom_series import a_series_grid, blobs, write_series
 
 from pancreasseg.cli import console, streams
 from pancreasseg.core.errors import OutputError

@@ -2,7 +2,7 @@
 
 import json
 
-from easy_cohort import easy_cohort
+from Testing.helpers.easy_cohort import easy_cohort
 
 from pancreasseg.cli.main import main
 from pancreasseg.lab.cohorts import Cohort

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from easy_cohort import GEOMETRY, easy_case
+from Testing.helpers.easy_cohort import GEOMETRY, easy_case
 
 from pancreasseg import pipelines
 from pancreasseg.cli.main import main

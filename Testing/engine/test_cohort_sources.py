@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from easy_cohort import GEOMETRY, easy_case
+from Testing.helpers.easy_cohort import GEOMETRY, easy_case
 
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError

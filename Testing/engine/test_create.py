@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from model_cards import card_of, network_entry
+from Testing.helpers.model_cards import card_of, network_entry
 
 from pancreasseg.core.errors import ModelError
 from pancreasseg.core.setup import Setup

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from model_samples import CARD, card, tensors
+from Testing.helpers.model_samples import CARD, card, tensors
 
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import ModelError

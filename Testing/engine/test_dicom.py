@@ -13,8 +13,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     RLELossless,
 )
-from Testing.engine.ct_files import SHAPE, SPACING, a_ct, a_grid, a_series, a_slice, compress, turned, write_slices
-from Testing.engine.dicom_reading import SECRETS, codes, refused
+from Testing.helpers.ct_files import SHAPE, SPACING, a_ct, a_grid, a_series, a_slice, compress, turned, write_slices
+from Testing.helpers.dicom_reading import SECRETS, codes, refused
+from Testing.helpers.enhanced_ct import an_enhanced_ct
 
 from pancreasseg.io.read import read_volume
 
@@ -140,34 +141,6 @@ def test_the_contrast_agent_is_noted_as_the_scanner_did(tmp_path, agent, said) -
 
 
 # Multi-frame files
-
-
-def an_enhanced_ct() -> pydicom.Dataset:
-    data = a_slice(0)
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
-    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"):
-        del data[name]
-    order = np.random.default_rng(2).permutation(SHAPE[0])
-    data.NumberOfFrames = SHAPE[0]
-    data.PixelData = (a_ct()[order].astype(np.int32) + 1024).astype("<u2").tobytes()
-
-    def group(name: str, **values: object) -> pydicom.Dataset:
-        inner, outer = pydicom.Dataset(), pydicom.Dataset()
-        for key, value in values.items():
-            setattr(inner, key, value)
-        setattr(outer, name, [inner])
-        return outer
-
-    shared = group("PlaneOrientationSequence", ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
-    shared.update(group("PixelMeasuresSequence", PixelSpacing=[SPACING[1], SPACING[0]]))
-    data.SharedFunctionalGroupsSequence = [shared]
-    frames = []
-    for k in order:
-        frame = group("PlanePositionSequence", ImagePositionPatient=[-31.5, 12.25, 100.75 + SPACING[2] * int(k)])
-        frame.update(group("PixelValueTransformationSequence", RescaleSlope=1, RescaleIntercept=-1024))
-        frames.append(frame)
-    data.PerFrameFunctionalGroupsSequence = frames
-    return data
 
 
 def test_an_enhanced_ct_in_one_file_is_read_frame_by_frame(tmp_path) -> None:

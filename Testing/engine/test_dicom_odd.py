@@ -10,9 +10,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
-from Testing.engine.ct_files import SPACING, a_ct, a_series, a_slice, compress, put_frames, read_apart, write_slices
-from Testing.engine.dicom_reading import codes, refused
-from Testing.engine.test_dicom import an_enhanced_ct
+from Testing.helpers.ct_files import SPACING, a_ct, a_series, a_slice, compress, put_frames, read_apart, write_slices
+from Testing.helpers.dicom_reading import codes, refused
+from Testing.helpers.enhanced_ct import an_enhanced_ct
 
 from pancreasseg.io.codestream import frame_size
 from pancreasseg.io.read import read_volume

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from pydicom.uid import RLELossless
-from Testing.engine.ct_files import a_ct, a_series, a_slice, read_apart, write_slices
-from Testing.engine.dicom_reading import codes, refused
+from Testing.helpers.ct_files import a_ct, a_series, a_slice, read_apart, write_slices
+from Testing.helpers.dicom_reading import codes, refused
 
 from pancreasseg.core.errors import InputError
 from pancreasseg.io.read import read_volume

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from Testing.engine.http_server import (
+from Testing.helpers.http_server import (
     Handler,
     Site,
     cut,

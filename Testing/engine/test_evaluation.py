@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bright_model import a_patient, write_bright_model
 from scipy import stats
+from Testing.helpers.bright_model import a_patient, write_bright_model
 
 from pancreasseg.core import Box, Volume
 from pancreasseg.core.errors import InputError

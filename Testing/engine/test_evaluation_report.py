@@ -1,8 +1,8 @@
 """The report of an evaluation on a cohort: tables, plots, worst cases, and continuing what was stopped."""
 
 import pytest
-from bright_model import write_bright_model
-from easy_cohort import easy_cohort
+from Testing.helpers.bright_model import write_bright_model
+from Testing.helpers.easy_cohort import easy_cohort
 
 from pancreasseg.core.setup import Setup
 from pancreasseg.lab.cohorts import Cohort

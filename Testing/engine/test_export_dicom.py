@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from Testing.engine.ct_files import write_slices
-from Testing.engine.dicom_series import (
+from Testing.helpers.ct_files import write_slices
+from Testing.helpers.dicom_series import (
     FRAME,
     ORIENTATIONS,
     SERIES,

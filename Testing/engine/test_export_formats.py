@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from skimage.draw import polygon2mask
-from Testing.engine.dicom_series import a_series_grid, blobs, read_rtstruct, read_seg, write_series
+from Testing.helpers.dicom_series import a_series_grid, blobs, read_rtstruct, read_seg, write_series
 
 from pancreasseg.core.errors import InputError, OutputError
 from pancreasseg.export.contours import signed_area, slice_contours

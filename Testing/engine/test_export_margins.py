@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from Testing.engine.ct_files import DIRECTIONS, turned
+from Testing.helpers.ct_files import DIRECTIONS, turned
 
 from pancreasseg.core import Geometry, Volume
 from pancreasseg.core.errors import InputError

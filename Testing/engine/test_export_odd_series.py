@@ -11,7 +11,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import EnhancedCTImageStorage
-from Testing.engine.dicom_series import a_series_grid, blobs, read_rtstruct, read_seg, series_headers
+from Testing.helpers.dicom_series import a_series_grid, blobs, read_rtstruct, read_seg, series_headers
 
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from Testing.engine.ct_files import DIRECTIONS
+from Testing.helpers.ct_files import DIRECTIONS
 
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from Testing.engine.ct_files import DIRECTIONS, a_ct, a_grid
+from Testing.helpers.ct_files import DIRECTIONS, a_ct, a_grid
 
 from pancreasseg.core import Geometry, Volume
 from pancreasseg.findings.result import review_ct

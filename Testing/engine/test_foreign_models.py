@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from Testing.engine import bright_model
+from Testing.helpers import bright_model
 from torch import nn
 
 from pancreasseg.core import Box

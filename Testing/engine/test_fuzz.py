@@ -10,12 +10,12 @@ SEEDS = range(6)  # with the doubles' odds some of them misbehave and some do no
 
 
 def misbehaving(name: str, **how: float) -> tuple[int, list[int], set[str]]:
-    tally = fuzz(f"Testing.engine.fuzz_double:{name}", inputs=len(SEEDS), **how)
+    tally = fuzz(f"Testing.helpers.fuzz_double:{name}", inputs=len(SEEDS), **how)
     return tally.tried, [crash.seed for crash in tally.crashes], {crash.what for crash in tally.crashes}
 
 
 def test_outcomes_are_counted_and_come_again_with_the_seed() -> None:
-    first, again = (fuzz("Testing.engine.fuzz_double:good", inputs=20, seed=5) for _ in range(2))
+    first, again = (fuzz("Testing.helpers.fuzz_double:good", inputs=20, seed=5) for _ in range(2))
     assert first == again
     assert first.tried == 20
     assert first.accepted > 0
@@ -44,7 +44,7 @@ def test_an_answer_that_is_none_is_a_crash() -> None:
 
 
 def test_the_time_is_kept(tmp_path: Path) -> None:
-    tally = fuzz("Testing.engine.fuzz_double:good", seconds=0.2)
+    tally = fuzz("Testing.helpers.fuzz_double:good", seconds=0.2)
     assert tally.tried > 0
 
 

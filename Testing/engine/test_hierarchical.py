@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bright_model import a_patient, outside, write_bright_model
-from model_samples import CARD, card
+from Testing.helpers.bright_model import a_patient, outside, write_bright_model
+from Testing.helpers.model_samples import CARD, card
 
 from pancreasseg.core import Box, Volume
 from pancreasseg.core.progress import Progress

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from Testing.engine.model_cards import card_of, network_entry, preprocessing
-from Testing.engine.model_samples import ARGUMENTS, tensors, write_tiny
+from Testing.helpers.model_cards import card_of, network_entry, preprocessing
+from Testing.helpers.model_samples import ARGUMENTS, tensors, write_tiny
 
 from pancreasseg import networks
 from pancreasseg.cli.main import main
@@ -133,7 +133,7 @@ def bad_tensors(kind: str) -> dict[str, torch.Tensor]:
 def test_weights_that_are_no_numbers_are_refused(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    from Testing.engine.model_samples import card
+    from Testing.helpers.model_samples import card
 
     with monkeypatch.context() as careless:
         careless.setattr("pancreasseg.models.package.LARGEST_WEIGHT", float("inf"))
@@ -153,7 +153,7 @@ def test_weights_of_another_network_are_refused_before_the_network_takes_memory(
 
 
 def test_a_network_that_computes_no_numbers_is_refused(store: Store, tmp_path: Path) -> None:
-    from Testing.engine.model_samples import card
+    from Testing.helpers.model_samples import card
 
     broken = tensors()
     for key in broken:

@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from Testing.engine.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid, write_image
+from Testing.helpers.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid, write_image
 
 from pancreasseg.core.errors import InputError
 from pancreasseg.grids.resample import to_image

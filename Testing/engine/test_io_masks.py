@@ -4,7 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from Testing.engine.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid, turned, write_image
+from Testing.helpers.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid, turned, write_image
 
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError

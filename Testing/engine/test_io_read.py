@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from Testing.engine.ct_files import DIRECTIONS, SHAPE, SPACING, a_ct, a_grid, read_apart, turned, write_image
+from Testing.helpers.ct_files import DIRECTIONS, SHAPE, SPACING, a_ct, a_grid, read_apart, turned, write_image
 
 from pancreasseg.core.errors import InputError
 from pancreasseg.grids.resample import to_image

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bright_model import THRESHOLD_HU, a_patient, outside, write_bright_model
-from easy_cohort import easy_cohort
-from model_samples import CARD, card
 from scipy import ndimage
-from tiny_recipes import tiny
+from Testing.helpers.bright_model import THRESHOLD_HU, a_patient, outside, write_bright_model
+from Testing.helpers.easy_cohort import easy_cohort
+from Testing.helpers.model_samples import CARD, card
+from Testing.helpers.tiny_recipes import tiny
 
 from pancreasseg.core import Box, Volume
 from pancreasseg.core.errors import Cancelled, InputError

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from model_samples import ARGUMENTS, CARD, card, tensors, write_tiny
+from Testing.helpers.model_samples import ARGUMENTS, CARD, card, tensors, write_tiny
 
 from pancreasseg import networks
 from pancreasseg.core.errors import ModelError, OutputError

@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from model_samples import tensors, write_tiny
-from Testing.engine.http_server import Site, cut, serving, trickle
-from Testing.engine.kill_points import killed_everywhere
+from Testing.helpers.http_server import Site, cut, serving, trickle
+from Testing.helpers.kill_points import killed_everywhere
+from Testing.helpers.model_samples import tensors, write_tiny
 
 from pancreasseg.core.errors import Cancelled, ModelError, OutputError
 from pancreasseg.core.progress import Progress
@@ -186,7 +186,7 @@ def test_a_truncated_package_is_not_installed_even_with_a_matching_hash(store, s
 
 
 def test_a_package_without_tensors_for_a_member_is_not_installed(store, tmp_path):
-    from model_samples import card
+    from Testing.helpers.model_samples import card
 
     from pancreasseg.models.package import write_package
 

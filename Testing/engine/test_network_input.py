@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from model_cards import card_of, checked, network_entry, preprocessing
+from Testing.helpers.model_cards import card_of, checked, network_entry, preprocessing
 
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import ModelError

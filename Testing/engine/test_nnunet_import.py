@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from Testing.engine import nnunet_folders as folders
+from Testing.helpers import nnunet_folders as folders
 
 from pancreasseg.core.errors import ModelError, OutputError
 from pancreasseg.models.nnunet import published

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from Testing.engine import nnunet_folders as folders
+from Testing.helpers import nnunet_folders as folders
 from Testing.originals import environment
 
 from pancreasseg import networks

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from Testing.engine import nnunet_folders as folders
+from Testing.helpers import nnunet_folders as folders
 from Testing.originals import environment
 
 from pancreasseg.core import Box, Geometry, Volume

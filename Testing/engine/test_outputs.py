@@ -18,13 +18,12 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from Testing.engine.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid, turned, write_image
+from Testing.helpers.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid, turned, write_image
+from Testing.helpers.results import a_mask, a_result
 
-from pancreasseg.core import Box, Volume
 from pancreasseg.core.errors import OutputError
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.measurement import Code, Measurement
-from pancreasseg.core.results import Provenance, Segmentation
 from pancreasseg.io.atomic import atomic_write, prepare_folder
 from pancreasseg.io.read import read_volume
 from pancreasseg.io.write import (
@@ -38,22 +37,6 @@ from pancreasseg.io.write import (
 
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FILES = ["pancreas.nii.gz", "pancreas.seg.nrrd", "report.png", "result.json", "statistics.csv"]
-
-
-def a_mask() -> np.ndarray:
-    mask = np.zeros(SHAPE, np.uint8)
-    mask[3:8, 5:13, 4:12] = 1
-    mask[3, 5, 4] = 0
-    return mask
-
-
-def a_result(timings: dict[str, float] | None = None) -> tuple[Volume, Segmentation]:
-    box = Box((2, 3, 2), (14, 15, 10))
-    provenance = Provenance("two-stage", ({"name": "phantom", "version": "1.0.0", "sha256": "ab"},), "cpu", "float32",
-                            box.bounds(), "0.1.0")  # fmt: skip
-    blank = np.zeros(box.shape, np.float32)
-    segmentation = Segmentation(a_mask(), box, blank, blank, (), timings or {"localize": 1.5}, provenance)
-    return Volume(a_ct(), a_grid(), (), {"format": "DICOM"}), segmentation
 
 
 MEASUREMENTS = (
@@ -330,7 +313,8 @@ import resource, sys, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from Testing.engine.test_outputs import a_result, write_results
+from Testing.helpers.results import a_result
+from pancreasseg.io.write import write_results
 from pancreasseg.core.errors import OutputError
 
 volume, segmentation = a_result()

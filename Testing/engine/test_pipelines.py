@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bright_model import outside
-from model_cards import card_of, checked, network_entry, preprocessing
+from Testing.helpers.bright_model import outside
+from Testing.helpers.model_cards import card_of, checked, network_entry, preprocessing
 from torch import nn
 
 from pancreasseg.core import Box, Geometry, Volume

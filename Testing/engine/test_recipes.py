@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from easy_cohort import GEOMETRY, easy_case, easy_cohort
-from tiny_recipes import QUICK, SMALL, TINY, tiny
+from Testing.helpers.easy_cohort import GEOMETRY, easy_case, easy_cohort
+from Testing.helpers.tiny_recipes import QUICK, SMALL, TINY, tiny
 
 from pancreasseg import networks, pipelines
 from pancreasseg.cli.main import main

@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from Testing.engine.ct_files import SHAPE, a_ct, a_grid
+from Testing.helpers.ct_files import SHAPE, a_ct, a_grid
 
 from pancreasseg.core import Box, Volume
 from pancreasseg.core.results import Provenance, Segmentation

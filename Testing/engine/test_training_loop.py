@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from easy_cohort import easy_cohort
-from Testing.engine.kill_points import killed_everywhere
+from Testing.helpers.easy_cohort import easy_cohort
+from Testing.helpers.kill_points import killed_everywhere
 from torch import Tensor, nn
 
 from pancreasseg.core.errors import Cancelled, OutputError, RunError

@@ -2,31 +2,15 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from Testing.engine.ct_files import DIRECTIONS, a_ct, a_grid, turned
+from Testing.helpers.ct_files import DIRECTIONS, a_ct, a_grid
+from Testing.helpers.grids import grids, quick
 
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.geometry import lps_ras
 from pancreasseg.io.grids import make_geometry
-
-quick = settings(max_examples=50, deadline=None, derandomize=True, database=None)
-
-ORDERS = [np.eye(3)[:, list(order)] for order in ((0, 1, 2), (1, 2, 0), (2, 0, 1), (1, 0, 2), (0, 2, 1), (2, 1, 0))]
-
-
-@st.composite
-def grids(draw: st.DrawFn) -> Geometry:
-    """Any rectangular grid: oblique, flipped, permuted, anisotropic."""
-    size = draw(st.tuples(*[st.integers(1, 40)] * 3))
-    spacing = draw(st.tuples(*[st.floats(0.3, 8)] * 3))
-    origin = draw(st.tuples(*[st.floats(-800, 800)] * 3))
-    about = np.array(draw(st.tuples(*[st.floats(-1, 1)] * 3)))
-    assume(np.linalg.norm(about) > 0.1)
-    flips = np.diag(draw(st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3)))
-    axes = turned(draw(st.floats(0, 180)), tuple(about)) @ draw(st.sampled_from(ORDERS)) @ flips
-    return Geometry(size, spacing, origin, tuple(float(v) for v in axes.ravel()))
 
 
 def boxes(lowest: int = -50, highest: int = 90) -> st.SearchStrategy[Box]:

@@ -6,8 +6,8 @@ import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
-from Testing.engine.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid
-from Testing.engine.test_volume_geometry import grids, quick
+from Testing.helpers.ct_files import DIRECTIONS, SHAPE, a_ct, a_grid
+from Testing.helpers.grids import grids, quick
 
 from pancreasseg.core import Box, Geometry
 from pancreasseg.grids.resample import AIR_HU, from_grid, nearest_axes, network_grid, paste, to_grid, to_image

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from Testing.engine.kill_points import contents, killed_everywhere
+from Testing.helpers.kill_points import contents, killed_everywhere
 
 from pancreasseg.core.errors import OutputError
 from pancreasseg.io.atomic import _PREFIX, all_or_none, atomic_write, prepare_folder, staged

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from model_cards import card_of, checked, network_entry, preprocessing
+from Testing.helpers.model_cards import card_of, checked, network_entry, preprocessing
 from torch import nn
 
 from pancreasseg import pipelines

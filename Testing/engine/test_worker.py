@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,19 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from Testing.engine.bright_model import a_patient, write_bright_model
+from Testing.helpers.bright_model import a_patient, write_bright_model
+from Testing.helpers.worker_talk import DOUBLE, GEOMETRY, ORGAN, hello, talk
 
-from pancreasseg.core import Box, Geometry
+from pancreasseg.core import Box
 from pancreasseg.core.errors import Cancelled, InputError, PancreasSegError, RunError, UnexpectedError
 from pancreasseg.core.setup import Setup
 from pancreasseg.worker.answers import Event
 from pancreasseg.worker.client import WorkerClient
 from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.protocol import PROTOCOL
-
-DOUBLE = [sys.executable, str(Path(__file__).with_name("worker_double.py"))]
-GEOMETRY = Geometry((24, 20, 16), (1.5, 2.0, 2.5), (3.0, -4.0, 5.0), (0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
-ORGAN = Box((5, 6, 7), (12, 11, 10))
 
 
 @pytest.fixture(autouse=True)
@@ -379,16 +375,6 @@ def test_the_true_worker_returns_what_the_pipeline_returns_in_process(
         )
         with pytest.raises(PancreasSegError, match="bright"):
             client.wait(client.segment(setup=setup))
-
-
-def talk(lines: list[bytes]) -> tuple[list[dict], int]:
-    """What the worker answers to raw lines, and its exit code after the pipe is closed."""
-    done = subprocess.run(DOUBLE, input=b"".join(lines), capture_output=True, check=False, timeout=60)
-    return [json.loads(line) for line in done.stdout.splitlines()], done.returncode
-
-
-def hello(folder: ExchangeFolder, protocol: int = PROTOCOL) -> bytes:
-    return json.dumps({"id": 1, "request": "hello", "protocol": protocol, "folder": str(folder.path)}).encode() + b"\n"
 
 
 def test_garbage_is_answered_and_the_worker_goes_on(temporary: Path, exchange: ExchangeFolder) -> None:

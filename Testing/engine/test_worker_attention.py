@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from Testing.engine.attentive_model import NAMES, a_small_patient, write_attentive_model
-from Testing.engine.bright_model import write_bright_model
+from Testing.helpers.attentive_model import NAMES, a_small_patient, write_attentive_model
+from Testing.helpers.bright_model import write_bright_model
 
 from pancreasseg.core import Box
 from pancreasseg.core.errors import Cancelled, InputError, ModelError, RunError

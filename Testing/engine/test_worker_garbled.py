@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from Testing.helpers.worker_talk import DOUBLE
 
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import PancreasSegError, RunError
@@ -23,7 +24,6 @@ from pancreasseg.worker.client import WorkerClient
 from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.protocol import Message
 
-DOUBLE = [sys.executable, str(Path(__file__).with_name("worker_double.py"))]
 GEOMETRY = Geometry((24, 20, 16), (1.5, 2.0, 2.5))
 ORGAN = Box((5, 6, 7), (12, 11, 10))
 
@@ -286,7 +286,7 @@ PARAMETERS = {
 
 
 def test_wrong_types_of_parameters_are_answered_as_a_matter_of_the_protocol() -> None:
-    from Testing.engine.worker_in_process import talk_in_process
+    from Testing.helpers.worker_in_process import talk_in_process
 
     folder = ExchangeFolder.create()
     good = {
@@ -308,7 +308,7 @@ def test_wrong_types_of_parameters_are_answered_as_a_matter_of_the_protocol() ->
 def test_a_setting_of_a_wrong_type_is_a_matter_of_the_protocol_too(
     ct: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from Testing.engine.worker_in_process import talk_in_process
+    from Testing.helpers.worker_in_process import talk_in_process
 
     monkeypatch.setenv("PANCREASSEG_HOME", str(tmp_path / "home"))
     folder = ExchangeFolder.create()
@@ -316,7 +316,7 @@ def test_a_setting_of_a_wrong_type_is_a_matter_of_the_protocol_too(
     load = {"id": 1, "request": "load", "file": file, "geometry": GEOMETRY.as_dict()}
     runs = [
         {"id": 2 + number, "request": "segment", "volume": file, "box": [5, 12, 6, 11, 7, 10], "device": "cpu",
-         "model": "phantom-two-stage", "options": options}
+         "model": "pancreas-ct", "options": options}
         for number, options in enumerate(({"margin_mm": "wide"}, {"margin": 3}, {"boxes": 1.5}, {"boxes": [2]}))
     ]  # fmt: skip
     codes = {event["id"]: event.get("code") for event in talk_in_process(folder, [load, *runs]) if "code" in event}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from Testing.engine.test_worker import DOUBLE, GEOMETRY, ORGAN, talk
+from Testing.helpers.worker_talk import DOUBLE, GEOMETRY, ORGAN, talk
 
 from pancreasseg.core import Volume
 from pancreasseg.core.errors import Cancelled, InputError, RunError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from Testing.engine.http_server import Site, serving, trickle
+from Testing.helpers.http_server import Site, serving, trickle
 
 from pancreasseg.core.errors import Cancelled, PancreasSegError
 from pancreasseg.core.progress import Update
@@ -73,7 +73,7 @@ def is_gone(process: int) -> bool:
 def test_a_task_ends_with_its_result_also_behind_a_launcher(
     launcher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from Testing.engine.model_samples import write_tiny
+    from Testing.helpers.model_samples import write_tiny
 
     package = write_tiny(tmp_path / "tiny-model")
     monkeypatch.setenv("PANCREASSEG_HOME", str(tmp_path / "home"))

@@ -11,8 +11,8 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from Testing.engine.model_cards import card_of, network_entry
 from Testing.fuzz.trees import text_of
+from Testing.helpers.model_cards import card_of, network_entry
 
 from pancreasseg.core.errors import ModelError
 from pancreasseg.models.package import CARD_FILE, WEIGHTS_FILE, ModelPackage, write_package

@@ -11,7 +11,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
-from Testing.engine.dicom_series import blobs, series_headers
+from Testing.helpers.dicom_series import blobs, series_headers
 
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from Testing.engine.worker_double import Double
-from Testing.engine.worker_in_process import talk_in_process
 from Testing.fuzz.trees import text_of
+from Testing.helpers.worker_double import Double
+from Testing.helpers.worker_in_process import talk_in_process
 
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import PancreasSegError

@@ -19,7 +19,7 @@ import numpy as np
 import pydicom
 from pydicom.encaps import get_frame
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
-from Testing.engine.ct_files import a_ct, a_grid, a_series, a_slice, compress, put_frames, turned, write_image
+from Testing.helpers.ct_files import a_ct, a_grid, a_series, a_slice, compress, put_frames, turned, write_image
 
 from pancreasseg.core.errors import InputError
 from pancreasseg.io.dicom_pixels import read_pixels

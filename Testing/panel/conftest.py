@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -10,54 +9,18 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("PySide6", reason="PySide6 is not installed")
 
 import slicer
-from PySide6 import QtCore, QtWidgets
-from shiboken6 import Shiboken
-from Testing.scene.builders import aCt, aGeometry
-from Testing.scene.fakes import FakeClient
+from PySide6 import QtCore
+from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.fakes import FakeClient
+from Testing.helpers.panel import MODULE, FakeDialogs, aWidget, remove
 from Testing.slicer_boot import boot
-from Testing.standins import install
 from Testing.standins.scripted import loadModule
-
-install()  # before any test imports qt
-
-ROOT = Path(__file__).resolve().parents[2]
-MODULE = ROOT / "PancreasSeg" / "PancreasSeg.py"
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if "panel" in item.path.parts:
             item.add_marker(pytest.mark.panel)
-
-
-class FakeDialogs:
-    """Answers the panel's questions as the test wants.
-
-    Attributes:
-        asked: the questions.
-        agree: the answer to them.
-        path: the file or folder that is chosen.
-        paths: the files, where several can be.
-    """
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.agree = True
-        self.path = ""
-        self.paths: list[str] = []
-
-    def confirm(self, question: str) -> bool:
-        self.asked.append(question)
-        return self.agree
-
-    def openFiles(self, title: str, filters: str) -> list[str]:
-        return self.paths
-
-    def openFolder(self, title: str, first: str = "") -> str:
-        return self.path
-
-    def saveFile(self, title: str, name: str, filters: str) -> str:
-        return self.path
 
 
 class Mistakes(logging.Handler):
@@ -149,19 +112,6 @@ def panel(module, client, dialogs, monkeypatch):
     remove(widget)
 
 
-def remove(widget) -> None:
-    """Delete a widget now; deleteLater would wait for an event loop that these tests do not have."""
-    widget.close()
-    Shiboken.delete(widget)
-
-
-def aWidget():
-    """The widgets of the real .ui file."""
-    widget = slicer.util.loadUI(str(MODULE.parent / "Resources" / "UI" / "PancreasSeg.ui"))
-    widget.setMRMLScene(slicer.mrmlScene)
-    return widget
-
-
 @pytest.fixture
 def ui(panel):
     return panel.ui
@@ -179,13 +129,3 @@ def selected(panel, aVolumeNode):
     """A CT that is selected in the panel."""
     panel.ui.volumeSelector.setCurrentNode(aVolumeNode)
     return aVolumeNode
-
-
-def wait(until, seconds: float = 30.0) -> None:
-    """Let Qt's timers run until something holds."""
-    clock = QtCore.QElapsedTimer()
-    clock.start()
-    while not until():
-        assert clock.elapsed() < 1000 * seconds, "it did not happen in time"
-        QtWidgets.QApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.AllEvents, 20)
-        QtCore.QThread.msleep(2)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from Testing.engine.attentive_model import NAMES, write_attentive_model
-from Testing.panel.conftest import wait
-from Testing.panel.test_panel_run import run
-from Testing.scene.fakes import FakeClient
+from Testing.helpers.actions import run
+from Testing.helpers.attentive_model import NAMES, write_attentive_model
+from Testing.helpers.fakes import FakeClient
+from Testing.helpers.panel import wait
 
 from pancreasseg.core.errors import RunError
 from pancreasseg.core.results import Attention, Segmentation

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from Testing.panel.actions import edit, mask, run
-from Testing.panel.conftest import wait
-from Testing.scene.builders import aCt, aGeometry
+from Testing.helpers.actions import edit, mask, run
+from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.panel import wait
 
 from pancreasseg.core.errors import RunError
 from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes

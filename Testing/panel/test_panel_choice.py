@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import slicer
-from Testing.panel.actions import edit, run
-from Testing.panel.conftest import remove, wait
-from Testing.scene.builders import aCt, aGeometry
+from Testing.helpers.actions import edit, run
+from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.panel import remove, wait
 from Testing.standins import qt
 
 from PancreasSegLib.Scene import SceneFiles, VolumeNodes

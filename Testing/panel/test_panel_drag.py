@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from Testing.panel.conftest import ROOT
-from Testing.panel.dragging import DRAGS, DRAWN, PULL_MM
+from Testing.helpers.dragging import DRAGS, DRAWN, PULL_MM
+from Testing.helpers.panel import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def seen(tmp_path_factory) -> dict:
     """What was to be seen in each view; one process drags in all of them."""
     folder = tmp_path_factory.mktemp("drag")
     environment = {**os.environ, "PANCREASSEG_HOME": str(folder / "home"), "QT_QPA_PLATFORM": "offscreen"}
-    command = [sys.executable, "-m", "Testing.panel.dragging", str(folder / "record.json")]
+    command = [sys.executable, "-m", "Testing.helpers.dragging", str(folder / "record.json")]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
     if done.returncode != 0 and DRAWN not in done.stdout:
         pytest.skip("nothing can be drawn off screen here: EGL or OSMesa is missing")

@@ -14,10 +14,10 @@ import SimpleITK as sitk
 import slicer
 import vtk
 from rt_utils import RTStructBuilder
-from Testing.engine.ct_files import a_series, write_slices
-from Testing.panel.actions import edit, mask, run
-from Testing.panel.conftest import remove, wait
-from Testing.scene.builders import aCt, aGeometry
+from Testing.helpers.actions import edit, mask, run
+from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.ct_files import a_series, write_slices
+from Testing.helpers.panel import remove, wait
 
 from pancreasseg.core import Box
 from pancreasseg.core.errors import explain
@@ -591,7 +591,7 @@ def test_a_margin_is_clipped_by_the_body(panel, ui, scene) -> None:
 
 def another(module, client, dialogs):
     """The panel of the next start of Slicer."""
-    from Testing.panel.conftest import aWidget
+    from Testing.helpers.panel import aWidget
 
     from PancreasSegLib.Panel.Panel import Panel
     from PancreasSegLib.Work.Workflow import Workflow

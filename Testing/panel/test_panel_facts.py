@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6 import QtCore, QtWidgets
-from Testing.panel.conftest import MODULE
+from Testing.helpers.panel import MODULE
 from Testing.standins import ctk, facts, qmrml, qt, uiloader
 
 UI = MODULE.parent / "Resources" / "UI" / "PancreasSeg.ui"

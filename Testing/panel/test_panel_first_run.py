@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import qt
 from PySide6 import QtCore, QtGui, QtWidgets
-from Testing.engine.model_samples import write_tiny
-from Testing.panel.conftest import wait
+from Testing.helpers.model_samples import write_tiny
+from Testing.helpers.panel import wait
 
 from pancreasseg.core.errors import ModelError
 from pancreasseg.core.progress import Update

@@ -6,8 +6,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 import slicer
-from Testing.panel.conftest import wait
-from Testing.scene.builders import aCt, aGeometry
+from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.panel import wait
 
 from pancreasseg.core.errors import RunError
 from PancreasSegLib.Scene import VolumeNodes

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import slicer.util
-from Testing.panel.actions import edit, mask, run
+from Testing.helpers.actions import edit, mask, run
 
 from pancreasseg.io.corrections import corrections
 from pancreasseg.io.read import read_mask

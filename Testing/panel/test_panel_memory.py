@@ -1,9 +1,9 @@
 """Nothing of a patient may stay in memory: a CT takes hundreds of megabytes, and a morning has many."""
 
 import pytest
-from Testing.panel.actions import run
-from Testing.panel.conftest import wait
-from Testing.scene.builders import aCt, aGeometry
+from Testing.helpers.actions import run
+from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.panel import wait
 
 from PancreasSegLib.Scene import VolumeNodes
 

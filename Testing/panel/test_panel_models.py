@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import pytest
 import qt
-from Testing.engine.model_samples import write_tiny
-from Testing.panel.conftest import wait
+from Testing.helpers.model_samples import write_tiny
+from Testing.helpers.panel import wait
 
 from pancreasseg.core.errors import Cancelled, RunError
 from pancreasseg.core.progress import Update

@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 import slicer
-from Testing.panel.actions import edit, run
-from Testing.panel.conftest import MODULE, ROOT, remove, wait
-from Testing.scene.builders import aCt, aGeometry
+from Testing.helpers.actions import edit, run
+from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.panel import MODULE, ROOT, remove, wait
 
 from PancreasSegLib.Plugins import SegmentStatistics
 from PancreasSegLib.Scene import Segments, VolumeNodes

@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import slicer
-from Testing.panel.conftest import wait
+from Testing.helpers.panel import wait
 
 from pancreasseg.core.errors import RunError
 from PancreasSegLib.Panel.Widgets import Quiet

@@ -2,10 +2,10 @@
 
 import pytest
 import slicer
-from Testing.engine.model_samples import write_tiny
-from Testing.panel.actions import edit, mask, run
-from Testing.panel.conftest import wait
-from Testing.scene.builders import aCt, aGeometry
+from Testing.helpers.actions import edit, mask, run
+from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.model_samples import write_tiny
+from Testing.helpers.panel import wait
 
 from PancreasSegLib.Panel.Widgets import Quiet
 from PancreasSegLib.Scene import Segments, Surfaces, VolumeNodes

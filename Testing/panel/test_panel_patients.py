@@ -7,9 +7,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import slicer
-from Testing.panel.actions import edit, mask
-from Testing.panel.conftest import wait
-from Testing.scene.builders import aCt, aGeometry
+from Testing.helpers.actions import edit, mask
+from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.panel import wait
 
 from pancreasseg.core.errors import InputError
 from PancreasSegLib.Scene import Segments, VolumeNodes

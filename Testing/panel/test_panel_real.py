@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import slicer
 from PySide6 import QtCore, QtWidgets
-from Testing.panel.conftest import MODULE, aWidget, remove, wait
-from Testing.panel.test_panel_run import mask
+from Testing.helpers.actions import mask
+from Testing.helpers.panel import MODULE, aWidget, remove, wait
 
 from pancreasseg.measure.compare import dice
 from pancreasseg.phantom import PANCREAS, make_phantom

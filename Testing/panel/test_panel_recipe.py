@@ -2,8 +2,8 @@
 
 from types import ModuleType
 
+from Testing.helpers.actions import run
 from Testing.helpers.recipes import ROOT, recipes
-from Testing.panel.actions import run
 
 RECIPE = recipes()["Add a panel section"]
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import slicer
-from Testing.panel.actions import run
-from Testing.panel.conftest import wait
-from Testing.scene.builders import aBendingTransform, aCt, aGeometry, aTransform, rotation
+from Testing.helpers.actions import run
+from Testing.helpers.builders import aBendingTransform, aCt, aGeometry, aTransform, rotation
+from Testing.helpers.panel import wait
 
 from PancreasSegLib.Scene import VolumeNodes
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from Testing.engine.model_samples import CARD, write_tiny
-from Testing.panel.actions import edit, mask, run
-from Testing.panel.conftest import MODULE, wait
+from Testing.helpers.actions import edit, mask, run
+from Testing.helpers.model_samples import CARD, write_tiny
+from Testing.helpers.panel import MODULE, wait
 
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import slicer
-from Testing.panel.actions import edit, mask, run
-from Testing.panel.conftest import wait
-from Testing.scene.builders import OBLIQUE, OBLIQUE_MIRRORED, aCt, aGeometry, aTransform
+from Testing.helpers.actions import edit, mask, run
+from Testing.helpers.builders import OBLIQUE, OBLIQUE_MIRRORED, aCt, aGeometry, aTransform
+from Testing.helpers.panel import wait
 
 from pancreasseg.core.setup import Setup
 from PancreasSegLib.Scene import SceneFiles, Segments, VolumeNodes

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import slicer
-from Testing.panel.actions import mask
-from Testing.panel.conftest import wait
-from Testing.scene.builders import aCt, aGeometry, aTransform
+from Testing.helpers.actions import mask
+from Testing.helpers.builders import aCt, aGeometry, aTransform
+from Testing.helpers.panel import wait
 from vtk.util.numpy_support import vtk_to_numpy
 
 from pancreasseg.core.errors import InputError

@@ -4,8 +4,8 @@ import ast
 from pathlib import Path
 
 import pytest
-from Testing.panel.actions import edit, run
-from Testing.panel.conftest import MODULE, wait
+from Testing.helpers.actions import edit, run
+from Testing.helpers.panel import MODULE, wait
 from Testing.standins import qt
 
 PANEL = MODULE.parent / "PancreasSegLib" / "Panel"

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import slicer
 from PySide6 import QtGui
-from Testing.panel.actions import edit, mask, run
-from Testing.panel.conftest import wait
-from Testing.scene.builders import OBLIQUE, aCt, aGeometry
-from Testing.scene.fakes import LOST
+from Testing.helpers.actions import edit, mask, run
+from Testing.helpers.builders import OBLIQUE, aCt, aGeometry
+from Testing.helpers.fakes import LOST
+from Testing.helpers.panel import wait
 
 from pancreasseg.core.errors import RunError
 from PancreasSegLib.Scene import Segments, VolumeNodes

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from Testing.panel.actions import run
+from Testing.helpers.actions import run
 
 from PancreasSegLib.Scene import Segments
 from PancreasSegLib.Scene.Parameters import Parameters

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import vtk
-from Testing.panel.actions import edit, mask, run
-from Testing.panel.conftest import wait
+from Testing.helpers.actions import edit, mask, run
+from Testing.helpers.panel import wait
 
 from pancreasseg.core.finding import Finding, Severity
 from PancreasSegLib.Scene import RoiNodes, Segments

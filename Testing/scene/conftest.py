@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
-from Testing.scene.builders import OBLIQUE_MIRRORED, aCt, aGeometry, aTransform
+from Testing.helpers.builders import OBLIQUE_MIRRORED, aCt, aGeometry, aTransform
 from Testing.slicer_boot import HeadlessSlicer, boot
 
 from PancreasSegLib.Scene import VolumeNodes

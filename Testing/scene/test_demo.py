@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from Testing import demo
-from Testing.engine.bright_model import a_patient, write_bright_model
-from Testing.scene.builders import OBLIQUE
+from Testing.helpers.bright_model import a_patient, write_bright_model
+from Testing.helpers.builders import OBLIQUE
 
 from pancreasseg.core import Geometry
 from pancreasseg.grids.resample import to_image

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from Testing.engine.attentive_model import NAMES, a_small_patient, write_attentive_model
-from Testing.engine.bright_model import write_bright_model
-from Testing.scene.builders import OBLIQUE_MIRRORED, aTransform
+from Testing.helpers.attentive_model import NAMES, a_small_patient, write_attentive_model
+from Testing.helpers.bright_model import write_bright_model
+from Testing.helpers.builders import OBLIQUE_MIRRORED, aTransform
 
 from pancreasseg.core import Geometry, Volume
 from pancreasseg.core.errors import InputError, ModelError

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from Testing.scene.builders import DIRECTIONS, aGeometry, aMask
+from Testing.helpers.builders import DIRECTIONS, aGeometry, aMask
 
 from pancreasseg.core import Box, Geometry
 from PancreasSegLib.Scene import Contents

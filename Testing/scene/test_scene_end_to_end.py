@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 import pytest
-from Testing.engine.bright_model import a_patient, write_bright_model
-from Testing.scene.builders import OBLIQUE_MIRRORED, aTransform
+from Testing.helpers.bright_model import a_patient, write_bright_model
+from Testing.helpers.builders import OBLIQUE_MIRRORED, aTransform
 
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import RunError

@@ -8,8 +8,8 @@ import pytest
 import slicer
 import slicer.util
 import vtk
-from Testing.scene.builders import DIRECTIONS, aCt, aGeometry, aMask, aTransform
-from Testing.scene.fakes import FakeClient
+from Testing.helpers.builders import DIRECTIONS, aCt, aGeometry, aMask, aTransform
+from Testing.helpers.fakes import FakeClient
 
 from pancreasseg.core.errors import OutputError
 from PancreasSegLib.Scene import Coordinates, RoiNodes, SceneFiles, Segments, VolumeNodes

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from Testing.engine.easy_cohort import GEOMETRY, easy_case, easy_cohort
-from Testing.engine.tiny_recipes import tiny
+from Testing.helpers.easy_cohort import GEOMETRY, easy_case, easy_cohort
+from Testing.helpers.tiny_recipes import tiny
 
 from pancreasseg import pipelines
 from pancreasseg.core import Volume

@@ -8,7 +8,7 @@ import slicer.util
 import vtk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from Testing.scene.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aTransform, rotation
+from Testing.helpers.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aTransform, rotation
 
 from pancreasseg.core import Box
 from pancreasseg.core.errors import InputError

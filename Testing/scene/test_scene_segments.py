@@ -5,7 +5,7 @@ import pytest
 import slicer
 import slicer.util
 import vtk
-from Testing.scene.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aMask, aTransform
+from Testing.helpers.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aMask, aTransform
 
 from pancreasseg.core.errors import InputError
 from PancreasSegLib.Scene import Segments, VolumeNodes

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import slicer.util
 import vtk
-from Testing.scene.builders import aCt, aGeometry
-from Testing.scene.fakes import FakeClient
-from Testing.scene.test_scene_workflow import edit, expected_mask, nodes_of, present_mask, visible_segmentations
+from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.fakes import FakeClient
+from Testing.helpers.scene_runs import edit, expected_mask, nodes_of, present_mask, visible_segmentations
 
 from pancreasseg.core.errors import Cancelled, InputError, RunError
 from PancreasSegLib.Scene import Segments, VolumeNodes

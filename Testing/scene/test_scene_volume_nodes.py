@@ -7,7 +7,7 @@ import slicer.util
 import vtk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from Testing.scene.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aTransform, rotation
+from Testing.helpers.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aTransform, rotation
 
 from pancreasseg.core import Geometry, Volume
 from pancreasseg.core.errors import InputError

@@ -5,8 +5,9 @@ import pytest
 import slicer
 import slicer.util
 import vtk
-from Testing.scene.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aTransform
-from Testing.scene.fakes import THRESHOLD_HU, FakeClient
+from Testing.helpers.builders import DIRECTIONS, aBendingTransform, aCt, aGeometry, aTransform
+from Testing.helpers.fakes import FakeClient
+from Testing.helpers.scene_runs import edit, expected_mask, nodes_of, present_mask, visible_segmentations
 
 from pancreasseg.core import Box
 from pancreasseg.core.errors import Cancelled, InputError, PancreasSegError, RunError
@@ -25,25 +26,6 @@ def client():
 @pytest.fixture
 def workflow(client):
     return Workflow(client)
-
-
-def expected_mask(volumeNode, box: Box) -> np.ndarray:
-    """The fake's pancreas, taken from the node's own voxels."""
-    mask = np.zeros(aGeometry().shape, np.uint8)
-    mask[box.slices] = slicer.util.arrayFromVolume(volumeNode)[box.slices] > THRESHOLD_HU
-    return mask
-
-
-def present_mask(parameters: Parameters) -> np.ndarray:
-    return Segments.readMask(parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
-
-
-def nodes_of(scene, className) -> list:
-    return [scene.GetNthNodeByClass(n, className) for n in range(scene.GetNumberOfNodesByClass(className))]
-
-
-def visible_segmentations(scene) -> list:
-    return [node for node in nodes_of(scene, "vtkMRMLSegmentationNode") if not node.GetHideFromEditors()]
 
 
 def until_the_end(workflow: Workflow):
@@ -218,14 +200,6 @@ def test_a_second_run_writes_the_same_segment(scene, workflow, aVolumeNode) -> N
 
 
 # Hand work is never lost ---------------------------------------------------------------------------------------------
-
-
-def edit(parameters: Parameters) -> np.ndarray:
-    """A person paints a corner of the volume."""
-    mask = present_mask(parameters)
-    mask[:2, :2, :2] = 1
-    Segments.writeMask(mask, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
-    return mask
 
 
 def test_an_edited_segment_is_replaced_only_with_consent(workflow, client, aVolumeNode) -> None:

@@ -5,7 +5,7 @@ import pytest
 import slicer
 import slicer.util
 import vtk
-from Testing.scene.builders import DIRECTIONS, aCt, aGeometry, aMask
+from Testing.helpers.builders import DIRECTIONS, aCt, aGeometry, aMask
 
 from pancreasseg.io.write import write_nifti, write_seg_nrrd
 from PancreasSegLib.Scene import Segments, VolumeNodes

@@ -9,8 +9,8 @@ import pytest
 import slicer
 import slicer.util
 import vtk
-from Testing.scene.builders import aCt, aGeometry
-from Testing.scene.fakes import FakeClient
+from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.fakes import FakeClient
 
 from PancreasSegLib.Scene import SceneFiles, VolumeNodes
 from PancreasSegLib.Work.Workflow import Workflow

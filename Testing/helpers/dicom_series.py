@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from skimage.draw import polygon2mask
-from Testing.engine.ct_files import a_slice, turned, write_slices
+from Testing.helpers.ct_files import a_slice, turned, write_slices
 
 from pancreasseg.core import Geometry
 

@@ -1,6 +1,6 @@
 """The panel beside Slicer's views off screen, in which a simulated mouse drags the box by its handles.
 
-    python -m Testing.panel.dragging record.json
+    python -m Testing.helpers.dragging record.json
 
 writes down what the scene and the panel showed after each drag, for the test to judge. It is a process of its own:
 VTK ends the process where nothing can be drawn off screen.
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import slicer
 from PySide6 import QtCore
-from Testing.panel.actions import run
-from Testing.panel.conftest import FakeDialogs, aWidget, wait
-from Testing.scene.builders import aCt, aGeometry
-from Testing.scene.fakes import FakeClient
+from Testing.helpers.actions import run
+from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.fakes import FakeClient
+from Testing.helpers.panel import FakeDialogs, aWidget, wait
 from Testing.slicer_boot import boot
 from Testing.slicer_boot.views import SliceView, ThreeDView
 

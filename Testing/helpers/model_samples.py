@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from Testing.engine.model_cards import card_of, network_entry, preprocessing
+from Testing.helpers.model_cards import card_of, network_entry, preprocessing
 
 from pancreasseg import networks
 from pancreasseg.models.package import ModelPackage, write_package

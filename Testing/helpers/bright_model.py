@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from Testing.engine.model_cards import card_of, network_entry, preprocessing
+from Testing.helpers.model_cards import card_of, network_entry, preprocessing
 
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.models.package import ModelPackage, write_package

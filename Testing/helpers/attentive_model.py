@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from Testing.engine.bright_model import THRESHOLD_HU, a_patient
-from Testing.engine.model_cards import card_of, network_entry
+from Testing.helpers.bright_model import THRESHOLD_HU, a_patient
+from Testing.helpers.model_cards import card_of, network_entry
 from torch import nn
 
 from pancreasseg import networks

@@ -1,7 +1,7 @@
 """What a person does in the panel, for the tests of all sections."""
 
 import numpy as np
-from Testing.panel.conftest import wait
+from Testing.helpers.panel import wait
 
 from PancreasSegLib.Scene import Segments
 from PancreasSegLib.Scene.Parameters import Parameters
