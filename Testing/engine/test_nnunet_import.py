@@ -1,5 +1,6 @@
 """Result folders of nnU-Net become packages, and whatever is wrong with one leaves nothing behind."""
 
+import hashlib
 import json
 import pickle
 import random
@@ -14,6 +15,7 @@ import torch
 from Testing.helpers import nnunet_folders as folders
 
 from pancreasseg.core.errors import ModelError, OutputError
+from pancreasseg.models import catalogue
 from pancreasseg.models.nnunet import published
 from pancreasseg.models.nnunet.choices import Choices
 from pancreasseg.models.nnunet.classes import read_classes
@@ -161,6 +163,24 @@ def test_totalsegmentators_folders_are_known_by_their_names(store, tmp_path, mon
     assert (card.conventions.scheme, card.conventions.order, card.conventions.step) == ("totalsegmentator", 1, 0.8)
     monkeypatch.setenv("TOTALSEG_HOME_DIR", str(tmp_path / "nowhere"))
     assert published.on_this_computer() == {}
+
+
+def test_a_published_result_is_fetched_and_what_came_is_recorded(store, tmp_path, monkeypatch):
+    """The real file cannot be fetched here: a result of the same layout stands in for it on a mirror."""
+    dataset = {**folders.DATASET, "labels": {"background": 0, **{f"part{i}": i for i in range(1, 7)}, "pancreas": 7}}
+    data = "Dataset291_TotalSegmentator_part1_organs_1559subj"
+    folders.write_result(tmp_path / "r", dataset=dataset, data=data)
+    (tmp_path / "mirror").mkdir()
+    archive = zipped(tmp_path / "r", tmp_path / "mirror" / f"{data}.zip")
+    monkeypatch.setenv("PANCREASSEG_MIRROR", str(tmp_path / "mirror"))
+    (package,) = store.install("totalsegmentator-organs")
+    assert package.card.name == "totalsegmentator-organs"
+    assert package.card.training["fetched"].endswith(hashlib.sha256(archive.read_bytes()).hexdigest())
+    assert package.card.networks[0].role == "segmenter"
+    assert [path for path in contents(store) if path.endswith(".zip")] == []
+    for entry in catalogue.results().values():
+        (file,) = entry.files.values()
+        assert file.url.startswith("https://github.com/wasserth/TotalSegmentator/releases/download/v")
 
 
 # What is refused, with a sentence

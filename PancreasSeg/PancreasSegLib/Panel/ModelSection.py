@@ -108,8 +108,8 @@ class ModelSection:
         """Download a model of the catalogue and install it, after asking."""
         if self.installer.running:
             return
-        question = _("Download {size} MB from {host} and install '{title}'?").format(
-            size=f"{row.megabytes:.1f}", host=row.host, title=row.title
+        question = _("Download {size} from {host} and install '{title}'?").format(
+            size=_size(row), host=row.host, title=row.title
         )
         if row.state == "damaged" or self.session.dialogs.confirm(question):
             self.ui.advancedSection.collapsed = False  # progress and Cancel are there
@@ -242,9 +242,14 @@ def _card(row) -> str:
         _field(_("Please cite"), card.get("citation", "")),
     ]
     if row.state in ("available", "outdated"):
-        lines.append(_field(_("Download"), f"{row.megabytes:.1f} MB, {row.host}"))
+        lines.append(_field(_("Download"), f"{_size(row)}, {row.host}"))
     return "<br>".join(line for line in lines if line)
 
 
 def _field(name: str, text: str) -> str:
     return f"<b>{html.escape(name)}:</b> {html.escape(text)}" if text else ""
+
+
+def _size(row) -> str:
+    """Of a download; some authors do not state it."""
+    return f"{row.megabytes:.1f} MB" if row.megabytes else _("a file of unknown size")

@@ -93,7 +93,7 @@ class Models:
                 )
             rows += [ModelRow(name, "damaged", name, trouble=error.message) for name, error in store.damaged().items()]
         present = {row.name for row in rows}
-        for entry in catalogue.entries().values():
+        for entry in (*catalogue.entries().values(), *catalogue.results().values()):
             if entry.name not in present:
                 pipeline = entry.card.get("pipeline", "")
                 facts = (*_download(entry.name), dict(entry.card))
@@ -211,7 +211,7 @@ def _download(name: str) -> tuple[float, str]:
     """Megabytes and hosts of a model's download; 0 and no host where the catalogue has none of this name."""
     from pancreasseg.models import catalogue
 
-    entry = catalogue.entries().get(name)
+    entry = {**catalogue.entries(), **catalogue.results()}.get(name)
     if entry is None:
         return 0.0, ""
     return entry.download_bytes / 1e6, ", ".join(entry.hosts)

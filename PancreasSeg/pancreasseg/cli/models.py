@@ -90,7 +90,8 @@ def list_models(options: argparse.Namespace) -> None:
         for package in packages
     ]
     names = {package.card.name for package in packages}
-    offered = [entry for entry in catalogue.entries().values() if entry.name not in names]
+    public = {**catalogue.entries(), **catalogue.results()}
+    offered = [entry for entry in public.values() if entry.name not in names]
     available = [
         {"name": entry.name, "title": entry.title, "bytes": entry.download_bytes, "from": ", ".join(entry.hosts)}
         for entry in offered
@@ -106,7 +107,15 @@ def list_models(options: argparse.Namespace) -> None:
     ]
     console.show_table("Installed", ("name", "version", "pipeline", "where", "title"), rows)
     if offered:
-        offers = [(e.name, f"{e.download_bytes / 1e6:.1f} MB", ", ".join(e.hosts), e.title) for e in offered]
+        offers = [
+            (
+                e.name,
+                f"{e.download_bytes / 1e6:.1f} MB" if e.download_bytes else "not stated",
+                ", ".join(e.hosts),
+                e.title,
+            )
+            for e in offered
+        ]
         console.show_table("Can be installed", ("name", "download", "from", "title"), offers)
     for name, error in store.damaged().items():
         console.show(f"Damaged: {name}. {error.message}")

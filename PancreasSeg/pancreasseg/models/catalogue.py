@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pancreasseg.core.errors import ModelError
+from pancreasseg.models.nnunet.published import archives
 
 #: Better than the bundled model on patients; not better.
 STANDINGS = ("strong", "modest")
@@ -99,13 +100,23 @@ def entries() -> dict[str, Entry]:
     return found
 
 
+@cache
+def results() -> dict[str, Entry]:
+    """Published results of nnU-Net by the name of the package that each becomes; their plans state the rest."""
+    found = {}
+    for name, (card, file) in archives().items():
+        public = PublicFile(file["url"].rpartition("/")[2], **file)
+        found[name] = Entry(card, {"archive": public}, "strong" if card["role"] == "segmenter" else "modest")
+    return found
+
+
 def entry(name: str) -> Entry:
     """One model of the catalogue.
 
     Raises:
         ModelError: there is none of this name.
     """
-    known = entries()
+    known = {**entries(), **results()}
     if name not in known:
         raise ModelError(
             "unknown-model",

@@ -19,7 +19,7 @@ from pancreasseg.models.card import Card
 from pancreasseg.models.download import download
 from pancreasseg.models.nnunet.choices import Choices
 from pancreasseg.models.nnunet.results import find_results
-from pancreasseg.models.package import CARD_FILE, ModelPackage, while_replaced
+from pancreasseg.models.package import CARD_FILE, ModelPackage, sha256_of, while_replaced
 
 HOME_VARIABLE = "PANCREASSEG_HOME"
 _LOCK = ".lock"
@@ -223,6 +223,8 @@ class Store:
         name = str(source)
         if name in catalogue.entries() and isinstance(source, str):
             return [self._download(catalogue.entry(name), progress)]
+        if name in catalogue.results() and isinstance(source, str):
+            return self._download_result(catalogue.entry(name), progress)
         path = Path(source).expanduser()
         if not path.exists():
             if isinstance(source, str) and not path.suffix and path.name == name:
@@ -296,6 +298,16 @@ class Store:
         for path in files.values():
             path.unlink(missing_ok=True)
         return package
+
+    def _download_result(self, entry: catalogue.Entry, progress: Progress) -> list[ModelPackage]:
+        """Fetch a published result folder. Where its authors state no SHA256, that of what came is kept in the card."""
+        file = entry.files["archive"]
+        with progress.stage(f"Downloading {entry.title}", max(entry.download_bytes, 1)):
+            path = download(file, self.home / _DOWNLOADS, progress)
+        origin = f"{file.url}, SHA256 {sha256_of(path)}"
+        installed = self._install_path(path, progress, Choices(name=entry.name, origin=origin))
+        path.unlink(missing_ok=True)
+        return installed
 
     def _convert(self, entry: catalogue.Entry, contents: dict[str, bytes], progress: Progress) -> ModelPackage:
         def fill(folder: Path) -> None:
@@ -379,7 +391,7 @@ class Store:
 def _rank(package: ModelPackage) -> tuple[bool, int, float, int, str]:
     """Sorts the better package first."""
     card = package.card
-    public = catalogue.entries().get(card.name)
+    public = {**catalogue.entries(), **catalogue.results()}.get(card.name)
     if package.bundled:
         place = 2
     elif public is None:

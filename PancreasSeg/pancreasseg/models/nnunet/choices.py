@@ -19,6 +19,7 @@ class Choices:
         role: "segmenter" or "localizer"; by default what it is known for, or a segmenter.
         orientation: three letters, the directions in which the CTs that it learned on were stored.
         card: a JSON file that says the same of an ONNX or TorchScript file, see `pancreasseg.models.foreign.EXAMPLE`.
+        origin: where the file came from and what it was, for the card; "" for the person's own.
         trust: the person knows that the model carries code and wants it to run.
     """
 
@@ -30,4 +31,5 @@ class Choices:
     role: str | None = None
     orientation: str | None = None
     card: Path | None = None
+    origin: str = ""
     trust: bool = False

@@ -68,6 +68,8 @@ def write_result(source: Path, folder: Path, choices: Choices) -> ModelPackage:
         **_outputs(classes),
     }
     card = {**_described(result, dataset, choices, len(members)), **_facts(about, choices), "networks": [network]}
+    if choices.origin:
+        card["training"] = {**card["training"], "fetched": choices.origin}
     return write_package(folder, card, tensors)
 
 
