@@ -51,8 +51,6 @@ def bent(scene):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (labelmap, "is a labelmap"),
-        (colour, "3 values in each voxel"),
         (magnetic_resonance, "is a MR series"),
         (without_voxels, "has no voxels"),
         (moment_of_a_sequence, "one moment of the 4D sequence"),
@@ -64,6 +62,13 @@ def test_what_is_no_ct_is_a_sentence_and_the_button_says_why(panel, ui, scene, m
     assert said in ui.inputMessage.text
     assert not ui.segmentButton.enabled
     assert ui.segmentButton.toolTip == ui.locateButton.toolTip == ui.inputMessage.text
+
+
+@pytest.mark.parametrize("make", [labelmap, colour])
+def test_volumes_of_another_kind_are_not_offered(panel, ui, scene, make) -> None:
+    ui.volumeSelector.setCurrentNode(make(scene))
+    assert ui.volumeSelector.currentNode() is None
+    assert ui.volumeSelector.nodeCount() == 0
 
 
 def test_without_a_volume_the_button_says_so(panel, ui) -> None:

@@ -277,13 +277,6 @@ def test_an_roi_that_is_deleted_is_not_replaced_by_that_of_another_ct(panel, ui,
     assert ui.roiSelector.currentNode() is None
 
 
-def test_labelmaps_are_no_cts(panel, ui, scene) -> None:
-    label = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
-    scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Photograph")
-    assert label.GetID() not in ui.volumeSelector._ids
-    assert ui.volumeSelector.nodeCount() == 0
-
-
 def test_while_another_module_is_shown_the_shared_editor_is_left_alone(panel, ui, client, scene, selected) -> None:
     run(panel)
     first, drawn = panel.session.parameters.segmentId, edit(panel.session.parameters)
