@@ -65,5 +65,9 @@ fuzz: setup
 bench: setup
 	$(BIN)/python -m Testing.bench $(ARGS)
 
+# make bench-models ARGS=--originals      nnU-Net's networks of full size in a box, beside its own predictor on the whole CT
+bench-models: setup
+	$(BIN)/python -m Testing.public_model_timings $(ARGS)
+
 clean:
 	rm -rf .venv .venv-originals demo-output .mypy_cache .pytest_cache .ruff_cache
