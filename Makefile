@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 ORIGINALS := .venv-originals/.installed
 
-.PHONY: setup originals demo model test test-slicer lint fuzz bench clean
+.PHONY: setup originals demo model test test-slicer lint fuzz bench bench-models clean
 
 setup: $(STAMP)
 
