@@ -14,6 +14,7 @@ from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.setup import Setup
 from pancreasseg.grids.resample import to_image
+from pancreasseg.inference.evidence import logits_of
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.models.nnunet.choices import Choices
 from pancreasseg.models.nnunet.package import write_result
@@ -71,14 +72,20 @@ def _stage(work: Path, tmp_path: Path, dataset: str) -> TrainedStage:
 
 def test_totalsegmentators_labels_before_its_last_resampling(work, phantom, tmp_path):
     stage = _stage(work, tmp_path, DATA)
-    theirs = np.load(work / "ts.npz")["labels"].transpose(2, 1, 0) == PANCREAS
+    # Turned back to the axes of the file; ours lie as the network saw them, from right to left and back to front.
+    theirs = np.load(work / "ts.npz")["labels"].transpose(2, 1, 0)[:, ::-1, ::-1] == PANCREAS
     volume = phantom.volume
-    probability, grid = stage.pancreas(volume, Box.whole(volume.geometry), Progress())
-    assert probability.shape == theirs.shape
+    whole = Box.whole(volume.geometry)
+    logits, grid = stage.look(stage.whole(volume), whole, Progress(), logits_of)
+    ours = logits.argmax(axis=0) == PANCREAS
+    assert ours.shape == theirs.shape
     assert theirs.sum() > 50  # seconds of training make no pancreas, but an answer that is no accident
-    organ = theirs | (probability >= 0.5)
-    assert ((probability >= 0.5) == theirs)[organ].mean() >= 0.995
+    assert (ours == theirs)[ours | theirs].mean() >= 0.995
     assert grid.spacing == pytest.approx((3.0, 3.0, 3.0), rel=0.02)
+    # Where tiles overlap, the mean of margins stands for the margin of the mean: for a network that hesitates not quite
+    # the same.
+    probability, _ = stage.pancreas(volume, whole, Progress())
+    assert ((probability >= 0.5) == theirs)[ours | theirs].mean() >= 0.9
 
 
 def test_it_is_one_click_with_the_same_network_as_localizer(work, phantom, tmp_path):

@@ -93,7 +93,10 @@ def totalsegmentator(weights: str, ct: str, output: str, *, task: str = "total",
     os.environ["TOTALSEG_WEIGHTS_PATH"] = str(Path(weights).resolve())
     os.environ["TOTALSEG_HOME_DIR"] = str(Path(weights).resolve().parent / "home")
     import nibabel
+    from nnunetv2.inference import predict_from_raw_data as module
     from totalsegmentator import python_api
+
+    module.torch = _SinglePrecision("torch")
 
     python_api.send_usage_stats = lambda *_, **__: None
     python_api.download_pretrained_weights = lambda *_, **__: None

@@ -30,7 +30,8 @@ class Evidence:
     """Reads margins: the logit of a class less the largest of all others, above 0 exactly where the class wins.
 
     The sigmoid of a margin is the probability of the class against its strongest rival. Taken tile by tile, margins
-    spare the memory that 25 or 118 classes would need over the whole region.
+    spare the memory that 25 or 118 classes would need over the whole region. Where tiles overlap, the mean of their
+    margins stands for the margin of their mean.
 
     Attributes:
         organ: output channels that count as the organ together.
