@@ -79,9 +79,17 @@ def test_settings_in_a_card_that_its_pipeline_does_not_have_are_refused(tmp_path
     assert caught.value.code == "bad-card"
 
 
-def test_a_model_without_the_networks_of_the_pipeline_is_refused(store: Store) -> None:
+def test_a_role_that_the_named_model_leaves_open_is_played_by_another(store: Store) -> None:
+    first, second = choose(Setup("two-stage", "fine-only"), store)
+    assert "localizer" in {network.role for network in (*first.card.networks, *second.card.networks)}
+    assert "fine-only" in {first.card.name, second.card.name}
+
+
+def test_a_model_without_the_networks_of_the_pipeline_is_refused_where_none_has_them(tmp_path: Path) -> None:
+    install(tmp_path, "fine-only", "segmenter", pipeline="single-stage")
+    alone = Store(tmp_path, bundled=tmp_path / "none")
     with pytest.raises(ModelError, match="has no localizer") as caught:
-        choose(Setup("two-stage", "fine-only"), store)
+        choose(Setup("two-stage", "fine-only"), alone)
     assert caught.value.exit_code == 4
 
 

@@ -261,7 +261,7 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     code = (
-        "import sys, warnings; warnings.simplefilter('ignore'); sys.path.insert(0, sys.argv[2])\n"
+        "import sys, warnings; warnings.simplefilter('ignore'); sys.path[:0] = sys.argv[2:]\n"
         "from pathlib import Path\n"
         "from test_training_loop import Line, Schedule\n"
         "from pancreasseg.lab.training.team import join\n"
@@ -274,7 +274,7 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path):
     here = str(Path(__file__).parent)
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path), here],
+            [sys.executable, "-c", code, str(tmp_path), here, str(Path(here).parents[1])],
             env={**environment, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE, text=True, cwd=here,
         )
