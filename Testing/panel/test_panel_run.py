@@ -268,12 +268,12 @@ def test_the_margin_reaches_the_engine_also_when_the_pipeline_is_left_to_it(pane
     assert ui.marginSlider.value == panel.session.models.marginOf(parameters.setup)
     ui.locateButton.click()
     wait(lambda: not panel.session.busy)
-    ui.marginSlider.value = 25
+    ui.marginSlider.value = 31
     for click in (lambda: None, ui.fastRadioButton.click, ui.accurateRadioButton.click):
         click()
         ui.locateButton.click()
         wait(lambda: not panel.session.busy)
-    assert options_asked(client) == [None, *[{"margin_mm": 25.0}] * 3], "until one is chosen, it is the model's own"
+    assert options_asked(client) == [None, *[{"margin_mm": 31.0}] * 3], "until one is chosen, it is the model's own"
 
 
 def test_a_pipeline_without_a_margin_says_so_and_is_asked_for_none(panel, ui, client, selected) -> None:

@@ -98,7 +98,7 @@ def choose(setup: Setup = AUTOMATIC, store: Store | None = None) -> list[ModelPa
         voters(voting)
     else:
         voting = []
-        packages = [store.best(None, lambda card: _leads(card, name))]
+        packages = [_best(store, name)]
     pipeline = name or _pipeline_of(packages)
     if pipeline not in declarations():
         raise no_such_pipeline(packages[0].card)
@@ -108,6 +108,20 @@ def choose(setup: Setup = AUTOMATIC, store: Store | None = None) -> list[ModelPa
         if part is None:
             raise misfit(packages, role, pipeline)
     return [*found, *(package for package in voting if package not in found)]
+
+
+def _best(store: Store, name: str | None) -> ModelPackage:
+    """The best installed package that can lead the pipeline, or that can run at all."""
+    try:
+        return store.best(None, lambda card: _leads(card, name))
+    except ModelError as error:
+        if name is None or not store.packages():
+            raise
+        raise ModelError(
+            "no-model-for-pipeline",
+            f"No installed model has what the pipeline {name} needs.",
+            "Install one that has, or leave the pipeline to the model.",
+        ) from error
 
 
 def _pipeline_of(packages: list[ModelPackage]) -> str:
