@@ -10,6 +10,7 @@ import torch
 from pancreasseg.core.errors import RunError
 from pancreasseg.core.setup import AUTO, DEVICES, PRECISIONS
 
+_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -63,6 +64,8 @@ def choose(device: str = AUTO, precision: str = AUTO) -> Hardware:
 def cpu_has_bf16() -> bool:
     """True on CPUs with AMX or AVX512-BF16, where bf16 is faster than f32; asked of the processor at run time."""
     # torch names these with an underscore, but offers no other way to ask.
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BF16:
+        return False  # oneDNN keeps to what that allows, whatever the processor could do
     amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     avx512 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return bool(amx() or avx512())
