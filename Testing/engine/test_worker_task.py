@@ -110,3 +110,18 @@ def test_a_download_is_cancelled_behind_a_launcher_and_goes_on_next_time(
         assert is_gone(child)
     assert (home / "downloads" / f"{file.name}.part").stat().st_size > 0
     assert not list((home / "models").glob("*/model.json"))
+
+
+@pytest.mark.parametrize("name", ["totalsegmentator-organs", "obelisk-hybrid-fold1"])
+def test_whatever_the_catalogue_names_is_fetched_and_not_looked_for_as_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    monkeypatch.setenv("PANCREASSEG_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PANCREASSEG_MIRROR", str(mirror))
+    (file,) = catalogue.entry(name).files.values()
+    with pytest.raises(PancreasSegError) as caught:
+        ended(Task(["install", name], sys.executable))
+    assert file.name in str(caught.value)
+    assert str(mirror) in str(caught.value)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import qt
 from PySide6 import QtCore, QtGui, QtWidgets
+from Testing.helpers.held_task import HeldTask
 from Testing.helpers.model_samples import write_tiny
 from Testing.helpers.panel import wait
 
@@ -30,29 +31,9 @@ def offered(monkeypatch, panel):
     return "strong-model"
 
 
-class HeldTask:
-    """An installation whose news the test gives."""
-
-    def __init__(self, arguments, python) -> None:
-        self.arguments, self.news, self.cancelled = arguments, [], False
-        HeldTask.last = self
-
-    def poll(self) -> list:
-        news, self.news = self.news, []
-        for it in news:
-            if isinstance(it, Exception):
-                raise it
-        return news
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-    def end(self) -> None:
-        pass
-
-
 @pytest.fixture
 def task(monkeypatch):
+    HeldTask.started = []
     monkeypatch.setattr("PancreasSegLib.Panel.Installer.Task", HeldTask)
     return HeldTask
 
@@ -62,10 +43,29 @@ def shown(panel) -> bool:
 
 
 def test_without_a_recommended_model_there_is_no_card(panel, monkeypatch) -> None:
-    plain = {name: catalogue.Entry(each.card, each.files) for name, each in catalogue.entries().items()}
-    monkeypatch.setattr(catalogue, "entries", lambda: plain)
+    plain = {name: catalogue.Entry(each.card, each.files) for name, each in catalogue.offered().items()}
+    monkeypatch.setattr(catalogue, "offered", lambda: plain)
     panel.models.list()
     assert not shown(panel)
+
+
+def test_totalsegmentators_organs_are_recommended_as_they_are_published(panel, ui) -> None:
+    from PancreasSegLib.Panel.FirstRunSection import runTime
+
+    panel.models.list()
+    panel.refresh()
+    assert shown(panel)
+    text = ui.firstRunText.text
+    for part in (
+        "TotalSegmentator",
+        "DSC 0.894",
+        "own test set",
+        "Apache-2.0",
+        "a file of unknown size from github.com",
+    ):
+        assert part in text, part
+    assert f"about {runTime({'core_seconds': 30})}" in text
+    assert ui.firstRunInstallButton.text == "Install"
 
 
 def test_the_card_says_what_for_how_good_from_where_and_how_long(panel, ui, offered) -> None:
@@ -91,7 +91,7 @@ def test_the_time_of_a_run_follows_the_processor(headless, core_seconds, cores, 
 
 def test_a_click_installs_and_shows_how_far_it_is(panel, ui, offered, task) -> None:
     ui.firstRunInstallButton.click()
-    assert task.last.arguments == ["install", offered]
+    assert task.started[-1] == ["install", offered]
     assert ui.firstRunInstallButton.text == "Cancel"
     assert not ui.firstRunFilesButton.enabled
     task.last.news = [Update("download", 1, 4, 0.25, 3.0)]
@@ -155,7 +155,7 @@ def test_a_model_dragged_onto_the_panel_is_installed(panel, ui, offered, task, t
         )
         QtWidgets.QApplication.sendEvent(widget, event)
         assert event.isAccepted()
-    assert task.last.arguments == ["install", str(tmp_path / "model.zip")]
+    assert task.started[-1] == ["install", str(tmp_path / "model.zip")]
 
 
 def test_text_dragged_onto_the_panel_is_not_taken(panel, ui, offered, task) -> None:

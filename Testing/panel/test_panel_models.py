@@ -3,10 +3,10 @@
 import os
 import shutil
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import qt
+from Testing.helpers.held_task import HeldTask
 from Testing.helpers.model_samples import write_tiny
 from Testing.helpers.panel import wait
 
@@ -40,36 +40,11 @@ def installed(home, panel):
     return "tiny-model"
 
 
-class FakeTask:
-    """An installation whose news the test gives."""
-
-    started: ClassVar[list[list[str]]] = []
-
-    def __init__(self, arguments, python) -> None:
-        self.news: list = []
-        self.ended = self.cancelled = False
-        FakeTask.started.append(list(arguments))
-        FakeTask.last = self
-
-    def poll(self) -> list:
-        news, self.news = self.news, []
-        for it in news:
-            if isinstance(it, Exception):
-                raise it
-        return news
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-    def end(self) -> None:
-        self.ended = True
-
-
 @pytest.fixture
 def task(monkeypatch):
-    FakeTask.started = []
-    monkeypatch.setattr("PancreasSegLib.Panel.Installer.Task", FakeTask)
-    return FakeTask
+    HeldTask.started = []
+    monkeypatch.setattr("PancreasSegLib.Panel.Installer.Task", HeldTask)
+    return HeldTask
 
 
 def test_bundled_and_available_models_are_listed(panel, ui) -> None:

@@ -8,6 +8,7 @@ import os
 import qt
 from slicer.i18n import tr as _
 
+from PancreasSegLib.Panel.ModelSection import sizeText
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Reasons, showText
 
@@ -88,7 +89,8 @@ class FirstRunSection:
             return _("Cancelling...")
         if self.installer.running:
             return _("Cancel")
-        return _("Install ({size:.0f} MB)").format(size=self.row.megabytes)
+        size = self.row.megabytes
+        return _("Install ({size:.0f} MB)").format(size=size) if size else _("Install")
 
     def _text(self) -> str:
         """What the model is good for, how good it is and who says so, what it costs; and what there is without it."""
@@ -99,8 +101,8 @@ class FirstRunSection:
                 title=html.escape(row.title), text=html.escape(row.offer["text"])
             ),
             _("Contrast: {phase}. {figure}").format(phase=html.escape(row.card["contrast_phase"]), figure=_figure(row)),
-            _("Licence: {licence}. Download: {size:.0f} MB from {host}; your CT stays on this computer.").format(
-                licence=html.escape(row.card["licence"]), size=row.megabytes, host=html.escape(row.host)
+            _("Licence: {licence}. Download: {size} from {host}; your CT stays on this computer.").format(
+                licence=html.escape(row.card["licence"]), size=sizeText(row), host=html.escape(row.host)
             ),
             _("A run will take about {time} on this computer's processor.").format(time=runTime(row.offer)),
         ]

@@ -109,7 +109,7 @@ class ModelSection:
         if self.installer.running:
             return
         question = _("Download {size} from {host} and install '{title}'?").format(
-            size=_size(row), host=row.host, title=row.title
+            size=sizeText(row), host=row.host, title=row.title
         )
         if row.state == "damaged" or self.session.dialogs.confirm(question):
             self.ui.advancedSection.collapsed = False  # progress and Cancel are there
@@ -242,7 +242,7 @@ def _card(row) -> str:
         _field(_("Please cite"), card.get("citation", "")),
     ]
     if row.state in ("available", "outdated"):
-        lines.append(_field(_("Download"), f"{_size(row)}, {row.host}"))
+        lines.append(_field(_("Download"), f"{sizeText(row)}, {row.host}"))
     return "<br>".join(line for line in lines if line)
 
 
@@ -250,6 +250,6 @@ def _field(name: str, text: str) -> str:
     return f"<b>{html.escape(name)}:</b> {html.escape(text)}" if text else ""
 
 
-def _size(row) -> str:
+def sizeText(row) -> str:
     """Of a download; some authors do not state it."""
     return f"{row.megabytes:.1f} MB" if row.megabytes else _("a file of unknown size")

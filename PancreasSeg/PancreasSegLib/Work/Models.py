@@ -93,7 +93,7 @@ class Models:
                 )
             rows += [ModelRow(name, "damaged", name, trouble=error.message) for name, error in store.damaged().items()]
         present = {row.name for row in rows}
-        for entry in (*catalogue.entries().values(), *catalogue.results().values()):
+        for entry in catalogue.offered().values():
             if entry.name not in present:
                 pipeline = entry.card.get("pipeline", "")
                 facts = (*_download(entry.name), dict(entry.card))
@@ -202,7 +202,7 @@ def _stateOf(package) -> str:
 
     if package.bundled:
         return "bundled"
-    entry = catalogue.entries().get(package.card.name)
+    entry = catalogue.offered().get(package.card.name)
     newer = entry is not None and str(entry.card.get("version", package.card.version)) != package.card.version
     return "outdated" if newer else "installed"
 
@@ -211,7 +211,7 @@ def _download(name: str) -> tuple[float, str]:
     """Megabytes and hosts of a model's download; 0 and no host where the catalogue has none of this name."""
     from pancreasseg.models import catalogue
 
-    entry = {**catalogue.entries(), **catalogue.results()}.get(name)
+    entry = catalogue.offered().get(name)
     if entry is None:
         return 0.0, ""
     return entry.download_bytes / 1e6, ", ".join(entry.hosts)

@@ -90,7 +90,7 @@ def list_models(options: argparse.Namespace) -> None:
         for package in packages
     ]
     names = {package.card.name for package in packages}
-    public = {**catalogue.entries(), **catalogue.results()}
+    public = catalogue.offered()
     offered = [entry for entry in public.values() if entry.name not in names]
     available = [
         {"name": entry.name, "title": entry.title, "bytes": entry.download_bytes, "from": ", ".join(entry.hosts)}

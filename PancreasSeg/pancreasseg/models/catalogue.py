@@ -106,8 +106,14 @@ def results() -> dict[str, Entry]:
     found = {}
     for name, (card, file) in archives().items():
         public = PublicFile(file["url"].rpartition("/")[2], **file)
-        found[name] = Entry(card, {"archive": public}, "strong" if card["role"] == "segmenter" else "modest")
+        strong = card["role"] == "segmenter"
+        found[name] = Entry(card, {"archive": public}, "strong" if strong else "modest", card.get("offer"))
     return found
+
+
+def offered() -> dict[str, Entry]:
+    """Everything that can be installed by its name: checkpoints with a card of ours, and results of nnU-Net."""
+    return {**entries(), **results()}
 
 
 def entry(name: str) -> Entry:
@@ -116,7 +122,7 @@ def entry(name: str) -> Entry:
     Raises:
         ModelError: there is none of this name.
     """
-    known = {**entries(), **results()}
+    known = offered()
     if name not in known:
         raise ModelError(
             "unknown-model",

@@ -95,7 +95,7 @@ class Store:
             if name in self._installed_names() or name in self._bundled_names():
                 return self._open(name)
         installed = ", ".join(package.card.name for package in self.packages()) or "none"
-        if name in catalogue.entries():
+        if name in catalogue.offered():
             hint = f"Install it with: pancreasseg models install {name}"
         else:
             hint = f"Installed: {installed}. The command 'pancreasseg models list' shows what can be installed."
@@ -391,7 +391,7 @@ class Store:
 def _rank(package: ModelPackage) -> tuple[bool, int, float, int, str]:
     """Sorts the better package first."""
     card = package.card
-    public = {**catalogue.entries(), **catalogue.results()}.get(card.name)
+    public = catalogue.offered().get(card.name)
     if package.bundled:
         place = 2
     elif public is None:

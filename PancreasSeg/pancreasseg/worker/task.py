@@ -119,7 +119,7 @@ def _install(arguments: Sequence[str], progress: Progress) -> dict[str, Any]:
     from pancreasseg.models import catalogue
     from pancreasseg.runs.installing import store
 
-    known = len(arguments) == 1 and arguments[0] in catalogue.entries()
+    known = len(arguments) == 1 and arguments[0] in catalogue.offered()
     installed = store().install(arguments[0] if known else [Path(file) for file in arguments], progress)
     return {"installed": [package.card.name for package in installed]}
 

@@ -132,7 +132,9 @@ def _outputs(classes: Classes) -> dict[str, Any]:
 def _facts(about: Mapping[str, Any], choices: Choices) -> dict[str, Any]:
     """The entries of the card that are known of a published model."""
     named = {"name": choices.name} if choices.name else {}
-    return {key: value for key, value in about.items() if key not in ("conventions", "orientation", "role")} | named
+    return {
+        key: value for key, value in about.items() if key not in ("conventions", "offer", "orientation", "role")
+    } | named
 
 
 def _described(result: Result, dataset: Any, choices: Choices, folds: int) -> dict[str, Any]:
