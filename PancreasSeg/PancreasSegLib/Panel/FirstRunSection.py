@@ -138,9 +138,13 @@ def _figure(row) -> str:
 
 
 def _expectation(row) -> str:
-    """What to expect of the bundled model, in the words of its card."""
+    """What to expect of the bundled model, in a few words; its card says the rest."""
     card = row.card
     if card.get("synthetic"):
         return _("It has seen synthetic images only and is not for patients.")
-    figure = _figure(row)
-    return f"{card['intended_use']} {figure}" if card.get("intended_use") else figure
+    values = [figure["value"] for figure in card.get("figures", []) if figure["metric"] == "DSC"]
+    if not values:
+        return _("Its card has no figure.")
+    return _("DSC {low:.2f} to {high:.2f}, by the data it was measured on; see its card.").format(
+        low=min(values), high=max(values)
+    )
