@@ -1,7 +1,6 @@
 """A small network that nnU-Net built and that learned from one phantom for seconds, in TotalSegmentator's own hands."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,7 @@ from pancreasseg.phantom import Phantom, make_phantom
 from pancreasseg.pipelines import create
 from pancreasseg.pipelines.trained_stage import TrainedStage
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not os.environ.get("PANCREASSEG_LONG_TESTS"),
-        reason="training and running the originals takes minutes; PANCREASSEG_LONG_TESTS=1 runs it",
-    ),
-]
+pytestmark = pytest.mark.slow
 
 #: TotalSegmentator's own name of its fast model, and the label that the pancreas has in it.
 DATA, TRAINER, PANCREAS = "Dataset297_TotalSegmentator_total_3mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring", 7
