@@ -9,7 +9,7 @@ from Testing.helpers.ct_files import SHAPE, a_ct, a_grid
 from pancreasseg.core import Box, Volume
 from pancreasseg.core.results import Provenance, Segmentation
 from pancreasseg.core.structures import structure
-from pancreasseg.export.structures import structures_of, write_structures
+from pancreasseg.export.structures import cut_by_box, structures_of, write_structures
 from pancreasseg.io.read import read_mask
 from pancreasseg.worker.codec import SegmentationReader, segmentation_fields
 from pancreasseg.worker.folder import ExchangeFolder
@@ -78,6 +78,7 @@ def test_structures_are_files_with_a_table(tmp_path):
     with (tmp_path / "structures" / "structures.csv").open(newline="") as file:
         rows = {row["structure"]: row for row in csv.DictReader(file)}
     assert float(rows["Spleen"]["volume ml"]) == pytest.approx(9 * volume.geometry.voxel_ml, abs=0.01)
+    assert {name: row["extent"] for name, row in rows.items()} == {"Spleen": "whole", "Tumour": "whole"}
     assert float(rows["Tumour"]["mean HU"]) == pytest.approx(volume.array[result.labels == 4].mean(), abs=0.1)
 
 
@@ -86,3 +87,41 @@ def test_a_model_that_knows_the_pancreas_alone_writes_nothing(tmp_path):
     alone = Segmentation(result.mask, result.box, result.probability, result.agreement, (), {}, result.provenance)
     assert write_structures(tmp_path, volume, alone) == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "cut"),
+    [
+        ((2, 2, 2), (5, 5, 5), False),
+        ((1, 2, 2), (5, 5, 5), True),
+        ((2, 2, 2), (5, 5, 9), True),
+        ((0, 2, 2), (5, 5, 5), False),
+    ],
+    ids=["inside", "at the low face", "at the high face", "beyond"],
+)
+def test_what_ends_at_the_box_alone_is_cut_off_by_it(start, stop, cut):
+    mask = np.zeros((12, 11, 10), np.uint8)
+    mask[Box(start, stop).slices] = 1
+    assert cut_by_box(mask, Box((1, 1, 1), (9, 9, 9))) is cut
+
+
+def test_a_network_of_several_organs_tells_them_in_its_box_on_request(tmp_path):
+    """The command line asks for it; the same run without does not pay for it."""
+    from pancreasseg.core.setup import Setup
+    from pancreasseg.phantom import make_phantom
+    from pancreasseg.pipelines import create
+    from pancreasseg.runs.run import segment
+
+    volume = make_phantom(3, spacing=(3.0, 3.0, 6.0), step=3.0).volume
+    pipeline = create(Setup(model="pancreas-ct", device="cpu", precision="f32"))
+    alone = segment(volume, pipeline)
+    assert alone.labels is None
+    pipeline.ask_for_structures()
+    more = segment(volume, pipeline)
+    np.testing.assert_array_equal(more.mask, alone.mask)
+    names = {segment.name for segment in structures_of(more)}
+    assert names & {"Liver", "Stomach", "Duodenum", "Left kidney", "Spleen"}
+    assert "Pancreas" not in names
+    outside = more.labels.copy()
+    outside[more.box.slices] = 0
+    assert not outside.any(), "nothing is told of what nobody looked at"

@@ -72,7 +72,7 @@ def test_a_cancelled_request_leaves_no_map_behind(client: WorkerClient) -> None:
     with pytest.raises(Cancelled):
         client.wait(request)
     client.wait(client.hello())
-    assert not list(client._held.folder.path.glob("level-*"))  # type: ignore[union-attr]
+    assert not list(client._belongings.folder.path.glob("level-*"))  # type: ignore[union-attr]
 
 
 def test_maps_cross_the_pipe_unchanged_and_a_lost_one_is_told() -> None:

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from Testing.helpers.actions import run
 
+from pancreasseg.core.setup import Setup
 from PancreasSegLib.Scene import Segments
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import Export
+from PancreasSegLib.Work.Models import hasOption
 
 CLASSES = ("background", "pancreas", "spleen", "tumor")
 
@@ -74,3 +76,16 @@ def test_a_model_that_knows_the_pancreas_alone_says_so(panel, ui, selected) -> N
     run(panel)
     assert "the pancreas alone" in ui.segmentMessage.text
     assert Parameters.forVolume(selected).structuresNode is None
+
+
+def test_a_pipeline_that_tells_more_only_on_request_is_asked(panel, ui, client, selected) -> None:
+    ui.structuresCheckBox.click()
+    run(panel)
+    asked = [dict(setup.options) for name, setup in client.requests if name == "localize"]
+    assert asked == [{"structures": True}]
+
+
+def test_a_pipeline_without_that_choice_is_asked_for_nothing(panel, scene) -> None:
+    assert hasOption(Setup("fast"), "structures")
+    assert not hasOption(Setup("whole-volume"), "structures")
+    assert not hasOption(Setup("single-stage"), "structures")

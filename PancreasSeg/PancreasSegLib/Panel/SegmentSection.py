@@ -122,8 +122,10 @@ class SegmentSection:
     def writeStructures(self, outcome) -> Iterator[None]:
         """Write the other structures of a result, one with every step; then say which there are."""
         found = []
-        for name, millilitres in Structures.writeStructures(outcome.parameters, outcome.segmentation):
-            found.append(f"{name} {millilitres:.0f} ml")
+        for name, millilitres, whole in Structures.writeStructures(outcome.parameters, outcome.segmentation):
+            found.append(
+                f"{name} {millilitres:.0f} ml" if whole else _("{name} (cut off by the box)").format(name=name)
+            )
             yield
         if outcome.parameters.volumeNode is not self.session.volumeNode:
             return  # of a list of CTs; another one is looked at

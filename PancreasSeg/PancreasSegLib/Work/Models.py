@@ -233,6 +233,16 @@ def _marginOf(setup: Setup, choose) -> float | None:
     return declared if declared is None else float(own.get("margin_mm", declared))
 
 
+def hasOption(setup: Setup, option: str) -> bool:
+    """True where the pipeline that a run would use has a setting of this name."""
+    try:
+        name = setup.pipeline or pipelines.choose(setup)[0].card.pipeline
+    except ModelError:
+        return False  # the run will say why there can be none
+    declaration = pipelines.declarations().get(name)
+    return declaration is not None and option in declaration.defaults
+
+
 def _declaredMargin(pipeline: str | None) -> float | None:
     """The margin of a pipeline where the model's card says no other."""
     declaration = pipelines.declarations().get(pipeline or "")

@@ -18,7 +18,7 @@ WRITTEN_TAG = "PancreasSeg.Written"
 CLASS_TAG = "PancreasSeg.Structure"
 
 
-def writeStructures(parameters: Parameters, segmentation: Segmentation) -> Iterator[tuple[str, float]]:
+def writeStructures(parameters: Parameters, segmentation: Segmentation) -> Iterator[tuple[str, float, bool]]:
     """Write the structures of a result beside its CT, one with every step, so that Slicer lives on in between.
 
     Args:
@@ -26,9 +26,10 @@ def writeStructures(parameters: Parameters, segmentation: Segmentation) -> Itera
         segmentation: the engine's result.
 
     Yields:
-        Name and volume in ml of each; nothing where the model knows the pancreas alone.
+        Name and volume in ml of each, and whether it is whole or cut off by the box; nothing where the model knows the
+        pancreas alone.
     """
-    from pancreasseg.export.structures import structures_of
+    from pancreasseg.export.structures import cut_by_box, structures_of
 
     volumeNode = parameters.volumeNode
     algorithm = f"{Segments.ALGORITHM_NAME} {segmentation.provenance.pipeline}"
@@ -48,7 +49,7 @@ def writeStructures(parameters: Parameters, segmentation: Segmentation) -> Itera
         Segments.writeMask(structure.mask, node, identifier, volumeNode)
         segment.SetTag(WRITTEN_TAG, fingerprint(structure.mask))
         segment.SetTag(CLASS_TAG, structure.name)
-        yield structure.name, float(structure.mask.sum()) * voxelMl
+        yield structure.name, float(structure.mask.sum()) * voxelMl, not cut_by_box(structure.mask, segmentation.box)
 
 
 def structureSegments(parameters: Parameters) -> list:

@@ -16,7 +16,7 @@ from pancreasseg.core.progress import Update
 from PancreasSegLib.Scene import RoiNodes, Segments, Tables, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import Attention, History, Results
-from PancreasSegLib.Work.Models import marginOf
+from PancreasSegLib.Work.Models import hasOption, marginOf
 from PancreasSegLib.Work.Run import Outcome, Run, Step, once
 from PancreasSegLib.Work.Statistics import Question, measureSegment
 
@@ -301,8 +301,12 @@ class Workflow:
         run = self._run
         parameters = run.parameters
         setup = parameters.setup
+        options = {}
         if parameters.marginChosen and marginOf(setup) is not None:
-            setup = replace(setup, options={"margin_mm": parameters.marginMm})
+            options["margin_mm"] = parameters.marginMm
+        if parameters.structuresWanted and hasOption(setup, "structures"):
+            options["structures"] = True
+        setup = replace(setup, options=options) if options else setup
         if run.steps[0] is Step.LOAD:
             self._loadedKey = None
             run.upload = self.client.upload(run.geometry.shape, VolumeNodes.voxelType(parameters.volumeNode))

@@ -109,8 +109,10 @@ def run(options: argparse.Namespace) -> None:
     document, outcome = segment_to_folder(options)
     if options.json:
         console.show_json(document)
-    else:
-        show_result(outcome, document["files"], options.output)
+        return
+    show_result(outcome, document["files"], options.output)
+    if options.structures and outcome.segmentation.labels is None:
+        console.show("The model knows the pancreas alone; there are no other structures.")
 
 
 def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], FinishedRun]:

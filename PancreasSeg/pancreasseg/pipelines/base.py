@@ -16,6 +16,7 @@ from pancreasseg.core.results import Localization, Provenance, Segmentation
 from pancreasseg.grids.resample import from_grid, paste
 from pancreasseg.pipelines.fusion import Fused, Opinion
 from pancreasseg.pipelines.postprocess import Organ
+from pancreasseg.pipelines.winners import winners
 
 if TYPE_CHECKING:
     from pancreasseg.inference.hardware import Hardware
@@ -135,16 +136,23 @@ class Stage:
         probability, grid = self.pancreas(volume, seen, progress)
         return from_grid(probability, grid, volume.geometry, box)
 
-    def opinion_on_box(self, volume: Volume, box: Box, progress: Progress, *, structures: bool = False) -> Opinion:  # noqa: ARG002
+    def opinion_on_box(self, volume: Volume, box: Box, progress: Progress, *, structures: bool = False) -> Opinion:
         """Pancreas probability in the volume's own voxels inside ``box``, and what else the network has to say.
 
         Args:
             volume: the CT.
             box: region to look at.
             progress: advanced after every forward pass.
-            structures: also tell the other classes of the network, where it can.
+            structures: also tell the other classes of the network.
         """
-        return Opinion(self.pancreas_on_box(volume, box, progress))
+        if not structures:
+            return Opinion(self.pancreas_on_box(volume, box, progress))
+        seen = self.card.preprocessing.context(box, volume.geometry)
+        output, grid = self.probabilities(volume, seen, progress)
+        labels = np.zeros(box.shape, dtype=np.uint8)
+        won, where = winners(output, grid, volume.geometry, box)
+        labels[where.relative_to(box).slices] = won
+        return Opinion(from_grid(output[self.card.pancreas], grid, volume.geometry, box), labels=labels)
 
 
 def brought_along(region: Localization | Box) -> tuple[tuple[Finding, ...], dict[str, float]]:

@@ -22,7 +22,7 @@ from pancreasseg.pipelines.declaration import Declaration
 from pancreasseg.pipelines.fusion import fuse
 from pancreasseg.pipelines.postprocess import clean, surroundings
 from pancreasseg.pipelines.two_stage import nothing_found
-from pancreasseg.pipelines.whole_volume import winners
+from pancreasseg.pipelines.winners import winners
 
 if TYPE_CHECKING:
     from scipy import ndimage
