@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from pancreasseg.core import Geometry, Volume
 from pancreasseg.inference.hardware import Hardware
-from pancreasseg.lab.axial import evaluation, organs, package, public
+from pancreasseg.lab.axial import crossvalidation, evaluation, groups, organs, package, public
 from pancreasseg.lab.axial.augmentation import emptied
 from pancreasseg.lab.axial.cases import OTHER, PANCREAS, UNKNOWN, SliceCase, load_group
 from pancreasseg.lab.axial.synthesis import FAT, Maps
@@ -209,3 +209,52 @@ def test_confidence_forgets_what_cleaning_removed():
     probability[1:3, 21:24, 10:20] = 0.4  # doubt at the border
     assert soft_dice(probability, mask, (1.0, 1.0, 3.0)) < alone
     assert soft_dice(probability, np.zeros_like(mask), (1.0, 1.0, 3.0)) == 0
+
+
+# Which patients a training sees
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """Ten patients of one hospital, one of them with organs and a map; two of another."""
+    for index in range(10):
+        case = patient(index)
+        if index == 0:
+            case.labels[:, 0, 10] = 6
+        case.save(tmp_path / "nih")
+    patient(20).save(tmp_path / "msd")
+    patient(21).save(tmp_path / "msd")
+    (tmp_path / "maps").mkdir()
+    for name in ("gibson7", "body"):
+        np.savez(tmp_path / "maps" / f"{name}.npz", labels=body_map())
+    organs.save_places(tmp_path / "places.json", {7: organs.Place("p0", 0, 0, 0, 0.95)})
+    return tmp_path
+
+
+def test_nobody_learns_from_a_held_out_patient_nor_from_a_map_of_it(prepared):
+    held = [groups.patients(prepared, fold) for fold in range(groups.FOLDS)]
+    assert sorted(name for names in held for name in names) == sorted(f"p{index}" for index in range(10))
+    cases, maps = groups.sources(prepared, ["nih"], held[0])
+    assert "p0" in held[0]
+    assert {case.name for case in cases.cases}.isdisjoint(held[0])
+    assert len(maps.cases.maps) == 1
+    assert len(groups.sources(prepared, ["nih"], held[1])[1].cases.maps) == 2
+    assert maps.weight / (maps.weight + cases.weight) == pytest.approx(groups.ALONE)
+
+
+def test_folds_learn_nothing_of_maps_that_are_of_the_same_patients(prepared):
+    cases, maps = groups.sources(prepared, ["nih"], gibson=False)
+    assert len(maps.cases.maps) == 1
+    assert {int(value) for case in cases.cases for value in np.unique(case.labels)} == {PANCREAS, OTHER, UNKNOWN}
+
+
+def test_every_patient_is_scored_once_by_a_network_that_did_not_see_it(prepared, monkeypatch, caplog):
+    tiny = Plan(steps=2, rate=1e-2, warm_up=1, batch=2, averaging=0.5, channels=(16, 32))
+    monkeypatch.setattr(crossvalidation, "ABROAD", tiny)
+    monkeypatch.setattr(crossvalidation, "FOLD", tiny)
+    scores = crossvalidation.run(prepared, CPU)
+    assert sorted(score.name for score in scores) == sorted(f"p{index}" for index in range(10))
+    assert {score.name for score in evaluation.read(prepared / "msd-to-nih-scores.csv")} == {s.name for s in scores}
+    for name in ("fold0", "fold3"):
+        (prepared / f"{name}.pt").unlink()
+    assert crossvalidation.run(prepared, CPU) == scores, "what was scored is not trained again"

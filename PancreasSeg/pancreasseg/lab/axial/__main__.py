@@ -11,30 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pancreasseg.core.errors import InputError, PancreasSegError
 from pancreasseg.core.setup import Setup
 from pancreasseg.inference.hardware import choose
 from pancreasseg.io.read import read_volume
-from pancreasseg.lab.axial import bodies, evaluation, organs, package, public
+from pancreasseg.lab.axial import bodies, crossvalidation, evaluation, organs, package, public
 from pancreasseg.lab.axial.cases import SliceCase, load_group
-from pancreasseg.lab.axial.synthesis import Maps
-from pancreasseg.lab.axial.training import Plan, Source, Training
+from pancreasseg.lab.axial.groups import FOLDS, GROUPS, patients, sources
+from pancreasseg.lab.axial.training import Plan, Training, weights
 from pancreasseg.lab.cohorts.cohort import Cohort
 
 _log = logging.getLogger("pancreasseg.lab.axial")
 
-#: Groups of cases: share of the crops, slices beyond the organ, cut down to the organ.
-GROUPS: dict[str, tuple[float, bool, bool]] = {
-    "nih": (0.56, False, False),
-    "msd": (0.18, False, True),
-    "unlabelled": (0.07, True, False),
-    "phantoms": (0.07, True, False),
-    "cohort": (0.56, True, False),
-}
-MAPS, FIRST_MAPS = 0.12, 0.14
-FOLDS = 5
 PHANTOMS = 10
 #: The first training holds a fold out; the second goes on from its weights on everything; the last teaches what lies
 #: beyond the organ, by this share of crops whose pancreas has become fat.
@@ -101,30 +90,6 @@ def _pseudo_labelled(path: Path) -> SliceCase:
     return public.pseudo_labelled(path.name.removesuffix("_ct.nii.gz"), volume, result.labels, pancreas)
 
 
-def held_out(work: Path, fold: int | None) -> list[str]:
-    """Names of the NIH patients of a fold, 0 to 4; none without a fold."""
-    names = sorted(path.stem for path in (work / "nih").glob("*.npz"))
-    return [] if fold is None else names[fold::FOLDS]
-
-
-def sources(work: Path, fold: int | None, groups: list[str], beyond: float = 0.0) -> list[Source]:
-    """What a training learns from: groups without the held-out patients, and maps without theirs."""
-    held = held_out(work, fold)
-    found = []
-    for name in groups:
-        weight, whole, slab = GROUPS[name]
-        cases = load_group(work / name, held)
-        if cases:
-            found.append(Source(weight, cases, whole=whole, slab=slab, beyond=beyond if name == "nih" else 0.0))
-    if (work / "maps").is_dir():
-        places = organs.load_places(work / "places.json") if (work / "places.json").is_file() else {}
-        without = tuple(f"gibson{number}" for number, place in places.items() if place.patient in held)
-        found.append(Source(FIRST_MAPS if groups == ["nih"] else MAPS, Maps.load(work / "maps", without)))
-    if not found:
-        raise InputError("no-cases", f"There are no prepared cases in {work}.", "Prepare them first: prepare DATA WORK")
-    return found
-
-
 def train(
     work: Path,
     plan: Plan,
@@ -136,15 +101,15 @@ def train(
 ) -> Training:
     """Train, or go on with, one network; with a fold held out it learns from NIH and maps alone."""
     groups = list(GROUPS) if fold is None else ["nih"]
-    weights = None if start is None else torch.load(start, map_location="cpu", weights_only=True)["mean"]
-    training = Training(plan, sources(work, fold, groups, beyond), work, name, choose(), weights)
+    learned = sources(work, groups, patients(work, fold), beyond=beyond)
+    training = Training(plan, learned, work, name, choose(), None if start is None else weights(start))
     training.run()
     return training
 
 
 def evaluate(work: Path, name: str, fold: int | None, groups: list[str]) -> list[evaluation.Score]:
     """Score held-out NIH patients and whole groups that the training did not see; a table beside the checkpoint."""
-    held = held_out(work, fold)
+    held = patients(work, fold)
     cases = [case for case in load_group(work / "nih") if case.name in held]
     for group in groups:
         cases += load_group(work / group)
@@ -204,7 +169,7 @@ def export(work: Path, folder: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m pancreasseg.lab.axial", description=__doc__)
-    parser.add_argument("what", choices=("prepare", "train", "evaluate", "export", "model"))
+    parser.add_argument("what", choices=("prepare", "train", "evaluate", "validate", "export", "model"))
     parser.add_argument("--data", type=Path, help="folder with nih-sparse, msd-slabs, labels and unlabelled")
     parser.add_argument("--cohort", type=Path, help="a prepared cohort of whole CTs to learn from as well")
     parser.add_argument("--work", type=Path, required=True, help="folder for arrays, checkpoints and tables")
@@ -221,6 +186,8 @@ def main(arguments: list[str] | None = None) -> int:
             train(options.work, SECOND if options.fold is None else FIRST, name, fold=options.fold)
         elif options.what == "evaluate":
             evaluate(options.work, name, options.fold, ["msd"])
+        elif options.what == "validate":
+            crossvalidation.run(options.work, choose())
         elif options.what == "export":
             export(options.work, _given(options.package, "--package"))
         else:

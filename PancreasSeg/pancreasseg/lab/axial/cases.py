@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,15 @@ class SliceCase:
     def pancreas(self) -> np.ndarray:
         """Bool of the pancreas."""
         return np.asarray(self.labels == PANCREAS)
+
+    def pancreas_alone(self) -> SliceCase:
+        """The same case without what is known of other organs."""
+        return replace(
+            self,
+            labels=np.where(self.labels < len(CLASSES), np.where(self.pancreas, PANCREAS, OTHER), self.labels).astype(
+                np.uint8
+            ),
+        )
 
     def neighbours(self, index: int, distance: float) -> list[int]:
         """Slices two and one ``distance`` (mm) below, the slice itself, one and two above; where none is, the inner."""

@@ -134,6 +134,11 @@ def loss(logits: Tensor, labels: Tensor) -> Tensor:
     return entropy.sum() / known.sum().clamp(min=1) + (1 - overlap).mean() + ORGANS * organs
 
 
+def weights(checkpoint: Path) -> dict[str, Tensor]:
+    """The averaged weights of a checkpoint, to begin another training with."""
+    return dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["mean"])
+
+
 class Training:
     """One network in training.
 
