@@ -6,12 +6,12 @@ from Testing.helpers.builders import DIRECTIONS, aGeometry, aMask
 
 from pancreasseg.core import Box, Geometry
 from PancreasSegLib.Scene import Contents
-from PancreasSegLib.Scene.Segments import Content
+from PancreasSegLib.Scene.Segments import NOTHING, Content
 
 
 def content(mask: np.ndarray) -> Content:
     box = Box.of_mask(mask)
-    return Content(None, None) if box is None else Content(box, mask[box.slices])
+    return NOTHING if box is None else Content(box, mask[box.slices])
 
 
 def turnedRound(mask: np.ndarray, geometry: Geometry, axis: int) -> tuple[np.ndarray, Geometry]:

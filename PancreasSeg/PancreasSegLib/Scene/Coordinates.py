@@ -10,7 +10,7 @@ from pancreasseg.core import Geometry
 from pancreasseg.core.geometry import lps_ras
 
 
-def geometryOfNode(volumeNode) -> Geometry:
+def geometryOfNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Geometry:
     """The grid of a volume node in its own frame (without parent transforms), exact to the bit."""
     directions = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASDirectionMatrix(directions)
@@ -20,7 +20,7 @@ def geometryOfNode(volumeNode) -> Geometry:
     return Geometry((i, j, k), tuple(volumeNode.GetSpacing()), (x, y, z), tuple(float(value) for value in axes.ravel()))
 
 
-def setGeometryOfNode(volumeNode, geometry: Geometry) -> None:
+def setGeometryOfNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, geometry: Geometry) -> None:
     """Put a volume node's voxels where ``geometry`` says; the inverse of `geometryOfNode`."""
     directions = np.eye(4)
     directions[:3, :3] = lps_ras(geometry.axes)
@@ -29,12 +29,12 @@ def setGeometryOfNode(volumeNode, geometry: Geometry) -> None:
     volumeNode.SetIJKToRASDirectionMatrix(slicer.util.vtkMatrixFromArray(directions))
 
 
-def ijkToRas(geometry: Geometry):
+def ijkToRas(geometry: Geometry) -> np.ndarray:
     """4x4 array from voxel indices (i, j, k, 1) to RAS mm."""
     return lps_ras(geometry.index_to_world)
 
 
-def transformToWorld(node):
+def transformToWorld(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
     """4x4 array from a node's own frame through all its parent transforms to the world.
 
     The transforms must be linear; `VolumeNodes.checkTransform` refuses others with a sentence.

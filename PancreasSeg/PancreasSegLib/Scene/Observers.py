@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import vtk
+
 
 class Observers:
     """Pairs of an observed object and the observer's tag.
@@ -13,9 +15,9 @@ class Observers:
     """
 
     def __init__(self) -> None:
-        self._pairs: list[tuple[object, int]] = []
+        self._pairs: list[tuple[vtk.vtkObject, int]] = []
 
-    def add(self, observed, event, method: Callable, priority: float = 0.0) -> None:
+    def add(self, observed: vtk.vtkObject, event: str | int, method: Callable, priority: float = 0.0) -> None:
         """Call a method on an event of a VTK object; those of higher priority come first."""
         self._pairs.append((observed, observed.AddObserver(event, method, priority)))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import slicer
+
 from PancreasSegLib.Scene import Overlay, Segments
 from PancreasSegLib.Scene.Nodes import nodesOf
 from PancreasSegLib.Scene.Parameters import MODULE, Parameters
 
 
-def removeOrphans(scene) -> None:
+def removeOrphans(scene: slicer.vtkMRMLScene) -> None:
     """Remove AI drafts without their segmentation, and maps and parameters without their CT."""
     if scene.IsBatchProcessing():
         return  # in the middle of loading, an owner may still come
@@ -23,13 +27,13 @@ def removeOrphans(scene) -> None:
         scene.RemoveNode(node)
 
 
-def _without(owned: list, nodes: list, hidden) -> list:
+def _without(owned: list, nodes: list, hidden: Callable[[slicer.vtkMRMLNode], bool]) -> list:
     return [node for node in nodes if hidden(node) and node not in owned]
 
 
-def _isDraft(node) -> bool:
+def _isDraft(node: slicer.vtkMRMLNode) -> bool:
     return node.GetAttribute(Segments.DRAFT_ROLE) is not None
 
 
-def _isOurs(node) -> bool:
+def _isOurs(node: slicer.vtkMRMLNode) -> bool:
     return node.GetModuleName() == MODULE

@@ -15,7 +15,14 @@ OPACITY = 0.6
 MARK = "PancreasSeg.Overlay"
 
 
-def keepVolume(node, parameters: Parameters, name: str, array: np.ndarray, box: Box, colors: str):
+def keepVolume(
+    node: slicer.vtkMRMLScalarVolumeNode | None,
+    parameters: Parameters,
+    name: str,
+    array: np.ndarray,
+    box: Box,
+    colors: str,
+) -> slicer.vtkMRMLScalarVolumeNode:
     """Put a map into a volume node beside its CT; it is saved with the scene.
 
     Args:
@@ -42,7 +49,9 @@ def keepVolume(node, parameters: Parameters, name: str, array: np.ndarray, box: 
     return node
 
 
-def setRange(node, low: float, high: float, *, visibleFrom: float | None = None) -> None:
+def setRange(
+    node: slicer.vtkMRMLScalarVolumeNode, low: float, high: float, *, visibleFrom: float | None = None
+) -> None:
     """The values that get the first and the last colour, and the one below which the map is clear (None: nowhere)."""
     display = node.GetDisplayNode()
     display.AutoWindowLevelOff()
@@ -63,14 +72,14 @@ def followSelection(parameters: Parameters) -> None:
             composite.SetForegroundVolumeID(None)
 
 
-def shownNode(parameters: Parameters):
+def shownNode(parameters: Parameters) -> slicer.vtkMRMLScalarVolumeNode | None:
     """The map that a person wants to see over this CT; None when there is none."""
     if parameters.agreementShown and parameters.agreementMap is not None:
         return parameters.agreementMap
     return parameters.attentionVolume if parameters.attentionShown else None
 
 
-def isShown(parameters: Parameters, node) -> bool:
+def isShown(parameters: Parameters, node: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
     """True while any slice view shows this map."""
     return node is not None and any(c.GetForegroundVolumeID() == node.GetID() for c in _composites(parameters))
 
@@ -79,6 +88,6 @@ def _composites(parameters: Parameters) -> list:
     return nodesOf(parameters.volumeNode.GetScene(), "vtkMRMLSliceCompositeNode")
 
 
-def isMap(node) -> bool:
+def isMap(node: slicer.vtkMRMLNode | None) -> bool:
     """True for what `keep` has made."""
     return node is not None and node.GetAttribute(MARK) is not None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
+import slicer
 
 from pancreasseg.core import Box
 from pancreasseg.core.errors import InputError
@@ -19,13 +21,13 @@ MODULE = "PancreasSeg"
 class _Text:
     """A text parameter; empty where nothing was chosen, which leaves the choice to the engine."""
 
-    def __set_name__(self, owner, name) -> None:
+    def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, parameters, owner=None) -> str:
+    def __get__(self, parameters: Parameters, owner: type | None = None) -> str:
         return parameters.node.GetParameter(self._name) or ""
 
-    def __set__(self, parameters, value: str) -> None:
+    def __set__(self, parameters: Parameters, value: str) -> None:
         parameters.node.SetParameter(self._name, value)
 
 
@@ -35,27 +37,27 @@ class _Number:
     def __init__(self, default: float) -> None:
         self._default = default
 
-    def __set_name__(self, owner, name) -> None:
+    def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, parameters, owner=None) -> float:
+    def __get__(self, parameters: Parameters, owner: type | None = None) -> float:
         text = parameters.node.GetParameter(self._name)
         return float(text) if text else self._default
 
-    def __set__(self, parameters, value: float) -> None:
+    def __set__(self, parameters: Parameters, value: float) -> None:
         parameters.node.SetParameter(self._name, repr(float(value)))
 
 
 class _Flag:
     """A choice that is off until a person turns it on."""
 
-    def __set_name__(self, owner, name) -> None:
+    def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, parameters, owner=None) -> bool:
+    def __get__(self, parameters: Parameters, owner: type | None = None) -> bool:
         return parameters.node.GetParameter(self._name) == "true"
 
-    def __set__(self, parameters, value: bool) -> None:
+    def __set__(self, parameters: Parameters, value: bool) -> None:
         parameters.node.SetParameter(self._name, "true" if value else "")
 
 
@@ -66,18 +68,18 @@ class _Box:
     order of its voxels, in the same place.
     """
 
-    def __set_name__(self, owner, name) -> None:
+    def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, parameters, owner=None) -> Box | None:
+    def __get__(self, parameters: Parameters, owner: type | None = None) -> Box | None:
         text = parameters.node.GetParameter(self._name)
         volumeNode = parameters.volumeNode
         if not text or volumeNode is None or volumeNode.GetImageData() is None:
             return None
         corners = np.rint(geometryOfNode(volumeNode).to_index(json.loads(text)) + 0.5).astype(int)
-        return Box(tuple(int(n) for n in corners.min(axis=0)), tuple(int(n) for n in corners.max(axis=0)))
+        return Box.between(corners.min(axis=0), corners.max(axis=0))
 
-    def __set__(self, parameters, box: Box | None) -> None:
+    def __set__(self, parameters: Parameters, box: Box | None) -> None:
         text = ""
         if box is not None:
             corners = geometryOfNode(parameters.volumeNode).to_world(np.array([box.start, box.stop]) - 0.5)
@@ -88,13 +90,13 @@ class _Box:
 class _Reference:
     """A reference to another node of the scene; None when that node is gone."""
 
-    def __set_name__(self, owner, name) -> None:
+    def __set_name__(self, owner: type, name: str) -> None:
         self._role = name
 
-    def __get__(self, parameters, owner=None):
+    def __get__(self, parameters: Parameters, owner: type | None = None) -> Any:
         return parameters.node.GetNodeReference(self._role)
 
-    def __set__(self, parameters, value) -> None:
+    def __set__(self, parameters: Parameters, value: slicer.vtkMRMLNode | None) -> None:
         parameters.node.SetNodeReferenceID(self._role, value.GetID() if value is not None else None)
 
 
@@ -149,11 +151,11 @@ class Parameters:
     _result = _Text()
     _kept = _Text()
 
-    def __init__(self, node) -> None:
+    def __init__(self, node: slicer.vtkMRMLNode) -> None:
         self.node = node
 
     @classmethod
-    def forVolume(cls, volumeNode) -> Parameters:
+    def forVolume(cls, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Parameters:
         """The parameters of a CT; made with default choices when it is new."""
         scene = volumeNode.GetScene()
         for parameters in cls.all(scene):
@@ -167,7 +169,7 @@ class Parameters:
         return parameters
 
     @classmethod
-    def all(cls, scene) -> list[Parameters]:
+    def all(cls, scene: slicer.vtkMRMLScene) -> list[Parameters]:
         """The parameters of every CT in the scene that was ever selected."""
         nodes = nodesOf(scene, "vtkMRMLScriptedModuleNode")
         found = [cls(node) for node in nodes if node.GetModuleName() == MODULE]
@@ -192,12 +194,12 @@ class Parameters:
         self._kept = json.dumps(entries)
 
     @property
-    def agreementMap(self):
+    def agreementMap(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The volume node with the map of where the voters of the present result differed; None where there is none."""
         return self.agreementNode if self.agreementOf == self.present else None
 
     @property
-    def attentionVolume(self):
+    def attentionVolume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The volume node with the map of where the network of the present result looked; None where there is none."""
         return self.attentionNode if self.attentionOf == self.present else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import slicer
 
 
-def placeBeside(node, volumeNode) -> None:
+def placeBeside(node: slicer.vtkMRMLNode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
     """Give a result node the volume's parent transform and its place in the subject hierarchy.
 
     Not for hidden nodes: an item would show them in the Data module.

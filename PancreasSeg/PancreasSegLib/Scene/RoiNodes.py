@@ -19,14 +19,14 @@ LEAN_VOXELS = 0.5
 _DRAG_APART = "Drag its faces apart."
 
 
-def addRoiNode(scene, name: str):
+def addRoiNode(scene: slicer.vtkMRMLScene, name: str) -> slicer.vtkMRMLMarkupsROINode:
     """A new ROI node with handles to drag the faces, none to rotate, and a light fill."""
     roiNode = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
     dressRoiNode(roiNode)
     return roiNode
 
 
-def dressRoiNode(roiNode) -> None:
+def dressRoiNode(roiNode: slicer.vtkMRMLMarkupsROINode) -> None:
     """Give an ROI node the look and the handles of `addRoiNode`."""
     roiNode.CreateDefaultDisplayNodes()
     display = roiNode.GetDisplayNode()
@@ -37,7 +37,7 @@ def dressRoiNode(roiNode) -> None:
     display.SetSelectedColor(*COLOR)
 
 
-def setBox(roiNode, box: Box, volumeNode) -> None:
+def setBox(roiNode: slicer.vtkMRMLMarkupsROINode, box: Box, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
     """Put the ROI exactly on the outer faces of the box's voxels, under the volume's parent transform."""
     geometry = geometryOfNode(volumeNode)
     matrix = np.eye(4)
@@ -54,13 +54,13 @@ def setBox(roiNode, box: Box, volumeNode) -> None:
         roiNode.SetSize(box.extent_mm(geometry))
 
 
-def middleBox(volumeNode) -> Box:
+def middleBox(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Box:
     """A box for an ROI that a person wants to place: the middle third of the CT."""
     size = geometryOfNode(volumeNode).size
-    return Box(tuple(n // 3 for n in size), tuple(max(2 * n // 3, n // 3 + 1) for n in size))
+    return Box.between((n // 3 for n in size), (max(2 * n // 3, n // 3 + 1) for n in size))
 
 
-def boxOfRoi(roiNode, volumeNode) -> Box:
+def boxOfRoi(roiNode: slicer.vtkMRMLMarkupsROINode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Box:
     """The voxels whose centres lie inside the ROI, clipped to the volume.
 
     Raises:
@@ -90,7 +90,7 @@ def boxOfRoi(roiNode, volumeNode) -> Box:
         ) from error
 
 
-def alignToVolume(roiNode, volumeNode) -> Box:
+def alignToVolume(roiNode: slicer.vtkMRMLMarkupsROINode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Box:
     """Replace a rotated ROI by the smallest box of whole voxels around it; the way out of "roi-rotated".
 
     Raises:
@@ -98,14 +98,14 @@ def alignToVolume(roiNode, volumeNode) -> Box:
     """
     _checkPlaced(roiNode)
     low, high = _corners(*_objectToIjk(roiNode, volumeNode))
-    start, stop = np.floor(low + 0.5 + 1e-6).astype(int), np.ceil(high + 0.5 - 1e-6).astype(int)
-    setBox(roiNode, Box(tuple(int(n) for n in start), tuple(int(n) for n in stop)), volumeNode)
+    around = Box.between(np.floor(low + 0.5 + 1e-6), np.ceil(high + 0.5 - 1e-6))
+    setBox(roiNode, around, volumeNode)
     box = boxOfRoi(roiNode, volumeNode)
     setBox(roiNode, box, volumeNode)
     return box
 
 
-def _checkPlaced(roiNode) -> None:
+def _checkPlaced(roiNode: slicer.vtkMRMLMarkupsROINode | None) -> None:
     if roiNode is None:
         raise InputError("no-roi", "No ROI is selected.", "Click Locate, or place an ROI over the pancreas.")
     name = roiNode.GetName()
@@ -119,7 +119,9 @@ def _checkPlaced(roiNode) -> None:
     checkTransform(roiNode)
 
 
-def _objectToIjk(roiNode, volumeNode):
+def _objectToIjk(
+    roiNode: slicer.vtkMRMLMarkupsROINode, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> tuple[np.ndarray, np.ndarray]:
     """4x4 array from the ROI's own frame (mm, zero in its centre) to voxel indices; and its sides in mm."""
     objectToNode = slicer.util.arrayFromVTKMatrix(roiNode.GetObjectToNodeMatrix())
     scales = np.linalg.norm(objectToNode[:3, :3], axis=0)
@@ -129,13 +131,13 @@ def _objectToIjk(roiNode, volumeNode):
     return np.linalg.solve(volumeToWorld, objectToWorld), np.asarray(roiNode.GetSize(), dtype=float)
 
 
-def _corners(objectToIjk, sides):
+def _corners(objectToIjk: np.ndarray, sides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest continuous index of the ROI's corners along i, j, k."""
     reach = np.abs(objectToIjk[:3, :3]) @ (sides / 2)
     return objectToIjk[:3, 3] - reach, objectToIjk[:3, 3] + reach
 
 
-def _leanVoxels(objectToIjk, sides) -> float:
+def _leanVoxels(objectToIjk: np.ndarray, sides: np.ndarray) -> float:
     """By how many voxels the ROI's edges stray at most from the volume's nearest index axes."""
     edges = np.abs(objectToIjk[:3, :3] * sides)
     along = edges.max(axis=0)

@@ -9,7 +9,7 @@ import slicer
 from pancreasseg.core.errors import OutputError
 
 
-def saveScene(scene, path: Path) -> None:
+def saveScene(scene: slicer.vtkMRMLScene, path: Path) -> None:
     """Save everything as a scene bundle (.mrb); the file appears whole or not at all.
 
     Args:

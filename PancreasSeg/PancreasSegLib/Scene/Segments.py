@@ -31,7 +31,7 @@ SCALARS_NAME = "ImageScalars"
 SAME_GRID_VOXELS = 0.01
 
 
-def addSegmentationNode(volumeNode, name: str):
+def addSegmentationNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> slicer.vtkMRMLSegmentationNode:
     """A new segmentation node on the volume's grid, under its parent transform, beside it in the subject hierarchy."""
     segmentationNode = volumeNode.GetScene().AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     segmentationNode.CreateDefaultDisplayNodes()
@@ -40,7 +40,7 @@ def addSegmentationNode(volumeNode, name: str):
     return segmentationNode
 
 
-def addPancreasSegment(segmentationNode, *, name: str = SEGMENT_NAME) -> str:
+def addPancreasSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, *, name: str = SEGMENT_NAME) -> str:
     """An empty segment with the pancreas' colour and terminology; returns its ID."""
     segmentation = segmentationNode.GetSegmentation()
     identifier = segmentation.GenerateUniqueSegmentID(SEGMENT_ID)
@@ -49,25 +49,25 @@ def addPancreasSegment(segmentationNode, *, name: str = SEGMENT_NAME) -> str:
     return identifier
 
 
-def setAlgorithm(segment, algorithmType: str, algorithmName: str = ALGORITHM_NAME) -> None:
+def setAlgorithm(segment: slicer.vtkSegment, algorithmType: str, algorithmName: str = ALGORITHM_NAME) -> None:
     """Say for DICOM how the segment was made: "AUTOMATIC", or "SEMIAUTOMATIC" after editing by hand."""
     segment.SetTag("DICOM.SegmentAlgorithmType", algorithmType)
     segment.SetTag("DICOM.SegmentAlgorithmName", algorithmName)
 
 
-def setAlgorithmType(segment, kind: str) -> None:
+def setAlgorithmType(segment: slicer.vtkSegment, kind: str) -> None:
     """Change "AUTOMATIC" into "SEMIAUTOMATIC" or back; the algorithm's name stays, and nothing is touched in vain."""
     if tagOf(segment, "DICOM.SegmentAlgorithmType") != kind:
         segment.SetTag("DICOM.SegmentAlgorithmType", kind)
 
 
-def tagOf(segment, name: str) -> str:
+def tagOf(segment: slicer.vtkSegment, name: str) -> str:
     """A tag of a segment; empty where it has none of this name."""
     value = vtk.mutable("")
     return value.get() if segment.GetTag(name, value) else ""
 
 
-def nameScalars(segment) -> None:
+def nameScalars(segment: slicer.vtkSegment) -> None:
     """Name the voxels of a segment that comes from elsewhere, for example from an older scene, as Slicer expects."""
     labelmap = segment.GetRepresentation(LABELMAP)
     scalars = labelmap.GetPointData().GetScalars() if labelmap is not None else None
@@ -75,7 +75,13 @@ def nameScalars(segment) -> None:
         scalars.SetName(SCALARS_NAME)
 
 
-def writeMask(mask: np.ndarray, segmentationNode, segmentId: str, volumeNode, box: Box | None = None) -> None:
+def writeMask(
+    mask: np.ndarray,
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    box: Box | None = None,
+) -> None:
     """Replace a segment's voxels by a mask; other segments stay as they are.
 
     Only the region that holds the mask is written, which is what makes large volumes quick.
@@ -99,7 +105,7 @@ def writeMask(mask: np.ndarray, segmentationNode, segmentId: str, volumeNode, bo
         raise ValueError(f"no segment {segmentId!r}")
     # An empty mask is written as some background voxels: an image without voxels would not survive saving, and Slicer
     # makes no surface of an image that is one voxel thick.
-    held = Box.of_mask(mask) or Box((0, 0, 0), tuple(min(2, n) for n in box.size))
+    held = Box.of_mask(mask) or Box.between((0, 0, 0), (min(2, n) for n in box.size))
     region = held.out_of(box)
     labelmap = slicer.vtkOrientedImageData()
     extent = _extent(region)
@@ -114,7 +120,12 @@ def writeMask(mask: np.ndarray, segmentationNode, segmentId: str, volumeNode, bo
         raise RuntimeError(f"the segment {segmentId!r} could not be written")
 
 
-def readMask(segmentationNode, segmentId: str, volumeNode, box: Box | None = None) -> np.ndarray:
+def readMask(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    box: Box | None = None,
+) -> np.ndarray:
     """A segment on the volume's grid, or on a box of it: uint8, shape (K, J, I).
 
     A segment on another grid (imported, or a reference drawn elsewhere) is resampled by nearest neighbour.
@@ -136,7 +147,9 @@ def readMask(segmentationNode, segmentId: str, volumeNode, box: Box | None = Non
     return mask
 
 
-def regionOf(segmentationNode, segmentId: str, volumeNode) -> Box | None:
+def regionOf(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> Box | None:
     """A box outside which the segment has no voxels; not the smallest, but found without looking at them.
 
     Returns:
@@ -158,19 +171,24 @@ class Content:
 
     Attributes:
         box: the smallest around them on the volume's grid; None when there are none.
-        mask: uint8 on the box.
+        mask: uint8 on the box; of no voxel where there is none.
     """
 
     box: Box | None
-    mask: np.ndarray | None
+    mask: np.ndarray
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Content) or self.box != other.box:
             return False
         return self.box is None or np.array_equal(self.mask, other.mask)
 
 
-def contentOf(segmentationNode, segmentId: str, volumeNode) -> Content:
+NOTHING = Content(None, np.zeros((0, 0, 0), np.uint8))
+
+
+def contentOf(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> Content:
     """What a segment holds now on the volume's grid; equal contents are the same voxels.
 
     Raises:
@@ -178,13 +196,15 @@ def contentOf(segmentationNode, segmentId: str, volumeNode) -> Content:
     """
     region = regionOf(segmentationNode, segmentId, volumeNode)
     if region is None:
-        return Content(None, None)
+        return NOTHING
     mask = readMask(segmentationNode, segmentId, volumeNode, region)
     held = Box.of_mask(mask)
-    return Content(None, None) if held is None else Content(held.out_of(region), mask[held.slices])
+    return NOTHING if held is None else Content(held.out_of(region), mask[held.slices])
 
 
-def _held(segmentationNode, segmentId: str, volumeNode):
+def _held(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> tuple[slicer.vtkOrientedImageData, Box] | None:
     """The labelmap that holds a segment, and where it lies on the volume's grid; None when there is none."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     if segment is None:
@@ -202,10 +222,16 @@ def _held(segmentationNode, segmentId: str, volumeNode):
         labelmap = _resampled(segmentationNode, labelmap, volumeNode)
         offset = np.zeros(3, dtype=int)
     start = np.asarray(labelmap.GetExtent()[::2]) + offset
-    return labelmap, Box(tuple(int(n) for n in start), tuple(int(n) for n in start + labelmap.GetDimensions()))
+    return labelmap, Box.between(start, start + labelmap.GetDimensions())
 
 
-def takeFromOthers(segmentationNode, segmentId: str, volumeNode, *, visibleOnly: bool) -> list[str]:
+def takeFromOthers(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    *,
+    visibleOnly: bool,
+) -> list[str]:
     """Take the voxels of a segment away from the other segments, as the Segment Editor does when it overwrites.
 
     Args:
@@ -219,15 +245,17 @@ def takeFromOthers(segmentationNode, segmentId: str, volumeNode, *, visibleOnly:
     """
     segmentation = segmentationNode.GetSegmentation()
     taken = contentOf(segmentationNode, segmentId, volumeNode)
-    losers = []
+    losers: list[str] = []
+    if taken.box is None:
+        return losers
     for number in range(segmentation.GetNumberOfSegments()):
         other = segmentation.GetNthSegmentID(number)
         display = segmentationNode.GetDisplayNode()
         if other == segmentId or (visibleOnly and not display.GetSegmentVisibility(other)):
             continue
         region = regionOf(segmentationNode, other, volumeNode)
-        shared = None if taken.box is None or region is None else region.intersect(taken.box)
-        if shared is None or not shared.voxels:
+        shared = None if region is None else region.intersect(taken.box)
+        if region is None or shared is None or not shared.voxels:
             continue
         lost = taken.mask[shared.relative_to(taken.box).slices] != 0
         present = readMask(segmentationNode, other, volumeNode, region)
@@ -239,7 +267,7 @@ def takeFromOthers(segmentationNode, segmentId: str, volumeNode, *, visibleOnly:
     return losers
 
 
-def keepDraft(segmentationNode, segmentId: str):
+def keepDraft(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtkMRMLSegmentationNode:
     """Keep what the segment holds now as the AI draft, in a hidden node that is saved with the scene.
 
     It lives apart from the segmentation, so that no editing mode can touch it and no export takes it along.
@@ -256,7 +284,12 @@ def keepDraft(segmentationNode, segmentId: str):
     return draftNode
 
 
-def drawDraft(segmentationNode, segmentId: str, content: Content, volumeNode) -> None:
+def drawDraft(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    content: Content,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+) -> None:
     """Make these voxels the AI draft of a segment, which itself is left as it is."""
     draftNode = _draftNode(segmentationNode)
     draftNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
@@ -265,7 +298,7 @@ def drawDraft(segmentationNode, segmentId: str, content: Content, volumeNode) ->
     writeMask(content.mask, draftNode, segmentId, volumeNode, content.box)
 
 
-def _draftNode(segmentationNode):
+def _draftNode(segmentationNode: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSegmentationNode:
     """The node for the AI draft; a new one where there is none."""
     draftNode = draftOf(segmentationNode)
     if draftNode is None:
@@ -279,12 +312,14 @@ def _draftNode(segmentationNode):
     return draftNode
 
 
-def draftOf(segmentationNode):
+def draftOf(segmentationNode: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSegmentationNode | None:
     """The hidden node with the AI draft, or None."""
     return segmentationNode.GetNodeReference(DRAFT_ROLE)
 
 
-def isEdited(segmentationNode, segmentId: str, volumeNode) -> bool:
+def isEdited(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> bool:
     """True when a person has changed the segment since the AI wrote it, or drew it without AI."""
     present = contentOf(segmentationNode, segmentId, volumeNode)
     draftNode = draftOf(segmentationNode)
@@ -299,10 +334,15 @@ def isEdited(segmentationNode, segmentId: str, volumeNode) -> bool:
 
 def _extent(box: Box) -> tuple[int, int, int, int, int, int]:
     """VTK's extent, whose ends are included."""
-    return tuple(n for a, b in zip(box.start, box.stop, strict=True) for n in (a, b - 1))
+    (i0, j0, k0), (i1, j1, k1) = box.start, box.stop
+    return (i0, i1 - 1, j0, j1 - 1, k0, k1 - 1)
 
 
-def _gridOffset(segmentationNode, labelmap, volumeNode):
+def _gridOffset(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    labelmap: slicer.vtkOrientedImageData,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+) -> np.ndarray | None:
     """Whole voxels along i, j, k from the labelmap's indices to the volume's; None when the grids differ."""
     labelmapToRas = vtk.vtkMatrix4x4()
     labelmap.GetImageToWorldMatrix(labelmapToRas)
@@ -317,7 +357,11 @@ def _gridOffset(segmentationNode, labelmap, volumeNode):
     return offset.astype(int)
 
 
-def _resampled(segmentationNode, labelmap, volumeNode):
+def _resampled(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    labelmap: slicer.vtkOrientedImageData,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+) -> slicer.vtkOrientedImageData:
     """The labelmap on the volume's grid, nearest neighbour."""
     geometry = geometryOfNode(volumeNode)
     reference = slicer.vtkOrientedImageData()
@@ -333,6 +377,6 @@ def _resampled(segmentationNode, labelmap, volumeNode):
     return resampled
 
 
-def _frameToFrame(node, otherNode):
+def _frameToFrame(node: slicer.vtkMRMLTransformableNode, otherNode: slicer.vtkMRMLTransformableNode) -> np.ndarray:
     """4x4 array from one node's own frame to another's, through the parent transforms of both."""
     return np.linalg.solve(transformToWorld(otherNode), transformToWorld(node))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import slicer.util
 import vtk
 
+from pancreasseg.core.measurement import Measurement
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Scene.Placement import placeBeside
 
 
-def showMeasurements(parameters: Parameters, measurements) -> None:
+def showMeasurements(parameters: Parameters, measurements: Iterable[Measurement]) -> None:
     """Put measurements into the CT's table node, in their order; a new node where there is none.
 
     Values are texts: some are infinite or not there by definition, which a column of numbers could not say.
@@ -32,13 +35,13 @@ def showMeasurements(parameters: Parameters, measurements) -> None:
         tableNode.SetLocked(True)
 
 
-def summaryOfMeasurements(measurements) -> str:
+def summaryOfMeasurements(measurements: Iterable[Measurement]) -> str:
     """The volume as a line of text."""
     volume = next(measurement for measurement in measurements if measurement.name == "volume")
     return f"{volume.title}: {volume.text}"
 
 
-def _addColumn(tableNode, name: str, texts) -> None:
+def _addColumn(tableNode: slicer.vtkMRMLTableNode, name: str, texts: Iterable[str]) -> None:
     column = vtk.vtkStringArray()
     column.SetName(name)
     for text in texts:

@@ -15,7 +15,7 @@ from PancreasSegLib.Scene.VolumeNodes import checkVolumeNode, setAbdominalWindow
 HIDDEN = "PancreasSeg.HiddenWithCt"
 
 
-def showVolume(volumeNode) -> None:
+def showVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
     """Show a CT in all slice views, as the background; where it is shown already, everything stays as it was set.
 
     Nobody may segment a CT that is not on the screen. It gets an abdominal window unless somebody has set one.
@@ -29,13 +29,13 @@ def showVolume(volumeNode) -> None:
         slicer.util.setSliceViewerLayers(background=volumeNode, fit=moved)
 
 
-def shownVolume(scene):
+def shownVolume(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLScalarVolumeNode | None:
     """The volume in the background of the red slice view, else of the first one; None when there is none."""
     composites = sorted(_composites(scene), key=lambda it: it.GetLayoutName() != "Red")
     return scene.GetNodeByID(composites[0].GetBackgroundVolumeID() or "") if composites else None
 
 
-def likelyVolume(scene, *, restored: bool = False):
+def likelyVolume(scene: slicer.vtkMRMLScene, *, restored: bool = False) -> slicer.vtkMRMLScalarVolumeNode | None:
     """The CT to begin with: the one in the views, else the only one.
 
     Args:
@@ -70,7 +70,7 @@ def showResultsOf(selected: Parameters) -> None:
                 node.SetDisplayVisibility(False)
 
 
-def _reveal(node) -> None:
+def _reveal(node: slicer.vtkMRMLNode) -> None:
     if node.GetAttribute(HIDDEN):
         node.RemoveAttribute(HIDDEN)
         node.SetDisplayVisibility(True)
@@ -83,7 +83,7 @@ def _results(parameters: Parameters) -> list:
     return [node for node in nodes if node is not None and node.GetDisplayNode() is not None]
 
 
-def _usable(node) -> bool:
+def _usable(node: slicer.vtkMRMLNode | None) -> bool:
     if node is None or node.GetHideFromEditors():
         return False
     try:
@@ -93,11 +93,11 @@ def _usable(node) -> bool:
     return True
 
 
-def _composites(scene) -> list:
+def _composites(scene: slicer.vtkMRMLScene) -> list:
     return nodesOf(scene, "vtkMRMLSliceCompositeNode")
 
 
-def _sameBounds(volumeNode, otherNode) -> bool:
+def _sameBounds(volumeNode: slicer.vtkMRMLScalarVolumeNode | None, otherNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """True when two volumes take up the same place in the world, so that the views may stay where they are."""
     if volumeNode is None:
         return False

@@ -39,7 +39,7 @@ class CtImage:
     key: tuple
 
 
-def readVolumeNode(volumeNode) -> CtImage:
+def readVolumeNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> CtImage:
     """The CT in a volume node.
 
     Raises:
@@ -49,7 +49,7 @@ def readVolumeNode(volumeNode) -> CtImage:
     return CtImage(readVoxels(volumeNode, Box.whole(geometry)), geometry, contentKey(volumeNode))
 
 
-def checkedGeometry(volumeNode) -> Geometry:
+def checkedGeometry(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Geometry:
     """The grid of a CT that was checked in all that does not need a look at its voxels.
 
     Raises:
@@ -66,7 +66,7 @@ def checkedGeometry(volumeNode) -> Geometry:
     return geometry
 
 
-def voxelType(volumeNode) -> np.dtype:
+def voxelType(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> np.dtype:
     """What `readVoxels` returns: int16 where all values of the CT fit, else float32."""
     scalars = volumeNode.GetImageData().GetPointData().GetScalars()
     present = slicer.util.arrayFromVolume(volumeNode).dtype
@@ -76,7 +76,7 @@ def voxelType(volumeNode) -> np.dtype:
     return np.dtype(np.int16 if low >= -32768 and high <= 32767 else np.float32)
 
 
-def readVoxels(volumeNode, box: Box) -> np.ndarray:
+def readVoxels(volumeNode: slicer.vtkMRMLScalarVolumeNode, box: Box) -> np.ndarray:
     """HU of a part of the CT: shape (K, J, I) of the box, of `voxelType`; a view wherever the node's type allows.
 
     Raises:
@@ -92,13 +92,13 @@ def readVoxels(volumeNode, box: Box) -> np.ndarray:
     return voxels
 
 
-def contentKey(volumeNode) -> tuple:
+def contentKey(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple:
     """Changes whenever the node's voxels or grid change, and with nothing else."""
     scalars = volumeNode.GetImageData().GetPointData().GetScalars()
     return (volumeNode.GetID(), geometryOfNode(volumeNode), scalars.__this__, scalars.GetMTime())
 
 
-def checkVolumeNode(volumeNode) -> None:
+def checkVolumeNode(volumeNode: slicer.vtkMRMLNode | None) -> None:
     """Refuse what cannot be a CT; quick enough to be asked whenever a selection changes.
 
     Raises:
@@ -126,7 +126,7 @@ def checkVolumeNode(volumeNode) -> None:
     checkTransform(volumeNode)
 
 
-def checkTransform(node) -> None:
+def checkTransform(node: slicer.vtkMRMLTransformableNode) -> None:
     """Refuse a node under a transform that bends space.
 
     Raises:
@@ -141,7 +141,7 @@ def checkTransform(node) -> None:
         )
 
 
-def transformFindings(volumeNode) -> list[Finding]:
+def transformFindings(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> list[Finding]:
     """A remark when the parent transforms stretch the CT: its own millimetres are then not those of the world."""
     linear = transformToWorld(volumeNode)[:3, :3]
     stretch = np.abs(np.linalg.svd(linear, compute_uv=False) - 1.0).max()
@@ -158,19 +158,19 @@ def transformFindings(volumeNode) -> list[Finding]:
     ]
 
 
-def addPhantomNode(scene, volume: Volume, name: str):
+def addPhantomNode(scene: slicer.vtkMRMLScene, volume: Volume, name: str) -> slicer.vtkMRMLScalarVolumeNode:
     """`addVolumeNode` for a CT that was made up; models for synthetic images are made for it."""
     volumeNode = addVolumeNode(scene, volume, name)
     volumeNode.SetAttribute(SYNTHETIC, "true")
     return volumeNode
 
 
-def isPhantom(volumeNode) -> bool:
+def isPhantom(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """True for what `addPhantomNode` has added; anything else may be a patient."""
     return volumeNode.GetAttribute(SYNTHETIC) == "true"
 
 
-def addVolumeNode(scene, volume: Volume, name: str):
+def addVolumeNode(scene: slicer.vtkMRMLScene, volume: Volume, name: str) -> slicer.vtkMRMLScalarVolumeNode:
     """A new volume node with the voxels and the exact grid of an engine volume, shown with an abdominal window."""
     volumeNode = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     slicer.util.updateVolumeFromArray(volumeNode, volume.array)
@@ -180,7 +180,7 @@ def addVolumeNode(scene, volume: Volume, name: str):
     return volumeNode
 
 
-def setAbdominalWindow(volumeNode) -> None:
+def setAbdominalWindow(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
     """Show a CT as abdomens are read, unless the file or a person has set a window.
 
     A volume without air is no whole CT in HU, and keeps what Slicer has found for it.
@@ -191,12 +191,12 @@ def setAbdominalWindow(volumeNode) -> None:
         _setWindow(display)
 
 
-def _setWindow(display) -> None:
+def _setWindow(display: slicer.vtkMRMLScalarVolumeDisplayNode) -> None:
     display.AutoWindowLevelOff()
     display.SetWindowLevel(*ABDOMINAL_WINDOW)
 
 
-def _checkNotSequence(volumeNode) -> None:
+def _checkNotSequence(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
     scene = volumeNode.GetScene()
     for browser in nodesOf(scene, "vtkMRMLSequenceBrowserNode"):
         if browser.GetSequenceNode(volumeNode) is not None:
@@ -207,7 +207,7 @@ def _checkNotSequence(volumeNode) -> None:
             )
 
 
-def _checkModality(volumeNode) -> None:
+def _checkModality(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())
     item = hierarchy.GetItemByDataNode(volumeNode)
     modality = hierarchy.GetItemAttribute(item, "DICOM.Modality") if item else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,13 @@ class Box:
     def from_bounds(cls, bounds: Sequence[int]) -> Box:
         """The inverse of `bounds`."""
         i0, i1, j0, j1, k0, k1 = (int(b) for b in bounds)
+        return cls((i0, j0, k0), (i1, j1, k1))
+
+    @classmethod
+    def between(cls, start: Iterable[int], stop: Iterable[int]) -> Box:
+        """From the first voxel and the one behind the last, each as three whole numbers along i, j, k."""
+        i0, j0, k0 = (int(n) for n in start)
+        i1, j1, k1 = (int(n) for n in stop)
         return cls((i0, j0, k0), (i1, j1, k1))
 
     @classmethod
