@@ -1,16 +1,21 @@
 """A worker client that answers at once and can be held, so that tests decide what happens in the middle of a run."""
 
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import Cancelled, RunError
+from pancreasseg.core.finding import Finding
 from pancreasseg.core.progress import Update
 from pancreasseg.core.results import Localization, Provenance, Segmentation
-from pancreasseg.core.setup import AUTOMATIC
+from pancreasseg.core.setup import AUTOMATIC, Setup
 from pancreasseg.worker.answers import Event
 from pancreasseg.worker.codec import Measured
+from pancreasseg.worker.contract import Transfer
 
 THRESHOLD_HU = 150
 LOST = RunError("worker-lost", "The process ended.", "Run again.")
@@ -19,13 +24,16 @@ LOST = RunError("worker-lost", "The process ended.", "Run again.")
 class FakeUpload:
     """A CT on its way to the worker."""
 
-    def __init__(self, client, shape, dtype) -> None:
+    def __init__(self, client: FakeClient, shape: tuple[int, int, int], dtype: np.dtype) -> None:
         self.client, self.shape, self.dtype = client, shape, dtype
         self.blocks: list[np.ndarray] = []
         self.discarded = False
 
-    def add(self, block) -> None:
+    def add(self, block: np.ndarray) -> None:
         self.blocks.append(np.array(block))
+
+    def finish(self) -> str:
+        return "volume.npy"
 
     def discard(self) -> None:
         self.discarded = True
@@ -33,7 +41,7 @@ class FakeUpload:
 
 
 class FakeClient:
-    """Behaves as `pancreasseg.worker.client.WorkerClient`; its pancreas is every voxel above `THRESHOLD_HU` in the box.
+    """A `pancreasseg.worker.contract.Worker`; its pancreas is every voxel above `THRESHOLD_HU` in the box.
 
     Attributes:
         requests: what was asked for, in order, as (name, value).
@@ -44,13 +52,13 @@ class FakeClient:
         classes: names of what its model knows, background first; the air around the box is its second class.
     """
 
-    reading = False
+    reading: bool = False
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, object]] = []
         self.held = False
         self.fail: dict[str, Exception] = {}
-        self.findings: tuple = ()
+        self.findings: tuple[Finding, ...] = ()
         self.classes: tuple[str, ...] = ()
         self.grow = 0
         self.uploads: list[FakeUpload] = []
@@ -71,21 +79,29 @@ class FakeClient:
         description = {"device": {"name": "Fake device", "precision": "f32", "memory": "1.0 of 2.0 GB free"}}
         return self._take("hello", None, description, final="ready")
 
-    def upload(self, shape, dtype) -> FakeUpload:
+    def upload(self, shape: tuple[int, int, int], dtype: np.dtype) -> FakeUpload:
         self.uploads.append(FakeUpload(self, shape, dtype))
         return self.uploads[-1]
 
-    def load(self, upload, geometry, *, source=None, allow=()) -> int:
-        self.array, self.geometry = np.concatenate(upload.blocks), geometry
+    def load(
+        self,
+        array: Transfer,
+        geometry: Geometry,
+        *,
+        source: Mapping[str, str] | None = None,
+        allow: Collection[str] = (),
+    ) -> int:
+        self.array, self.geometry = np.concatenate(self.uploads[-1].blocks), geometry
         return self._take("load", geometry, ())
 
-    def localize(self, setup=AUTOMATIC) -> int:
+    def localize(self, setup: Setup = AUTOMATIC) -> int:
         return self._take("localize", setup, Localization(self.box(), 0.9, (self.box(),)))
 
-    def segment(self, box=None, setup=AUTOMATIC) -> int:
-        region = box or self.box().pad([self.grow] * 3, [self.grow] * 3).clip(self.geometry)
-        mask = np.zeros(self.geometry.shape, np.uint8)
-        mask[region.slices] = self.array[region.slices] > THRESHOLD_HU
+    def segment(self, box: Box | None = None, setup: Setup = AUTOMATIC) -> int:
+        geometry, array = self._loaded()
+        region = box or self.box().pad([self.grow] * 3, [self.grow] * 3).clip(geometry)
+        mask = np.zeros(geometry.shape, np.uint8)
+        mask[region.slices] = array[region.slices] > THRESHOLD_HU
         probability = mask[region.slices].astype(np.float32)
         provenance = Provenance("fake", (), "cpu", "float32", region.bounds(), "0")
         result = Segmentation(mask, region, probability, np.ones_like(probability), self.findings, {}, provenance)
@@ -96,12 +112,15 @@ class FakeClient:
             result = replace(result, labels=labels, classes=self.classes)
         return self._take("segment", box, result)
 
-    def measure(self, mask, hu, geometry, reference=None) -> int:
+    def attention(self, box: Box, maps: Collection[str] | None = None, setup: Setup = AUTOMATIC) -> int:
+        raise AssertionError("this client knows no attention")
+
+    def measure(self, mask: np.ndarray, hu: np.ndarray, geometry: Geometry, reference: np.ndarray | None = None) -> int:
         from pancreasseg.measure.measurements import compare, measure
 
         self.measures.append((mask, reference))
         own = measure(mask, Volume(hu, geometry))
-        against = () if reference is None else compare(mask, reference, geometry)
+        against = [] if reference is None else compare(mask, reference, geometry)
         number = self._take("measure", None, Measured(tuple(own), tuple(against)))
         self.requests.pop()  # tests look at the runs
         return number
@@ -111,12 +130,17 @@ class FakeClient:
         """A measurement is asked for and not answered."""
         return "measure" in self._open.values()
 
+    def _loaded(self) -> tuple[Geometry, np.ndarray]:
+        assert self.geometry is not None
+        assert self.array is not None
+        return self.geometry, self.array
+
     def box(self) -> Box:
         """Where this client finds the pancreas: the middle of the CT, off centre."""
-        i, j, k = self.geometry.size
+        i, j, k = self._loaded()[0].size
         return Box((i // 5, j // 4, k // 5), (i // 2, j // 2 + 3, k // 2 + 2))
 
-    def cancel(self, request=None) -> None:
+    def cancel(self, request: int | None = None) -> None:
         for number in [n for n in self._open if request is None or n == request]:
             self._end(number, Event(number, "error", Cancelled()))
 
@@ -138,7 +162,7 @@ class FakeClient:
         self._open.clear()
         self._answers.clear()
 
-    def _take(self, name, asked, value, final="result") -> int:
+    def _take(self, name: str, asked: object, value: object, final: str = "result") -> int:
         self.requests.append((name, asked))
         self._number += 1
         number = self._number
@@ -151,7 +175,7 @@ class FakeClient:
         self._answers.append(Event(number, final, value) if error is None else Event(number, "error", error))
         return number
 
-    def _end(self, number, event) -> None:
+    def _end(self, number: int, event: Event) -> None:
         self._open.pop(number, None)
         self._answers = [answer for answer in self._answers if answer.request != number or not answer.final]
         self._answers.append(event)

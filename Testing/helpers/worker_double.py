@@ -40,15 +40,17 @@ class Double:
         self.behaviour = setup.options.get("behaviour", "")
         self.localized = 0
 
-    def localize(self, volume: Volume, progress: Progress) -> Localization:
+    def localize(self, volume: Volume, progress: Progress | None = None) -> Localization:
         self.localized += 1
+        progress = progress or Progress()
         with progress.stage("coarse"):
             box = Box.of_mask(volume.array > THRESHOLD_HU)
             progress.advance()
         assert box is not None
         return Localization(box, 0.5, (box, box), timings={"localized": float(self.localized)})
 
-    def segment(self, volume: Volume, region: Localization | Box, progress: Progress) -> Segmentation:
+    def segment(self, volume: Volume, region: Localization | Box, progress: Progress | None = None) -> Segmentation:
+        progress = progress or Progress()
         with progress.stage("fine", self.patches):
             for patch in range(self.patches):
                 if self.behaviour == "die" and patch == 1:
@@ -89,8 +91,9 @@ def facts() -> dict[str, Any]:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["missing"]:
-        import a_package_that_nobody_has  # noqa: F401
+        import a_package_that_nobody_has  # type: ignore[import-not-found]  # noqa: F401
     if sys.argv[1:] == ["exit"]:
         sys.exit(7)
     nothing = lambda: None  # noqa: E731  (no torch here)
-    serve(WorkerMemory(Double, lambda setup: [str(asdict(setup)["model"])]), facts, prepare=nothing)
+    # Called like a `Pipeline` (a test compares them), but not derived from it: that would bring torch.
+    serve(WorkerMemory(Double, lambda setup: [str(asdict(setup)["model"])]), facts, prepare=nothing)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ class AttentiveClient(FakeClient):
 
     models: tuple = ()
 
-    def attention(self, box, maps, setup=AUTOMATIC) -> int:
+    def attention(self, box, maps=None, setup=AUTOMATIC) -> int:
         self.asked = setup
         (name,) = maps
         ramp = np.linspace(0.1 * (1 + NAMES.index(name)), 0.9, box.shape[0], dtype=np.float32)

@@ -6,15 +6,17 @@ from slicer.i18n import tr as _
 
 from pancreasseg import pipelines
 from pancreasseg.core.setup import DEVICES, PRECISIONS
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Reasons, fill, select
-from PancreasSegLib.Work.Models import USABLE
+from PancreasSegLib.Panel.Widgets import Reasons, Ui, fill, select
+from PancreasSegLib.Work.Models import USABLE, ModelRow
 
 
 class AdvancedSection:
     """Args: the widgets of the .ui file, the session, and what to call when the device has changed."""
 
-    def __init__(self, ui, session) -> None:
+    def __init__(self, ui: Ui, session: Session) -> None:
         self.ui = ui
         self.session = session
         self._reasons = Reasons()
@@ -45,7 +47,7 @@ class AdvancedSection:
             parameters.pipeline = ""  # the one that the model is made for
         self.session.changed()
 
-    def listModels(self, rows) -> None:
+    def listModels(self, rows: list[ModelRow]) -> None:
         """Offer the installed models; called when they have changed."""
         installed = [(row.name, f"{row.title} {row.version}") for row in rows if row.state in USABLE]
         self._names = [("", self._automatic("model")), *installed]
@@ -54,7 +56,7 @@ class AdvancedSection:
         """A sentence for the person; this section has no room for one."""
         self.session.say(text)
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         parameters = self.session.parameters
         fill(self.ui.modelSelector, self._names, parameters.model if parameters is not None else "")

@@ -7,9 +7,12 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
+from PancreasSegLib.Panel.Widgets import Quiet, Reasons, Ui, showText
 from PancreasSegLib.Scene import Segments
+from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import Corrections, History, Statistics
 
 EDITOR_TAG = "SegmentEditor"
@@ -20,7 +23,7 @@ KEPT_KEY = "PancreasSeg/CorrectionsFolder"
 class CorrectSection:
     """Args: the widgets of the .ui file and the session."""
 
-    def __init__(self, ui, session) -> None:
+    def __init__(self, ui: Ui, session: Session) -> None:
         self.ui = ui
         self.session = session
         self._reasons = Reasons()
@@ -86,7 +89,7 @@ class CorrectSection:
         self.editor.uninstallKeyboardShortcuts()
         self.editor.removeViewObservations()
 
-    def saveForUndo(self, segmentationNode) -> bool:
+    def saveForUndo(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> bool:
         """Before an AI result is written: Undo brings back what is there now.
 
         Returns:
@@ -99,7 +102,7 @@ class CorrectSection:
         self.editor.saveStateForUndo()
         return True
 
-    def overwriteOthers(self, parameters) -> list[str]:
+    def overwriteOthers(self, parameters: Parameters) -> list[str]:
         """Honour the editor's overwrite mode for what the AI has written; names of the segments that lost voxels."""
         node = self.editor.mrmlSegmentEditorNode()
         self._letSegmentsOverlap(node)
@@ -111,7 +114,7 @@ class CorrectSection:
             parameters.segmentationNode, parameters.segmentId, parameters.volumeNode, visibleOnly=visibleOnly
         )
 
-    def _letSegmentsOverlap(self, node) -> None:
+    def _letSegmentsOverlap(self, node: slicer.vtkMRMLNode) -> None:
         """With the first result, in place of the editor's default: a tumour inside the pancreas is both.
 
         The node is shared with Slicer's own Segment Editor, so the person is told. Who wants segments to exclude each
@@ -140,8 +143,10 @@ class CorrectSection:
     @slot
     def onRestore(self) -> None:
         """Replace the correction by the AI draft; Undo brings the correction back."""
-        parameters = self.session.parameters
+        parameters = self.session.selectedCt
         mask = Statistics.draftMask(parameters)
+        if mask is None:
+            return
         self.saveForUndo(parameters.segmentationNode)
         Segments.writeMask(mask, parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
         History.tag(parameters)
@@ -151,7 +156,7 @@ class CorrectSection:
     @slot
     def onKeep(self) -> None:
         """Keep the corrected segment for training, in a folder that is asked for once and said each time."""
-        parameters = self.session.parameters
+        parameters = self.session.selectedCt
         settings = qt.QSettings()
         folder = self.session.dialogs.openFolder(_("Keep corrections in"), str(settings.value(KEPT_KEY) or ""))
         if not folder:
@@ -165,7 +170,7 @@ class CorrectSection:
         """A sentence for the person, in this section."""
         showText(self.ui.correctMessage, text)
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         parameters = self.session.parameters
         self._follow(parameters)
@@ -177,7 +182,7 @@ class CorrectSection:
         with Quiet(self.ui.draftCheckBox):
             self.ui.draftCheckBox.checked = display is not None and bool(display.GetVisibility())
 
-    def _follow(self, parameters) -> None:
+    def _follow(self, parameters: Parameters | None) -> None:
         """Let the editor show the CT's segmentation, and select the pancreas when it changes to another one."""
         if not self._shown or self.editor.mrmlSegmentEditorNode() is None:
             return
@@ -185,17 +190,17 @@ class CorrectSection:
         volumeNode = parameters.volumeNode if parameters is not None else None
         if self._edited() is not segmentationNode:
             self.editor.setSegmentationNode(segmentationNode)
-            if segmentationNode is not None and parameters.hasSegment():
+            if parameters is not None and parameters.hasSegment():
                 self.editor.setCurrentSegmentID(parameters.segmentId)
         if segmentationNode is not None and self.editor.sourceVolumeNode() is not volumeNode:
             self.editor.setSourceVolumeNode(volumeNode)
 
-    def _edited(self):
+    def _edited(self) -> slicer.vtkMRMLSegmentationNode | None:
         """The segmentation in the editor; the widget itself answers from its selector, which can lag behind."""
         node = self.editor.mrmlSegmentEditorNode()
         return node.GetSegmentationNode() if node is not None else None
 
-    def _draft(self):
+    def _draft(self) -> slicer.vtkMRMLSegmentationNode | None:
         parameters = self.session.parameters
         if parameters is None or parameters.segmentationNode is None:
             return None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import explain
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Reasons, showText
+from PancreasSegLib.Panel.Widgets import Reasons, Ui, showText
 from PancreasSegLib.Work import Dependencies
 
 
@@ -24,19 +27,19 @@ class DependencySection:
         onInstalled: called when packages have come.
     """
 
-    def __init__(self, ui, session, say, onInstalled) -> None:
+    def __init__(self, ui: Ui, session: Session, say: Callable[[str], None], onInstalled: Callable[[], None]) -> None:
         self.ui = ui
         self.session = session
         self.say = say
         self.onInstalled = onInstalled
         self._reasons = Reasons()
         self._installing = False
-        self._then = lambda: None
+        self._then: Callable[[], object] = lambda: None
         session.offerPackage = self.offerFor
         ui.dependenciesButton.connect("clicked(bool)", lambda: self.offer(lambda: None))
 
     @slot
-    def offer(self, then) -> None:
+    def offer(self, then: Callable[[], object]) -> None:
         """Ask once whether to install what is missing; afterwards do what the person wanted."""
         if self._installing:
             self.say(_("The Python packages are being installed."))
@@ -57,14 +60,14 @@ class DependencySection:
             return
         self._install(then)
 
-    def offerFor(self, error: Exception, then) -> bool:
+    def offerFor(self, error: Exception, then: Callable[[], object]) -> bool:
         """The same for one thing that could not be done; false when no package that can be installed was missing."""
         if not Dependencies.want(explain(error)):
             return False
         self.offer(then)
         return True
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         missing = Dependencies.wanted()
         reason = _("The Python packages are being installed.") if self._installing else ""
@@ -82,7 +85,7 @@ class DependencySection:
             names=missing
         )
 
-    def _install(self, then) -> None:
+    def _install(self, then: Callable[[], object]) -> None:
         self._installing = True
         self._then = then
         self.say(_("Installing Python packages; the log is under Advanced."))
@@ -99,7 +102,7 @@ class DependencySection:
             self.say(self.session.sentence(error))
         self.session.changed()
 
-    def _restart(self, needed) -> None:
+    def _restart(self, needed: Dependencies.RestartNeeded) -> None:
         """Start Slicer again if the person agrees; what is not saved is never thrown away for it."""
         self.say(str(needed))
         if slicer.mrmlScene.GetModifiedSinceRead() or slicer.mrmlScene.GetStorableNodesModifiedSinceRead():

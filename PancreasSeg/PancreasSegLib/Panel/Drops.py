@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import qt
 
 
@@ -13,13 +15,13 @@ class Drops(qt.QObject):
         onDropped: called with the paths.
     """
 
-    def __init__(self, widget, onDropped) -> None:
+    def __init__(self, widget: qt.QWidget, onDropped: Callable[[list[str]], None]) -> None:
         super().__init__()
         self._onDropped = onDropped
         widget.setAcceptDrops(True)
         widget.installEventFilter(self)
 
-    def eventFilter(self, _widget, event) -> bool:
+    def eventFilter(self, _widget: qt.QObject, event: qt.QEvent) -> bool:
         """Called by Qt with every event of the widget; true for those that end here."""
         if event.type() == qt.QEvent.DragEnter and pathsOf(event.mimeData()):
             event.acceptProposedAction()
@@ -31,6 +33,6 @@ class Drops(qt.QObject):
         return False
 
 
-def pathsOf(data) -> list[str]:
+def pathsOf(data: qt.QMimeData) -> list[str]:
     """The files and folders of this computer among what is dragged."""
     return [url.toLocalFile() for url in data.urls() if url.isLocalFile()]

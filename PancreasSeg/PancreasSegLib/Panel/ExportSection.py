@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import html
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import qt
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import PancreasSegError
+from pancreasseg.core.finding import Finding
+from pancreasseg.export.format import Format
 from pancreasseg.export.formats import formats
 from PancreasSegLib.Panel.SegmentSection import asHtml
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
+from PancreasSegLib.Panel.Widgets import Quiet, Reasons, Ui, showText
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
 from PancreasSegLib.Work import Dicom, Export
 
@@ -24,7 +29,7 @@ POLL_MILLISECONDS = 100
 class ExportSection:
     """Args: the widgets of the .ui file and the session."""
 
-    def __init__(self, ui, session) -> None:
+    def __init__(self, ui: Ui, session: Session) -> None:
         self.ui = ui
         self.session = session
         self._reasons = Reasons()
@@ -52,7 +57,7 @@ class ExportSection:
         """Something is being read or written beside Slicer."""
         return self._writing is not None or self._reader.reading
 
-    def _button(self, form):
+    def _button(self, form: Format) -> qt.QPushButton:
         """The button of a format: the one in the .ui file, or a new one below the others."""
         first, *rest = form.name.split("-")
         button = getattr(self.ui, f"{first}{''.join(word.capitalize() for word in rest)}Button", None)
@@ -95,7 +100,7 @@ class ExportSection:
                 refusal = self.session.sentence(error)
         self._showPreflight(remarks, refusal)
 
-    def _showPreflight(self, remarks, refusal: str) -> None:
+    def _showPreflight(self, remarks: Sequence[Finding], refusal: str) -> None:
         """Remarks inform; a refusal disables what would end in it."""
         self.session.dicomRefusal = refusal
         lines = [html.escape(refusal)] if refusal else []
@@ -117,20 +122,21 @@ class ExportSection:
             if formats()[kind].needs_series:
                 self._begin(kind)
             else:
-                self._tell(Export.write(kind, session.parameters, session.folder))
+                self._tell(Export.write(kind, session.selectedCt, session.folder))
         except Exception as error:
             self._fail(error, kind)
 
     def _begin(self, kind: str) -> None:
         """Start writing a DICOM object."""
         session = self.session
-        facts = self._reader.facts(Dicom.filesOf(session.parameters.volumeNode))
+        parameters = session.selectedCt
+        facts = self._reader.facts(Dicom.filesOf(parameters.volumeNode))
         if facts is None:  # the files are others than a moment ago
             self.preflight()
             return
         path = Export.freePath(session.folder, kind)
         self._kind = kind
-        self._writing = Dicom.DicomExport(kind, session.parameters, path, session.python, facts)
+        self._writing = Dicom.DicomExport(kind, parameters, path, session.python, facts)
         showText(self.ui.exportMessage, _("Writing {file}.").format(file=path.name))
         self._timer.start()
         session.changed()
@@ -162,7 +168,7 @@ class ExportSection:
         if self._writing is not None:
             self._writing.end()
 
-    def _tell(self, written) -> None:
+    def _tell(self, written: Export.Written) -> None:
         with Quiet(self.ui.exportFolder):  # CTK passes through other paths on the way
             self.ui.exportFolder.addCurrentPathToHistory()
         text = _("Written: {files}.").format(files=", ".join(path.name for path in written.paths))
@@ -197,7 +203,7 @@ class ExportSection:
     def onMargin(self) -> None:
         """Add the margin as a segment."""
         ui = self.ui
-        parameters = self.session.parameters
+        parameters = self.session.selectedCt
         sides = (ui.marginXSpinBox.value, ui.marginYSpinBox.value, ui.marginZSpinBox.value)
         self.session.saveForUndo(parameters.segmentationNode)
         try:
@@ -212,7 +218,7 @@ class ExportSection:
         """A sentence for the person, in this section."""
         showText(self.ui.exportMessage, text)
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         writing = _("A file is being written.") if self._writing is not None else ""
         for kind, button in self._buttons.items():

@@ -8,9 +8,13 @@ import os
 import qt
 from slicer.i18n import tr as _
 
-from PancreasSegLib.Panel.ModelSection import sizeText
+from PancreasSegLib.Panel.Installer import Installer
+from PancreasSegLib.Panel.ModelSection import ModelSection, sizeText
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Reasons, showText
+from PancreasSegLib.Panel.Widgets import Reasons, Ui, showText
+from PancreasSegLib.Work.Models import ModelRow
 
 DISMISSED_KEY = "PancreasSeg/FirstRunDismissed"
 
@@ -25,7 +29,7 @@ class FirstRunSection:
         models: the section of the models, which asks for files and folders.
     """
 
-    def __init__(self, ui, session, installer, models) -> None:
+    def __init__(self, ui: Ui, session: Session, installer: Installer, models: ModelSection) -> None:
         self.ui = ui
         self.session = session
         self.installer = installer
@@ -37,7 +41,7 @@ class FirstRunSection:
         ui.firstRunSkipButton.connect("clicked(bool)", self.onSkip)
 
     @property
-    def row(self):
+    def row(self) -> ModelRow | None:
         """The model that is offered, a `ModelRow`; None when there is none to offer."""
         return next((row for row in self.models.rows if row.state == "available" and row.offer), None)
 
@@ -53,7 +57,7 @@ class FirstRunSection:
         """Download and install what is offered, or stop that. The card itself says what comes from where."""
         if self.installer.running:
             self.installer.cancel()
-        else:
+        elif self.row is not None:
             self.installer.start([self.row.name])
 
     @slot
@@ -66,15 +70,15 @@ class FirstRunSection:
         """A sentence for the person, on the card."""
         showText(self.ui.firstRunMessage, text)
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         ui = self.ui
-        wanted = self.wanted
+        row, wanted = self.row, self.wanted
         ui.firstRunGroup.setVisible(wanted)
-        if not wanted:
+        if row is None or not wanted:
             return
-        ui.firstRunText.text = self._text()
-        ui.firstRunInstallButton.text = self._buttonText()
+        ui.firstRunText.text = self._text(row)
+        ui.firstRunInstallButton.text = self._buttonText(row)
         stopping = _("The installation is being stopped.") if self.installer.cancelling else ""
         busy = situation.whyNotInstallFile()
         self._reasons.show(ui.firstRunInstallButton, stopping if self.installer.running else busy)
@@ -84,17 +88,16 @@ class FirstRunSection:
         ui.firstRunProgressBar.value = round(100 * self.installer.fraction)
         showText(ui.firstRunMessage, self.installer.message)
 
-    def _buttonText(self) -> str:
+    def _buttonText(self, row: ModelRow) -> str:
         if self.installer.cancelling:
             return _("Cancelling...")
         if self.installer.running:
             return _("Cancel")
-        size = self.row.megabytes
+        size = row.megabytes
         return _("Install ({size:.0f} MB)").format(size=size) if size else _("Install")
 
-    def _text(self) -> str:
+    def _text(self, row: ModelRow) -> str:
         """What the model is good for, how good it is and who says so, what it costs; and what there is without it."""
-        row = self.row
         bundled = next((each for each in self.models.rows if each.state == "bundled"), None)
         lines = [
             _("<b>Recommended for patients: {title}.</b> {text}").format(
@@ -129,7 +132,7 @@ def runTime(offer: dict, cores: int | None = None) -> str:
     return _("{minutes} minutes").format(minutes=round(seconds / 60))
 
 
-def _figure(row) -> str:
+def _figure(row: ModelRow) -> str:
     figures = row.card.get("figures") or []
     if not figures:
         return _("No figure is published.")
@@ -137,7 +140,7 @@ def _figure(row) -> str:
     return html.escape(f"{first['metric']} {first['value']:.3g} ({first['data']}).")
 
 
-def _expectation(row) -> str:
+def _expectation(row: ModelRow) -> str:
     """What to expect of the bundled model, in a few words; its card says the rest."""
     card = row.card
     if card.get("synthetic"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctk
 import qt
+
+from PancreasSegLib.Panel.Widgets import Ui
 
 KEY = "PancreasSeg/Folded/{name}"
 SECTIONS = (
@@ -18,7 +21,7 @@ SECTIONS = (
 )
 
 
-def rememberFolding(ui) -> None:
+def rememberFolding(ui: Ui) -> None:
     """Fold the sections as they were left, and remember from now on; call before anything listens to them."""
     for name in SECTIONS:
         section = getattr(ui, name)
@@ -28,7 +31,7 @@ def rememberFolding(ui) -> None:
         _remember(section, KEY.format(name=name))
 
 
-def _remember(section, key: str) -> None:
+def _remember(section: ctk.ctkCollapsibleButton, key: str) -> None:
     def onCollapsed(collapsed: bool) -> None:
         qt.QSettings().setValue(key, "yes" if collapsed else "no")
 

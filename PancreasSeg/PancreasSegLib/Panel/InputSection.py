@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import qt
@@ -15,8 +17,10 @@ from pancreasseg.core import Geometry, Volume
 from pancreasseg.core.errors import ModelError, PancreasSegError
 from pancreasseg.core.setup import AUTOMATIC
 from pancreasseg.worker.task import Task
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Reasons, showText
+from PancreasSegLib.Panel.Widgets import Reasons, Ui, showText
 from PancreasSegLib.Scene import VolumeNodes
 from PancreasSegLib.Work import SampleCts
 
@@ -27,12 +31,12 @@ POLL_MILLISECONDS = 100
 class InputSection:
     """Args: the widgets of the .ui file, the session, and what to call when another volume is selected."""
 
-    def __init__(self, ui, session, onSelected) -> None:
+    def __init__(self, ui: Ui, session: Session, onSelected: Callable[[], None]) -> None:
         self.ui = ui
         self.session = session
         self.onSelected = onSelected
         self._reasons = Reasons()
-        self._description: object = None
+        self._description: dict[str, Any] | PancreasSegError | None = None
         self._task: Task | None = None
         self._folder: tempfile.TemporaryDirectory | None = None
         self._timer = qt.QTimer()
@@ -44,7 +48,7 @@ class InputSection:
         showText(ui.inputMessage, "")
 
     @slot
-    def onVolume(self, node) -> None:
+    def onVolume(self, node: slicer.vtkMRMLNode | None) -> None:
         """Another volume was selected, or the selected one is gone."""
         if node is not None and node is self.session.volumeNode:
             return  # it was renamed
@@ -75,7 +79,7 @@ class InputSection:
         self._folder = tempfile.TemporaryDirectory(prefix="pancreasseg-")
         showText(self.ui.inputMessage, _("Making the phantom CT; this takes some seconds."))
         try:
-            self._task = Task(["phantom", PHANTOM_SEED, str(self._phantomFile())], self.session.python)
+            self._task = Task(["phantom", PHANTOM_SEED, str(_phantomFile(self._folder))], self.session.python)
         except PancreasSegError as error:
             self._endPhantom(str(error))
             return
@@ -85,6 +89,8 @@ class InputSection:
     @slot
     def pollPhantom(self) -> None:
         """Called by the timer while a phantom is being made."""
+        if self._task is None or self._folder is None:
+            return
         try:
             results = [it for it in self._task.poll() if isinstance(it, dict)]
         except PancreasSegError as error:
@@ -92,17 +98,17 @@ class InputSection:
             return
         if results:
             geometry = Geometry.from_dict(results[0]["geometry"])
-            volume = Volume(np.load(self._phantomFile()), geometry)
+            volume = Volume(np.load(_phantomFile(self._folder)), geometry)
             node = VolumeNodes.addPhantomNode(slicer.mrmlScene, volume, "Phantom CT")
             self._endPhantom("")
             self.ui.volumeSelector.setCurrentNode(node)
 
-    def showDescription(self, answer: object) -> None:
+    def showDescription(self, answer: dict[str, Any] | PancreasSegError) -> None:
         """What the worker runs on, or why it could not be asked."""
         self._description = answer
         self.session.changed()
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         making = _("The phantom CT is being made.") if self._task is not None else ""
         self._reasons.show(self.ui.phantomButton, making or situation.whyNotSample())
@@ -123,17 +129,16 @@ class InputSection:
             self._task.end()
             self._endPhantom("")
 
-    def _phantomFile(self) -> Path:
-        return Path(self._folder.name) / "phantom.npy"
-
     def _endPhantom(self, message: str) -> None:
         self._timer.stop()
         self._task = None
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
         showText(self.ui.inputMessage, message)
         self.session.changed()
 
-    def _status(self, situation) -> str:
+    def _status(self, situation: Situation) -> str:
         """Model, device and memory in one line."""
         if situation.missingPackages:
             return _("Python packages are missing: {names}. The first run offers to install them.").format(
@@ -160,3 +165,8 @@ class InputSection:
         if parameters is not None and parameters.device == "cpu" and device.get("device") == "cuda":
             return [_("CPU, as chosen")]
         return [f"{name}, {device['precision']}", device["memory"]]
+
+
+def _phantomFile(folder: tempfile.TemporaryDirectory) -> Path:
+    """Where the process that makes a phantom puts its voxels."""
+    return Path(folder.name) / "phantom.npy"

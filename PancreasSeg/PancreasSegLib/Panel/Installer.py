@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import Cancelled, PancreasSegError
 from pancreasseg.worker.task import Task
+from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Slots import slot
 
 POLL_MILLISECONDS = 100
@@ -26,7 +27,7 @@ class Installer:
         onEnded: called when one has ended, however.
     """
 
-    def __init__(self, session) -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
         self.fraction = 0.0
         self.cancelling = False
@@ -70,6 +71,8 @@ class Installer:
     @slot
     def poll(self) -> None:
         """Called by the timer while a model is being installed."""
+        if self._task is None:
+            return
         try:
             news = self._task.poll()
         except Cancelled:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import slicer
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import InputError
+from PancreasSegLib.Panel.Runner import Runner
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
+from PancreasSegLib.Panel.Widgets import Quiet, Reasons, Ui, showText
 from PancreasSegLib.Scene import RoiNodes
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
+from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Scene.Placement import placeBeside
 
 
 class LocateSection:
     """Args: the widgets of the .ui file, the session, and the runner."""
 
-    def __init__(self, ui, session, runner) -> None:
+    def __init__(self, ui: Ui, session: Session, runner: Runner) -> None:
         self.ui = ui
         self.session = session
         self.runner = runner
@@ -40,7 +45,7 @@ class LocateSection:
             self.session.parameters.marginMm = value
 
     @slot
-    def onRoi(self, node) -> None:
+    def onRoi(self, node: slicer.vtkMRMLNode | None) -> None:
         """Another ROI was selected, or the selected one is gone."""
         parameters = self.session.parameters
         if parameters is not None:
@@ -48,7 +53,7 @@ class LocateSection:
         self.session.changed()
 
     @slot
-    def onRoiAdded(self, node) -> None:
+    def onRoiAdded(self, node: slicer.vtkMRMLNode) -> None:
         """A new ROI of a person's: put it into the middle of the CT, with handles to drag it."""
         RoiNodes.dressRoiNode(node)
         volumeNode = self.session.volumeNode
@@ -67,14 +72,14 @@ class LocateSection:
     @slot
     def onAlign(self) -> None:
         """Turn a rotated ROI straight."""
-        parameters = self.session.parameters
+        parameters = self.session.selectedCt
         try:
             RoiNodes.alignToVolume(parameters.roiNode, parameters.volumeNode)
         except InputError as error:
             showText(self.ui.locateMessage, str(error))
         self.session.changed()
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         ui = self.ui
         parameters = self.session.parameters
@@ -96,12 +101,12 @@ class LocateSection:
         """A sentence about the last run."""
         showText(self.ui.locateMessage, text)
 
-    def _margin(self, parameters) -> float:
+    def _margin(self, parameters: Parameters) -> float:
         """What the person has chosen for this CT, else what the model does by itself, in mm."""
         own = None if parameters.marginChosen else self.session.models.marginOf(parameters.setup)
         return parameters.marginMm if own is None else own
 
-    def _facts(self, roiNode) -> str:
+    def _facts(self, roiNode: slicer.vtkMRMLMarkupsROINode) -> str:
         """Size of the ROI in mm, its volume, and its voxels."""
         if roiNode is None:
             return "-"

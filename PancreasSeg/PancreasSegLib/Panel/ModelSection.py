@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import qt
 from slicer.i18n import tr as _
 
 from PancreasSegLib.Panel.Drops import Drops
+from PancreasSegLib.Panel.Installer import Installer
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Quiet, Reasons, showText
+from PancreasSegLib.Panel.Widgets import Quiet, Reasons, Ui, showText
+from PancreasSegLib.Work.Models import ModelRow
 
 # Someone who types a path pauses for longer than this only when it is whole.
 TYPING_MILLISECONDS = 1000
@@ -27,7 +32,9 @@ class ModelSection:
         onModels: called with the rows when models have changed.
     """
 
-    def __init__(self, ui, session, installer, onModels) -> None:
+    def __init__(
+        self, ui: Ui, session: Session, installer: Installer, onModels: Callable[[list[ModelRow]], None]
+    ) -> None:
         self.ui = ui
         self.session = session
         self.installer = installer
@@ -102,9 +109,11 @@ class ModelSection:
         if self.installer.running:
             self.installer.cancel()
             return
-        self.download(self._row())
+        row = self._row()
+        if row is not None:
+            self.download(row)
 
-    def download(self, row) -> None:
+    def download(self, row: ModelRow) -> None:
         """Download a model of the catalogue and install it, after asking."""
         if self.installer.running:
             return
@@ -131,18 +140,20 @@ class ModelSection:
             self.installer.start([folder])
 
     @slot
-    def onDropped(self, paths: list[str]) -> None:
+    def onDropped(self, paths: Sequence[str]) -> None:
         """Install what was dragged here: a package, a zip, a folder, or the files of one model."""
         why = self.session.situation().whyNotInstallFile()
         if why:
             showText(self.ui.modelsMessage, why)
         else:
-            self.installer.start(paths)
+            self.installer.start([*paths])
 
     @slot
     def onVerify(self) -> None:
         """Hash the selected model's weights."""
         row = self._row()
+        if row is None:
+            return
         try:
             trouble = row.trouble or self.session.models.verify(row.name)
         except Exception as error:
@@ -153,6 +164,8 @@ class ModelSection:
     def onRemove(self) -> None:
         """Delete the selected model from this computer."""
         row = self._row()
+        if row is None:
+            return
         if not self.session.dialogs.confirm(_("Delete '{title}' from this computer?").format(title=row.title)):
             return
         try:
@@ -189,7 +202,7 @@ class ModelSection:
         """A sentence for the person, in this section."""
         showText(self.ui.modelsMessage, text)
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         ui = self.ui
         ui.installModelButton.text = self._buttonText(situation)
@@ -211,12 +224,12 @@ class ModelSection:
         self._typing.stop()
         self.installer.close()
 
-    def _row(self):
+    def _row(self) -> ModelRow | None:
         number = self.ui.modelsTable.currentRow()
         selected = 0 <= number < len(self.rows) and len(self.ui.modelsTable.selectedItems()) > 0
         return self.rows[number] if selected else None
 
-    def _buttonText(self, situation) -> str:
+    def _buttonText(self, situation: Situation) -> str:
         if self.installer.cancelling:
             return _("Cancelling...")
         if situation.installing:
@@ -224,7 +237,7 @@ class ModelSection:
         return _("Update") if situation.modelSelected == "outdated" else _("Install")
 
 
-def _card(row) -> str:
+def _card(row: ModelRow) -> str:
     """A model's card for people: what it was trained on, what it must not be used for, figures, licence."""
     if row.trouble:
         return html.escape(row.trouble)
@@ -250,6 +263,6 @@ def _field(name: str, text: str) -> str:
     return f"<b>{html.escape(name)}:</b> {html.escape(text)}" if text else ""
 
 
-def sizeText(row) -> str:
+def sizeText(row: ModelRow) -> str:
     """Of a download; some authors do not state it."""
     return f"{row.megabytes:.1f} MB" if row.megabytes else _("a file of unknown size")

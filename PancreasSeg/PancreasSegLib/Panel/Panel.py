@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import qt
@@ -28,9 +29,13 @@ from PancreasSegLib.Panel.SequenceSection import SequenceSection
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.StatisticsSection import StatisticsSection
+from PancreasSegLib.Panel.Widgets import Ui
 from PancreasSegLib.Scene import Orphans, Overlay, Views
 from PancreasSegLib.Scene.Observers import Observers
+from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import Agreement, Attention
+from PancreasSegLib.Work.Run import Outcome
+from PancreasSegLib.Work.Workflow import Workflow
 
 # Dragging an ROI is a burst of changes; the panel follows when it pauses.
 ROI_MILLISECONDS = 100
@@ -53,14 +58,14 @@ class Panel:
         dialogs: asks the person; replaced in tests.
     """
 
-    def __init__(self, ui, workflow, python: str, dialogs: Dialogs | None = None) -> None:
+    def __init__(self, ui: Ui, workflow: Workflow, python: str, dialogs: Dialogs | None = None) -> None:
         self.ui = ui
         self.session = Session(workflow, dialogs or Dialogs(), python)
         self.runner = Runner(self.session)
         self._refreshing = False
         self._closing = False
         self._observers = Observers()  # of the scene
-        self._watched: dict[str, tuple[object, Observers]] = {}
+        self._watched: dict[str, tuple[slicer.vtkMRMLNode, Observers]] = {}
         self._roiTimer = qt.QTimer()
         self._roiTimer.setSingleShot(True)
         self._roiTimer.setInterval(ROI_MILLISECONDS)
@@ -196,7 +201,7 @@ class Panel:
         """Show a CT that was just selected; one that was shown before is not forced on a person who looks elsewhere."""
         parameters = self.session.parameters
         selected = parameters.volumeNode.GetID() if parameters is not None else ""
-        if selected and selected != self._onScreen:
+        if parameters is not None and selected != self._onScreen:
             Views.showVolume(parameters.volumeNode)
             Views.showResultsOf(parameters)
         self._onScreen = selected
@@ -216,12 +221,12 @@ class Panel:
         self.segment.say(text)
 
     @slot
-    def onWritten(self, parameters) -> None:
+    def onWritten(self, parameters: Parameters) -> None:
         """A result was written a moment ago; what belongs to the same step of Undo follows at once."""
         self._lost = self.correct.overwriteOthers(parameters)
 
     @slot
-    def onOutcome(self, outcome) -> None:
+    def onOutcome(self, outcome: Outcome) -> None:
         """A run has put its result into the scene; the rest follows piece by piece."""
         parameters = outcome.parameters
         if parameters.volumeNode is None:
@@ -259,18 +264,19 @@ class Panel:
         ):
             self._later(outcome, piece)
 
-    def onPatientOutcome(self, outcome) -> None:
+    def onPatientOutcome(self, outcome: Outcome) -> None:
         """A CT of the list was segmented, whether it is the selected one or not."""
         if outcome.parameters.volumeNode is self.session.volumeNode:
             self.onOutcome(outcome)
             return
-        outcome.parameters.automaticBox = outcome.segmentation.box
+        if outcome.segmentation is not None:
+            outcome.parameters.automaticBox = outcome.segmentation.box
         self._keepMaps(outcome)
         if self.session.parameters is not None:
             Overlay.followSelection(self.session.parameters)
         self.patients.showOnlySelected()
 
-    def _writeStructures(self, outcome) -> None:
+    def _writeStructures(self, outcome: Outcome) -> None:
         """What else the model knows, where a person wants it: a structure in every turn of the event loop."""
         if not outcome.parameters.structuresWanted:
             return
@@ -282,18 +288,19 @@ class Panel:
 
         self._later(outcome, step)
 
-    def _keepMaps(self, outcome) -> None:
+    def _keepMaps(self, outcome: Outcome) -> None:
         """Where the voters differed, and the other structures; where the network looked was about an earlier result."""
-        Agreement.keepAgreement(outcome.parameters, outcome.segmentation)
+        if outcome.segmentation is not None:
+            Agreement.keepAgreement(outcome.parameters, outcome.segmentation)
         Attention.forgetAttention(outcome.parameters)
         self._writeStructures(outcome)
 
-    def _later(self, outcome, piece) -> None:
+    def _later(self, outcome: Outcome, piece: Callable[[], object]) -> None:
         """Do a piece of work in a turn of its own, if the CT and its segment are still there then."""
         self.runner.later(partial(self._do, outcome, piece))
 
     @slot
-    def _do(self, outcome, piece) -> None:
+    def _do(self, outcome: Outcome, piece: Callable[[], object]) -> None:
         parameters = outcome.parameters
         if parameters.volumeNode is not None and (outcome.segmentation is None or parameters.hasSegment()):
             piece()
@@ -318,12 +325,12 @@ class Panel:
             self.ui.volumeSelector.setCurrentNode(node)
 
     @slot
-    def onRoiChanged(self, *_arguments) -> None:
+    def onRoiChanged(self, *_arguments: object) -> None:
         """The ROI is being dragged."""
         self._roiTimer.start()
 
     @slot
-    def onSegmentationChanged(self, *_arguments) -> None:
+    def onSegmentationChanged(self, *_arguments: object) -> None:
         """A segment was edited, added, removed or renamed."""
         self._changed()
 
@@ -335,18 +342,18 @@ class Panel:
             self._missed = True
 
     @slot
-    def onVolumeChanged(self, *_arguments) -> None:
+    def onVolumeChanged(self, *_arguments: object) -> None:
         """The CT's voxels or its transform have changed."""
         self._roiTimer.start()
 
     @slot
-    def onNodeAdded(self, *_arguments) -> None:
+    def onNodeAdded(self, *_arguments: object) -> None:
         """Some node came; it may be a CT, or the ROI of the run that is going on."""
         self._newcomer = self._newcomer or self.session.volumeNode is None
         self._roiTimer.start()
 
     @slot
-    def onNodeRemoved(self, *_arguments) -> None:
+    def onNodeRemoved(self, *_arguments: object) -> None:
         """Some node is gone; what pointed to it points nowhere now."""
         self._forget(goneOnly=True)
         self._nodesLeft = True
@@ -356,12 +363,12 @@ class Panel:
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     @slot
-    def onNodeLeaving(self, _scene, _event, node) -> None:
+    def onNodeLeaving(self, _scene: slicer.vtkMRMLScene, _event: str, node: slicer.vtkMRMLNode) -> None:
         """Some node is about to go; the selectors do not know yet, and will move on to another one by themselves."""
         self.session.leaving = node.GetID()
 
     @slot
-    def onStartClose(self, *_arguments) -> None:
+    def onStartClose(self, *_arguments: object) -> None:
         """The scene is about to be closed."""
         self.patients.forget()
         self.sequence.forget()
@@ -372,14 +379,14 @@ class Panel:
         self._onScreen = ""
 
     @slot
-    def onEndClose(self, *_arguments) -> None:
+    def onEndClose(self, *_arguments: object) -> None:
         """The scene is empty."""
         self.correct.connectEditor()
         self.session.volumeNode = self.ui.volumeSelector.currentNode()
         self.onSelected()
 
     @slot
-    def onEndImport(self, *_arguments) -> None:
+    def onEndImport(self, *_arguments: object) -> None:
         """A scene was loaded: everything that was kept with its CTs is there again."""
         self.correct.connectEditor()
         self.session.volumeNode = self.ui.volumeSelector.currentNode()
@@ -408,7 +415,7 @@ class Panel:
                 observers.clear()
                 del self._watched[kind]
 
-    def _eventsOf(self, kind: str, node) -> list[tuple]:
+    def _eventsOf(self, kind: str, node: slicer.vtkMRMLNode | None) -> list[tuple]:
         if node is None:
             return []
         transformed = slicer.vtkMRMLTransformableNode.TransformModifiedEvent

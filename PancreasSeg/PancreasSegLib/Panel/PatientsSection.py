@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from pancreasseg.export.formats import formats
+from PancreasSegLib.Panel.Runner import Runner
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Reasons, fill, showText
+from PancreasSegLib.Panel.Widgets import Reasons, Ui, fill, showText
 from PancreasSegLib.Work import DicomBrowser, PatientTables
 from PancreasSegLib.Work.Patients import Patients
 
@@ -18,14 +23,14 @@ POLL_MILLISECONDS = 50
 class PatientsSection:
     """Args: the widgets of the .ui file, the session, and the runner."""
 
-    def __init__(self, ui, session, runner) -> None:
+    def __init__(self, ui: Ui, session: Session, runner: Runner) -> None:
         self.ui = ui
         self.session = session
         self.patients = Patients(runner.startFor, runner.cancel, lambda *asked: session.measure(*asked))
         self.patients.changed = self.onChanged
         self._reasons = Reasons()
         self._export: PatientTables.ExportOfAll | None = None
-        self._then = None  # what is to be done once all segments are measured
+        self._then: Callable[[], str] | None = None  # what is to be done once all segments are measured
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self.poll)
@@ -170,7 +175,7 @@ class PatientsSection:
             self.say(self._summary())
         self.session.changed()
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         ui = self.ui
         patients = self.patients
@@ -227,14 +232,14 @@ class PatientsSection:
         return next((n for n, it in enumerate(rows) if node is not None and it.volumeNode is node), -1)
 
     @slot
-    def _measured(self, then) -> None:
+    def _measured(self, then: Callable[[], str]) -> None:
         """Do something once all segments are measured as they are now."""
         self._then = then
         self.patients.measureAll()
         self.say(_("Measuring."))
         self._timer.start()
 
-    def _do(self, then) -> None:
+    def _do(self, then: Callable[[], str]) -> None:
         try:
             self.say(then())
         except Exception as error:
@@ -256,6 +261,8 @@ class PatientsSection:
 
     def _endExport(self) -> None:
         export, self._export = self._export, None
+        if export is None:
+            return
         text = _("Written: the segments of {count} CTs.").format(count=export.written)
         self.say(" ".join([text, *export.troubles]))
         self.session.changed()
@@ -273,7 +280,7 @@ class PatientsSection:
         return _("CT {number} of {count}: {name}").format(number=number, count=len(rows), name=current.name)
 
     def _summary(self) -> str:
-        counts = {}
+        counts: dict[str, int] = {}
         for patient in self.patients.rows:
             counts[patient.state] = counts.get(patient.state, 0) + 1
         return ", ".join(f"{count} {self._states[state]}" for state, count in counts.items())

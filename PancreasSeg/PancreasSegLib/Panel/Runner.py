@@ -5,17 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import Cancelled, PancreasSegError, RunError
 from pancreasseg.core.finding import Finding
 from pancreasseg.core.progress import Update
+from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Work import Dependencies
-from PancreasSegLib.Work.Run import Outcome
+from PancreasSegLib.Work.Run import Ending, Outcome
 from PancreasSegLib.Work.Signal import Signal
+from PancreasSegLib.Work.Statistics import Question
+from PancreasSegLib.Work.Workflow import OnMeasured
 
 POLL_MILLISECONDS = 50
 
@@ -41,20 +46,20 @@ class Runner:
         offerPackages: packages are missing; told is what to do afterwards.
     """
 
-    def __init__(self, session) -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
         self.onProgress: Signal[Update] = Signal()
         self.onNotice: Signal[Finding] = Signal()
         self.onOutcome: Signal[Outcome] = Signal()
         self.onMessage: Signal[str] = Signal()
-        self.onDescribed: Signal[object] = Signal()
+        self.onDescribed: Signal[dict[str, Any] | PancreasSegError] = Signal()
         self.offerPackages: Signal[Callable[[], None]] = Signal()
         workflow = session.workflow
         workflow.onProgress, workflow.onNotice = self.onProgress, self.onNotice
         workflow.onDescribed = self.onDescribed
         session.measure = self.measure
         self._started = 0.0
-        self._onEnd: Callable[[object], None] | None = None  # of a run for a list
+        self._onEnd: Callable[[Ending], object] = _nobody  # of a run for a list
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self.poll)
@@ -71,7 +76,7 @@ class Runner:
             self.session.workflow.describe()
             self._timer.start()
 
-    def measure(self, question, onMeasured) -> None:
+    def measure(self, question: Question, onMeasured: OnMeasured) -> None:
         """Have the worker measure a segment; see `Workflow.measure`."""
         self.session.workflow.measure(question, onMeasured)
         self._timer.start()
@@ -94,7 +99,7 @@ class Runner:
             return
         self._go(kind)
 
-    def startFor(self, volumeNode, onEnd) -> None:
+    def startFor(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, onEnd: Callable[[Ending], object]) -> None:
         """Segment a CT of a list, selected or not; ``onEnd`` is called with the outcome, or with the error.
 
         Raises:
@@ -210,3 +215,7 @@ class Runner:
         )
         self.onMessage(kind, sentence)
         self.session.changed()
+
+
+def _nobody(_ending: Ending) -> None:
+    """Nobody waits for the end of a run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import qt
 import slicer
@@ -11,11 +11,19 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from pancreasseg import pipelines
+from pancreasseg.core import results
+from pancreasseg.core.finding import Finding
+from pancreasseg.core.progress import Update
 from pancreasseg.core.setup import AUTOMATIC
+from PancreasSegLib.Panel.Runner import Runner
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Quiet, Reasons, fill, showText
+from PancreasSegLib.Panel.Widgets import Quiet, Reasons, Ui, fill, showText
 from PancreasSegLib.Scene import Overlay, Surfaces
 from PancreasSegLib.Work import Agreement, Attention, Structures
+from PancreasSegLib.Work.Models import ModelRow
+from PancreasSegLib.Work.Run import Outcome
 
 COLOURS = {"serious": "#c62828", "warning": "#b26a00", "info": "#1565c0"}
 
@@ -35,11 +43,11 @@ class SegmentSection:
         installModel: called with the row of a model that is to be downloaded.
     """
 
-    def __init__(self, ui, session, runner) -> None:
+    def __init__(self, ui: Ui, session: Session, runner: Runner) -> None:
         self.ui = ui
         self.session = session
         self.runner = runner
-        self.installModel = lambda _row: None
+        self.installModel: Callable[[ModelRow], object] = lambda _row: None
         self._reasons = Reasons()
         self._steps = pipelines.words()
         ui.segmentButton.connect("clicked(bool)", self.onButton)
@@ -93,7 +101,7 @@ class SegmentSection:
         if parameters is not None and parameters.hasSegment():
             Surfaces.showSurface(parameters.segmentationNode, shown)
 
-    def showSurface(self, outcome) -> None:
+    def showSurface(self, outcome: Outcome) -> None:
         """Show a result in the 3D view; the camera goes there the first time, and stays where a person turns it."""
         node = outcome.parameters.segmentationNode
         if not self.ui.surfaceCheckBox.checked:
@@ -119,9 +127,11 @@ class SegmentSection:
             if parameters.structuresNode is not None:
                 parameters.structuresNode.SetDisplayVisibility(wanted)
 
-    def writeStructures(self, outcome) -> Iterator[None]:
+    def writeStructures(self, outcome: Outcome) -> Iterator[None]:
         """Write the other structures of a result, one with every step; then say which there are."""
-        found = []
+        found: list[str] = []
+        if outcome.segmentation is None:
+            return
         for name, millilitres, whole in Structures.writeStructures(outcome.parameters, outcome.segmentation):
             found.append(
                 f"{name} {millilitres:.0f} ml" if whole else _("{name} (cut off by the box)").format(name=name)
@@ -148,7 +158,7 @@ class SegmentSection:
             Attention.showAttention(parameters, bool(name))
             self.session.changed()
 
-    def attended(self, attention) -> None:
+    def attended(self, attention: results.Attention) -> None:
         """A map of where the network looked has come."""
         ((name, _map),) = attention.maps.items()
         low, high = Attention.colourRange(attention)
@@ -160,13 +170,13 @@ class SegmentSection:
         if self.session.parameters is not None:
             Overlay.followSelection(self.session.parameters)
 
-    def showProgress(self, update) -> None:
+    def showProgress(self, update: Update) -> None:
         """Stage, share done and time left."""
         self.ui.progressBar.value = round(100 * update.fraction)
         stage = _(self._steps.get(update.stage, update.stage))
         self.ui.progressLabel.text = stage if update.seconds_left is None else f"{stage} · {_left(update.seconds_left)}"
 
-    def showNotice(self, finding) -> None:
+    def showNotice(self, finding: Finding) -> None:
         """What a person must know while the run goes on."""
         showText(self.ui.segmentMessage, finding.sentence)
 
@@ -174,7 +184,7 @@ class SegmentSection:
         """A sentence about the last run."""
         showText(self.ui.segmentMessage, text)
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         ui = self.ui
         parameters = self.session.parameters
@@ -210,7 +220,7 @@ class SegmentSection:
         findings = parameters.result.get("findings", []) if parameters is not None and situation.segmentPresent else []
         showText(ui.findingsLabel, asHtml(findings))
 
-    def jumpToResult(self, outcome) -> None:
+    def jumpToResult(self, outcome: Outcome) -> None:
         """Show what was found in the slice views."""
         parameters = outcome.parameters
         centre = None
@@ -223,7 +233,7 @@ class SegmentSection:
             slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *centre, mode)
 
     @staticmethod
-    def _buttonText(situation) -> str:
+    def _buttonText(situation: Situation) -> str:
         if situation.cancelling:
             return _("Cancelling...")
         if situation.running:
@@ -233,7 +243,7 @@ class SegmentSection:
         return _("Segment again inside the ROI") if situation.stale else _("Segment pancreas inside the ROI")
 
     @staticmethod
-    def _buttonTip(situation) -> str:
+    def _buttonTip(situation: Situation) -> str:
         if situation.running:
             return _("Stop the run; nothing in the scene is changed.")
         if situation.insideRoi:
@@ -254,7 +264,7 @@ def _mapTitle(name: str) -> str:
     return _("level {level}, head {head}").format(level=level, head=rest[1])
 
 
-def asHtml(findings) -> str:
+def asHtml(findings: Iterable[dict]) -> str:
     """Findings as lines with a coloured mark each, the serious ones first."""
     order = list(COLOURS)
     lines = [

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
+from PancreasSegLib.Panel.Runner import Runner
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Reasons, showText
+from PancreasSegLib.Panel.Widgets import Reasons, Ui, showText
 from PancreasSegLib.Work import Sequences
 
 POLL_MILLISECONDS = 50
@@ -15,7 +19,7 @@ POLL_MILLISECONDS = 50
 class SequenceSection:
     """Args: the widgets of the .ui file, the session, and the runner."""
 
-    def __init__(self, ui, session, runner) -> None:
+    def __init__(self, ui: Ui, session: Session, runner: Runner) -> None:
         self.ui = ui
         self.session = session
         self.runner = runner
@@ -36,7 +40,7 @@ class SequenceSection:
         return self._run is not None
 
     @slot
-    def onSequence(self, _node) -> None:
+    def onSequence(self, _node: slicer.vtkMRMLNode) -> None:
         """Another sequence was selected."""
         self.say("")
         self.session.changed()
@@ -77,7 +81,7 @@ class SequenceSection:
         else:
             self.say(_("Moment {number} of {count}").format(number=run.number + 1, count=run.count))
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         ui = self.ui
         going = self._run is not None
@@ -102,11 +106,11 @@ class SequenceSection:
         """A sentence for the person, in this section."""
         showText(self.ui.sequenceMessage, text)
 
-    def _browser(self):
+    def _browser(self) -> slicer.vtkMRMLSequenceBrowserNode | None:
         return self.ui.sequenceSelector.currentNode()
 
 
-def _summary(run) -> str:
+def _summary(run: Sequences.SequenceRun) -> str:
     words = [_("{done} of {count} moments are segmented.").format(done=run.done, count=run.count)]
     if run.cancelled:
         words.append(_("Cancelled."))

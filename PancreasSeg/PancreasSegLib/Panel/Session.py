@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
 from pancreasseg import pipelines
 from pancreasseg.core.errors import InputError, PancreasSegError
+from PancreasSegLib.Panel.Dialogs import Dialogs
 from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
@@ -17,6 +19,8 @@ from PancreasSegLib.Work import Attention, Dependencies
 from PancreasSegLib.Work.Models import Models
 from PancreasSegLib.Work.Sentences import sentenceOf
 from PancreasSegLib.Work.Signal import Signal
+from PancreasSegLib.Work.Statistics import Question
+from PancreasSegLib.Work.Workflow import OnMeasured, Workflow
 
 
 class Session:
@@ -47,7 +51,7 @@ class Session:
         segmentEmpty, edited: about the segment; found out by the statistics section.
     """
 
-    def __init__(self, workflow, dialogs, python: str) -> None:
+    def __init__(self, workflow: Workflow, dialogs: Dialogs, python: str) -> None:
         self.workflow = workflow
         workflow.measureResults = False  # the statistics section does, once the segment is on the screen
         self.dialogs = dialogs
@@ -57,9 +61,9 @@ class Session:
         self.changedSoon: Signal[None] = Signal()
         self.say: Signal[str] = Signal()
         self.scheduleStatistics: Signal[None] = Signal()
-        self.measure = lambda _question, _onMeasured: None
-        self.offerPackage = lambda _error, _then: False
-        self.saveForUndo = lambda _segmentationNode: False
+        self.measure: Callable[[Question, OnMeasured], object] = lambda _question, _onMeasured: None
+        self.offerPackage: Callable[[Exception, Callable[[], object]], bool] = lambda _error, _then: False
+        self.saveForUndo: Callable[[slicer.vtkMRMLSegmentationNode], bool] = lambda _segmentationNode: False
         self.busy = ""
         self.attentionMap = ""
         self.cancelling = False
@@ -75,15 +79,15 @@ class Session:
         self._reading: Parameters | None = None
 
     @property
-    def volumeNode(self):
+    def volumeNode(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The selected volume, usable or not; None when there is none."""
         return slicer.mrmlScene.GetNodeByID(self._volumeNodeId) if self._volumeNodeId else None
 
     @volumeNode.setter
-    def volumeNode(self, node) -> None:
+    def volumeNode(self, node: slicer.vtkMRMLNode | None) -> None:
         self._volumeNodeId = node.GetID() if node is not None else ""
 
-    def isLeaving(self, node) -> bool:
+    def isLeaving(self, node: slicer.vtkMRMLNode | None) -> bool:
         """True while this node is being removed: what a selector moves on to then is nobody's choice."""
         return node is not None and node.GetID() == self.leaving
 
@@ -102,6 +106,16 @@ class Session:
             return self._reading
         return None if self.volumeRefusal() else Parameters.forVolume(self.volumeNode)
 
+    @property
+    def selectedCt(self) -> Parameters:
+        """The same, for what can only be done with a CT.
+
+        Raises:
+            InputError: no usable CT is selected, and why.
+        """
+        VolumeNodes.checkVolumeNode(self.volumeNode)
+        return Parameters.forVolume(self.volumeNode)
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Look up the CT's parameters and the model once for all sections, while nothing can change between them."""
@@ -115,7 +129,7 @@ class Session:
     def situation(self) -> Situation:
         """What is possible now."""
         refusal = self.volumeRefusal()
-        shared = {
+        shared: dict[str, Any] = {
             "volumeRefusal": refusal,
             "volumeSelected": self.volumeNode is not None,
             "missingPackages": Dependencies.missing(),

@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from pancreasseg.core.errors import UnexpectedError, explain
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 
-def slot(method):
+
+def slot(method: Method) -> Method:
     """A method of a section that Qt, a timer or the scene calls: what goes wrong in it becomes a sentence in the panel.
 
     The object says it through its ``say``. A mistake of the program also leaves its traceback in the log, for its
@@ -20,7 +24,7 @@ def slot(method):
     taken = None if every else len(parameters) - 1
 
     @functools.wraps(method)
-    def guarded(self, *arguments):
+    def guarded(self: Any, *arguments: object) -> Any:
         try:
             return method(self, *arguments[:taken])
         except Exception as error:
@@ -29,4 +33,4 @@ def slot(method):
                 logging.exception("PancreasSeg: a mistake in %s", method.__qualname__)
             self.say(str(explained))
 
-    return guarded
+    return cast(Method, guarded)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from pancreasseg.core.errors import PancreasSegError
+from pancreasseg.core.errors import InputError, PancreasSegError
+from pancreasseg.core.measurement import Measurement
+from pancreasseg.worker.codec import Measured
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Quiet, Reasons, fill, showText
+from PancreasSegLib.Panel.Widgets import Quiet, Reasons, Ui, fill, showText
 from PancreasSegLib.Scene import Tables
 from PancreasSegLib.Work import History, Statistics
 
@@ -34,10 +39,10 @@ class StatisticsSection:
         session: shared by the sections.
     """
 
-    def __init__(self, ui, session) -> None:
+    def __init__(self, ui: Ui, session: Session) -> None:
         self.ui = ui
         self.session = session
-        self.statistics = None
+        self.statistics: Statistics.Statistics | None = None
         self._of: tuple[str, str] | None = None  # parameter node and segment that the numbers are of
         self._asked = 0  # counts what was sent to be measured, so that a late answer is known as one
         self._waiting = False
@@ -84,7 +89,7 @@ class StatisticsSection:
         self._enable(_("The segment is being measured."))
 
     @slot
-    def onReference(self, node) -> None:
+    def onReference(self, node: slicer.vtkMRMLNode | None) -> None:
         """Another reference was selected."""
         parameters = self.session.parameters
         if parameters is not None and self.session.isLeaving(parameters.referenceNode):
@@ -112,12 +117,13 @@ class StatisticsSection:
         parameters = session.parameters
         self._asked += 1
         self._waiting = False
-        measurable = parameters is not None and parameters.hasSegment()
-        of = (parameters.node.GetID(), parameters.segmentId) if measurable else None
+        if parameters is not None and not parameters.hasSegment():
+            parameters = None  # there is nothing to measure
+        of = (parameters.node.GetID(), parameters.segmentId) if parameters is not None else None
         if of != self._of or of is None:
             self._of = of
             self._show(None)  # what is in the table is of something else
-        if measurable:
+        if parameters is not None:
             try:
                 voxels = History.follow(parameters)
                 question = Statistics.questionOf(parameters)
@@ -135,7 +141,7 @@ class StatisticsSection:
             self._timer.stop()  # reading and tagging change nodes for a moment; that is nobody's edit
         session.changedSoon()
 
-    def _onMeasured(self, asked: int, question, answer) -> None:
+    def _onMeasured(self, asked: int, question: Statistics.Question, answer: Measured | PancreasSegError) -> None:
         """The worker has measured, or says why it could not."""
         if asked != self._asked:
             return  # the segment was changed, and is being measured anew
@@ -151,7 +157,7 @@ class StatisticsSection:
             self._show(None, self.session.sentence(answer))
         self.session.changed()
 
-    def _show(self, statistics, message: str = "") -> None:
+    def _show(self, statistics: Statistics.Statistics | None, message: str = "") -> None:
         """Numbers that are true now, or a sentence in their place."""
         self.statistics = statistics
         self.ui.statisticsTable.enabled = True
@@ -161,7 +167,7 @@ class StatisticsSection:
     @slot
     def onCopy(self) -> None:
         """Copy the table, tab separated."""
-        lines = [f"{m.title}\t{m.value_text}\t{m.unit_text}" for m in self.statistics.all]
+        lines = [f"{m.title}\t{m.value_text}\t{m.unit_text}" for m in self._numbers().all]
         qt.QApplication.clipboard().setText("\n".join(lines))
         showText(self.ui.statisticsMessage, _("Copied."))
 
@@ -176,7 +182,7 @@ class StatisticsSection:
             return
         try:
             with atomic_write(path) as partial:
-                partial.write_text(statistics_csv(self.statistics.all), encoding="utf-8")
+                partial.write_text(statistics_csv(self._numbers().all), encoding="utf-8")
         except PancreasSegError as error:
             showText(self.ui.statisticsMessage, str(error))
         else:
@@ -185,8 +191,9 @@ class StatisticsSection:
     @slot
     def onTable(self) -> None:
         """Put the numbers into the CT's table node."""
-        Tables.showMeasurements(self.session.parameters, self.statistics.all)
-        name = self.session.parameters.tableNode.GetName()
+        parameters = self.session.selectedCt
+        Tables.showMeasurements(parameters, self._numbers().all)
+        name = parameters.tableNode.GetName()
         showText(self.ui.statisticsMessage, _("Written to the table '{name}'.").format(name=name))
 
     @slot
@@ -198,7 +205,7 @@ class StatisticsSection:
             self._chartLayout = 0
         else:
             self._layoutBefore = layoutNode.GetViewArrangement() if layoutNode is not None else 0
-            Statistics.showChart(self.session.parameters, self.statistics)
+            Statistics.showChart(self.session.selectedCt, self._numbers())
             shown = layoutNode.GetViewArrangement() if layoutNode is not None else 0
             self._chartLayout = shown if shown != self._layoutBefore else 0
         self.session.changed()
@@ -207,7 +214,7 @@ class StatisticsSection:
         """A sentence for the person, in this section."""
         showText(self.ui.statisticsMessage, text)
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         ui = self.ui
         why = situation.whyNotMeasure()
@@ -233,6 +240,16 @@ class StatisticsSection:
         self._asked += 1  # an answer that comes now finds nobody
         self._waiting = False
 
+    def _numbers(self) -> Statistics.Statistics:
+        """The statistics, for what can only be done with them.
+
+        Raises:
+            InputError: there are none; the buttons that need them are disabled then.
+        """
+        if self.statistics is None:
+            raise InputError("no-statistics", _("There are no numbers yet."), _("Segment the pancreas first."))
+        return self.statistics
+
     def _enable(self, why: str) -> None:
         """Enable what uses the numbers, or say why not."""
         ui = self.ui
@@ -245,7 +262,7 @@ class StatisticsSection:
         ui.chartButton.text = _("Back to the views") if self._chartLayout else _("Chart")
 
     def _fillTable(self) -> None:
-        rows = []
+        rows: list[tuple[str, str, str]] = []
         if self.statistics is not None:
             rows = [_row(m) for m in self.statistics.own if m.name in FIRST]
             if self.statistics.against:
@@ -266,11 +283,11 @@ class StatisticsSection:
                 table.setItem(row, column, item)
 
 
-def _likely(choices) -> str:
+def _likely(choices: Iterable[tuple[str, str]]) -> str:
     """The choice that is probably the pancreas: by its name, else the first."""
     named = [identifier for identifier, name in choices if "pancreas" in name.lower()]
     return (named or [identifier for identifier, _name in choices] or [""])[0]
 
 
-def _row(measurement) -> tuple[str, str, str]:
+def _row(measurement: Measurement) -> tuple[str, str, str]:
     return (measurement.title, measurement.text, measurement.note)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import PancreasSegError
+from pancreasseg.core.measurement import Code
 from PancreasSegLib.Scene.Parameters import MODULE, Parameters
 from PancreasSegLib.Work.Statistics import overlapOf, statisticsOf
 
@@ -40,7 +42,7 @@ def pluginClass() -> type:
             self.defaultKeys = list(OVERLAPS)
             self._measured: dict = {}
 
-        def computeStatistics(self, segmentID):
+        def computeStatistics(self, segmentID: str) -> dict[str, float]:
             """Measurements of the segment by key; nothing for segments that are no result of PancreasSeg."""
             requested = set(self.getRequestedKeys())
             nodeId = self.getParameterNode().GetParameter("Segmentation")
@@ -58,7 +60,7 @@ def pluginClass() -> type:
             self._measured.update({m.name: m for m in measurements})
             return {m.name: m.value for m in measurements if m.name in requested and m.value is not None}
 
-        def getMeasurementInfo(self, key):
+        def getMeasurementInfo(self, key: str) -> dict | None:
             """Name, description, unit and DICOM codes of a measurement."""
             if key not in self.keys:
                 return None
@@ -74,13 +76,13 @@ def pluginClass() -> type:
                 self._coded(measured.unit_code),
             )
 
-        def _coded(self, code):
+        def _coded(self, code: Code) -> Any:
             return self.createCodedEntry(code.value, code.scheme, code.meaning, True)
 
     return PancreasSegStatisticsPlugin
 
 
-def _parametersOf(segmentationNode, segmentId: str) -> Parameters | None:
+def _parametersOf(segmentationNode: slicer.vtkMRMLSegmentationNode | None, segmentId: str) -> Parameters | None:
     """The parameters of the CT whose pancreas this segment is.
 
     Under a transform the core module measures a hardened copy; the numbers are those of the segment it was copied from.

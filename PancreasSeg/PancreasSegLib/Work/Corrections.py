@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import slicer
 
 from pancreasseg.core import Box, Volume
 from pancreasseg.core.errors import InputError
 from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
 
+if TYPE_CHECKING:
+    from pancreasseg.io.corrections import Correction
+
 # What the engine reads as it lies on disk; a CT from DICOM is kept as voxels.
 _FILES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 
 
-def keep(parameters: Parameters, folder: str):
+def keep(parameters: Parameters, folder: str) -> Correction:
     """Keep the segment as it is now; a `pancreasseg.io.corrections.Correction`.
 
     Raises:
@@ -30,7 +36,7 @@ def keep(parameters: Parameters, folder: str):
     )
 
 
-def _file(volumeNode) -> Path | None:
+def _file(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Path | None:
     """The file that a CT was loaded from and is unchanged since; None when it is none of its own."""
     storage = volumeNode.GetStorageNode()
     name = storage.GetFileName() if storage is not None else ""

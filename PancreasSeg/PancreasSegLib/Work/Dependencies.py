@@ -129,7 +129,7 @@ def install(callbacks: Callbacks) -> None:
         _installBlocking(names, pins, callbacks)
         return
 
-    def completed(code):
+    def completed(code: int) -> None:
         pins.unlink(missing_ok=True)
         callbacks.done(_verdict(code))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import slicer
 
@@ -19,11 +21,15 @@ from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import Export
 from PancreasSegLib.Work.Export import Written
 
+if TYPE_CHECKING:
+    from pancreasseg.export.placing import SeriesFacts
+    from pancreasseg.export.segment import ExportSegment
+
 #: The format that Slicer has an exporter for.
 SLICERS_OWN = "dicom-seg"
 
 
-def filesOf(volumeNode) -> tuple[str, ...]:
+def filesOf(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, ...]:
     """The files of the CT's series, from Slicer's DICOM database or from where the volume was read.
 
     Raises:
@@ -62,7 +68,7 @@ class SeriesReader:
 
     def __init__(self, python: str) -> None:
         self._python = python
-        self._known: dict[tuple[str, ...], object] = {}
+        self._known: dict[tuple[str, ...], SeriesFacts | InputError] = {}
         self._files: tuple[str, ...] = ()
         self._job: _Job | None = None
 
@@ -71,7 +77,7 @@ class SeriesReader:
         """True while a series is being read."""
         return self._job is not None
 
-    def facts(self, files: tuple[str, ...]):
+    def facts(self, files: tuple[str, ...]) -> SeriesFacts | None:
         """What is known of a series, `SeriesFacts`; None while it is being read, which begins here.
 
         Raises:
@@ -134,7 +140,7 @@ class DicomExport:
         RunError: the process cannot be started.
     """
 
-    def __init__(self, form: str, parameters: Parameters, path: Path, python: str, facts) -> None:
+    def __init__(self, form: str, parameters: Parameters, path: Path, python: str, facts: SeriesFacts) -> None:
         from pancreasseg.export.segment import check_segments
 
         volumeNode = parameters.volumeNode
@@ -164,7 +170,7 @@ class DicomExport:
             PancreasSegError: why nothing was written.
         """
         if self._written is None:
-            result = self._job.poll()
+            result = self._job.poll() if self._job is not None else None
             if result is None:
                 return None
             findings = tuple(finding_from(it) for it in result["findings"])
@@ -191,7 +197,7 @@ class DicomExport:
             return [Finding("not-in-database", Severity.WARNING, sentence)]
         return []
 
-    def _writeBySlicer(self, path: Path, parameters: Parameters, pancreas) -> bool:
+    def _writeBySlicer(self, path: Path, parameters: Parameters, pancreas: ExportSegment) -> bool:
         """Let Slicer's exporter write; false where there is none or it fails, and the engine has to."""
         try:
             import DICOMSegmentationPlugin
@@ -215,7 +221,7 @@ class DicomExport:
 class _Job:
     """A task with a private folder for what it works on."""
 
-    def __init__(self, name: str, python: str, prepare) -> None:
+    def __init__(self, name: str, python: str, prepare: Callable[[Path], Path]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="pancreasseg-")
         try:
             self._task = Task([name, str(prepare(Path(self._folder.name)))], python)
@@ -240,7 +246,7 @@ class _Job:
         self._folder.cleanup()
 
 
-def _prepareForSlicer(parameters: Parameters, pancreas, identifiers: list[str]) -> None:
+def _prepareForSlicer(parameters: Parameters, pancreas: ExportSegment, identifiers: list[str]) -> None:
     """Write onto the segments what Slicer's exporter reads there."""
     from pancreasseg.export.segment import Algorithm
 
@@ -254,11 +260,11 @@ def _prepareForSlicer(parameters: Parameters, pancreas, identifiers: list[str]) 
         Segments.nameScalars(segmentation.GetSegment(identifier))
 
 
-def _database():
+def _database() -> Any:
     return getattr(slicer, "dicomDatabase", None)
 
 
-def _identifiers(volumeNode) -> list[str]:
+def _identifiers(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> list[str]:
     return (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()
 
 

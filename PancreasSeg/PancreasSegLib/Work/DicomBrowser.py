@@ -42,7 +42,7 @@ def selectedSeries() -> list[tuple[str, str]]:
     return found
 
 
-def load(series: str):
+def load(series: str) -> slicer.vtkMRMLScalarVolumeNode:
     """Load a series from the database as the DICOM module does; returns its volume node.
 
     Raises:

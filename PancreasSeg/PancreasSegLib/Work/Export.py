@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import vtk
@@ -17,6 +18,9 @@ from PancreasSegLib.Scene.Coordinates import geometryOfNode
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work.Fingerprints import fingerprint
 from PancreasSegLib.Work.Structures import structureSegments
+
+if TYPE_CHECKING:
+    from pancreasseg.export.segment import ExportSegment
 
 # The tag of segments that `addMargin` has made; its value tells which state of the pancreas they were made from.
 MARGIN_TAG = "PancreasSeg.Margin"
@@ -33,7 +37,7 @@ def exportSegments(parameters: Parameters) -> list:
     return [pancreasSegment(parameters), *margins, *structureSegments(parameters)]
 
 
-def pancreasSegment(parameters: Parameters):
+def pancreasSegment(parameters: Parameters) -> ExportSegment:
     """The pancreas with the tags that say how it was made: by the network, corrected, or drawn by hand."""
     from pancreasseg.export.segment import Algorithm, ExportSegment
 
@@ -54,7 +58,7 @@ def marginIds(parameters: Parameters) -> list[str]:
     return [it for it in identifiers if segmentation.GetSegment(it).HasTag(MARGIN_TAG)]
 
 
-def marginSegment(parameters: Parameters, segmentId: str):
+def marginSegment(parameters: Parameters, segmentId: str) -> ExportSegment:
     """A margin as the engine's writers take it."""
     from pancreasseg.export.segment import Algorithm, ExportSegment
 

@@ -9,4 +9,4 @@ import numpy as np
 
 def fingerprint(mask: np.ndarray) -> str:
     """Tells two masks apart."""
-    return f"{zlib.crc32(np.packbits(mask != 0)):08x}"
+    return f"{zlib.crc32(np.packbits(mask != 0).data):08x}"

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pancreasseg import pipelines
 from pancreasseg.core.errors import ModelError, PancreasSegError
 from pancreasseg.core.setup import Setup
+
+if TYPE_CHECKING:
+    from pancreasseg.models.package import ModelPackage
+    from pancreasseg.models.store import Store
 
 USABLE = ("installed", "outdated", "bundled")
 STATES = (*USABLE, "available", "damaged")
@@ -29,7 +34,7 @@ class ModelRow:
         host: where it would be downloaded from.
         card: its card as a dict; empty for a damaged one.
         trouble: what is wrong with a damaged one.
-        offer: why it is recommended, as the catalogue says it; None for one that is not.
+        offer: why it is recommended, as the catalogue says it; empty for one that is not.
     """
 
     name: str
@@ -39,9 +44,9 @@ class ModelRow:
     pipeline: str = ""
     megabytes: float = 0.0
     host: str = ""
-    card: dict | None = None
+    card: dict = field(default_factory=dict)
     trouble: str = ""
-    offer: dict | None = None
+    offer: dict = field(default_factory=dict)
 
 
 class Models:
@@ -50,7 +55,7 @@ class Models:
     The folder of the store is that of the environment variable PANCREASSEG_HOME, which the worker reads as well.
     """
 
-    _known: dict | None = None  # packages, or errors, by setup while `reading`
+    _known: dict[str, ModelPackage | ModelError] | None = None  # packages, or errors, by setup while `reading`
 
     @property
     def home(self) -> str:
@@ -96,11 +101,22 @@ class Models:
         for entry in catalogue.offered().values():
             if entry.name not in present:
                 pipeline = entry.card.get("pipeline", "")
-                facts = (*_download(entry.name), dict(entry.card))
-                rows.append(ModelRow(entry.name, "available", entry.title, "", pipeline, *facts, offer=entry.offer))
+                megabytes, hosts = _download(entry.name)
+                rows.append(
+                    ModelRow(
+                        entry.name,
+                        "available",
+                        entry.title,
+                        pipeline=pipeline,
+                        megabytes=megabytes,
+                        host=hosts,
+                        card=dict(entry.card),
+                        offer=dict(entry.offer or {}),
+                    )
+                )
         return rows
 
-    def chosen(self, setup: Setup):
+    def chosen(self, setup: Setup) -> ModelPackage:
         """The first package that a run would use.
 
         Raises:
@@ -114,9 +130,10 @@ class Models:
                 self._known[key] = pipelines.choose(setup, self._store())[0]
             except ModelError as error:
                 self._known[key] = error
-        if isinstance(self._known[key], ModelError):
-            raise self._known[key]
-        return self._known[key]
+        known = self._known[key]
+        if isinstance(known, ModelError):
+            raise known
+        return known
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -190,13 +207,13 @@ class Models:
         """
         self._store().remove(name)
 
-    def _store(self):
+    def _store(self) -> Store:
         from pancreasseg.models.store import Store
 
         return Store()
 
 
-def _stateOf(package) -> str:
+def _stateOf(package: ModelPackage) -> str:
     """The state of a package in the store: outdated where the catalogue has another version of it."""
     from pancreasseg.models import catalogue
 
@@ -222,7 +239,7 @@ def marginOf(setup: Setup) -> float | None:
     return _marginOf(setup, lambda it: pipelines.choose(it)[0])
 
 
-def _marginOf(setup: Setup, choose) -> float | None:
+def _marginOf(setup: Setup, choose: Callable[[Setup], ModelPackage]) -> float | None:
     try:
         card = choose(setup).card
     except ModelError:

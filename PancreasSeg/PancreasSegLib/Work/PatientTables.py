@@ -43,7 +43,7 @@ def csvOf(patients: Sequence[Patient]) -> str:
     return text.getvalue()
 
 
-def showTable(patients: Sequence[Patient]):
+def showTable(patients: Sequence[Patient]) -> slicer.vtkMRMLTableNode:
     """The same in a table node of the scene, always the same one; returns it."""
     scene = slicer.mrmlScene
     node = scene.GetFirstNodeByName(TABLE_NAME)

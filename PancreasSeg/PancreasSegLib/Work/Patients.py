@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import slicer
 
 from pancreasseg.core.errors import Cancelled, InputError, PancreasSegError, RunError
+from pancreasseg.core.finding import Finding
+from pancreasseg.core.measurement import Measurement
+from pancreasseg.worker.codec import Measured
 from PancreasSegLib.Scene import VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import DicomBrowser, Statistics
+from PancreasSegLib.Work.Run import Ending, Outcome, StartRun
 from PancreasSegLib.Work.Sentences import sentenceOf
+from PancreasSegLib.Work.Workflow import OnMeasured
 
 WAITING, RUNNING, DONE, KEPT, FAILED, CANCELLED = "waiting", "running", "done", "kept", "failed", "cancelled"
+
+#: See `Workflow.measure`.
+AskToMeasure: TypeAlias = Callable[[Statistics.Question, OnMeasured], object]
 
 # What is begun anew when the list is started again.
 UNFINISHED = (WAITING, CANCELLED, FAILED)
@@ -38,10 +47,10 @@ class Patient:
     series: str = ""
     state: str = WAITING
     message: str = ""
-    measurements: tuple = ()
+    measurements: tuple[Measurement, ...] = ()
 
     @property
-    def volumeNode(self):
+    def volumeNode(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The CT; None while it is not loaded, and when it is gone."""
         return slicer.mrmlScene.GetNodeByID(self.nodeId) if self.nodeId else None
 
@@ -66,13 +75,13 @@ class Patients:
         onOutcome: called with the outcome of each run.
     """
 
-    def __init__(self, startRun: Callable, cancelRun: Callable[[], None], measure: Callable) -> None:
+    def __init__(self, startRun: StartRun, cancelRun: Callable[[], None], measure: AskToMeasure) -> None:
         self._startRun = startRun
         self._cancelRun = cancelRun
         self._measure = measure
         self.rows: list[Patient] = []
         self.changed: Callable[[], None] = lambda: None
-        self.onOutcome: Callable = lambda _outcome: None
+        self.onOutcome: Callable[[Outcome], object] = lambda _outcome: None
         self._going = False
         self._round: list[Patient] = []  # of this start, still to come
         self._current: Patient | None = None
@@ -169,7 +178,7 @@ class Patients:
         for patient in self.rows:
             self._measureOne(patient)
 
-    def _loaded(self, patient: Patient):
+    def _loaded(self, patient: Patient) -> slicer.vtkMRMLScalarVolumeNode:
         """The volume node of a patient, from the DICOM database where it is not in the scene yet."""
         if not patient.nodeId and patient.series:
             node = DicomBrowser.load(patient.series)
@@ -178,7 +187,7 @@ class Patients:
             raise InputError("volume-gone", "The CT is no longer in the scene.", "Load it again.")
         return patient.volumeNode
 
-    def _ended(self, patient: Patient, answer) -> None:
+    def _ended(self, patient: Patient, answer: Ending) -> None:
         """A run has ended, with an outcome or an error."""
         self._current = None
         if isinstance(answer, Cancelled):
@@ -208,7 +217,7 @@ class Patients:
         else:
             self._measuring += 1
 
-    def _measured(self, patient: Patient, answer) -> None:
+    def _measured(self, patient: Patient, answer: Measured | PancreasSegError) -> None:
         self._measuring -= 1
         if isinstance(answer, RunError):
             patient.message = sentenceOf(answer)
@@ -217,7 +226,7 @@ class Patients:
         self.changed()
 
 
-def _worst(findings) -> str:
+def _worst(findings: Iterable[Finding]) -> str:
     """The sentence of the most serious finding that is more than information; empty where there is none."""
     for severity in ("serious", "warning"):
         for finding in findings:

@@ -11,13 +11,14 @@ from pancreasseg.core import Box
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.results import Segmentation
+from pancreasseg.io.seg_nrrd import SEGMENT_NAME
 from PancreasSegLib.Scene import RoiNodes, Segments
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Scene.Placement import placeBeside
 from PancreasSegLib.Work import History
 
 
-def showBox(parameters: Parameters, volumeNode, box: Box) -> None:
+def showBox(parameters: Parameters, volumeNode: slicer.vtkMRMLScalarVolumeNode, box: Box) -> None:
     """Put the CT's ROI around a box; a new one where there is none."""
     if parameters.roiNode is None:
         parameters.roiNode = RoiNodes.addRoiNode(volumeNode.GetScene(), f"{volumeNode.GetName()} pancreas ROI")
@@ -27,12 +28,12 @@ def showBox(parameters: Parameters, volumeNode, box: Box) -> None:
 
 def writeSegmentation(
     parameters: Parameters,
-    volumeNode,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
     segmentation: Segmentation,
     findings: Sequence[Finding],
     *,
     before: Segments.Content | None,
-    placed: Box,
+    placed: Box | None,
     beforeWrite: Callable[[object], bool] | None = None,
 ) -> None:
     """Write the mask with its draft, tags, box and findings.
@@ -71,7 +72,12 @@ def writeSegmentation(
     History.keep(parameters)
 
 
-def _target(parameters: Parameters, volumeNode, before, beforeWrite) -> tuple[object, str]:
+def _target(
+    parameters: Parameters,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    before: Segments.Content | None,
+    beforeWrite: Callable[[object], bool] | None,
+) -> tuple[slicer.vtkMRMLSegmentationNode, str]:
     """The segment to write: the one of the last run where nothing of a person's would be lost, else a new one."""
     node = parameters.segmentationNode
     if node is None or node.GetTransformNodeID() != volumeNode.GetTransformNodeID():
@@ -83,11 +89,13 @@ def _target(parameters: Parameters, volumeNode, before, beforeWrite) -> tuple[ob
     present = Segments.contentOf(node, parameters.segmentId, volumeNode)
     touched = present != before  # edited while the run was going on
     if (touched or not undoable) and present.box is not None:
-        return node, Segments.addPancreasSegment(node, name=f"{Segments.SEGMENT_NAME} (new run)")
+        return node, Segments.addPancreasSegment(node, name=f"{SEGMENT_NAME} (new run)")
     return node, parameters.segmentId
 
 
-def _isAt(roiNode, box: Box, volumeNode) -> bool:
+def _isAt(
+    roiNode: slicer.vtkMRMLMarkupsROINode | None, box: Box | None, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> bool:
     """True when the ROI shows the box, or is not there at all."""
     if roiNode is None:
         return True

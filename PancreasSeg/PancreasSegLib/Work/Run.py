@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Any, TypeAlias
+
+import slicer
 
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding
+from pancreasseg.core.measurement import Measurement
 from pancreasseg.core.progress import Update
 from pancreasseg.core.results import Attention, Localization, Segmentation
+from pancreasseg.worker.contract import Transfer
 from PancreasSegLib.Scene import Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
 
@@ -49,7 +54,7 @@ class Outcome:
     parameters: Parameters
     localization: Localization | None
     segmentation: Segmentation | None
-    measurements: tuple = ()
+    measurements: tuple[Measurement, ...] = ()
     findings: tuple[Finding, ...] = ()
     attention: Attention | None = None
 
@@ -76,12 +81,11 @@ class Run:
     before: Segments.Content | None
     request: int = 0
     turn: Callable[[], Outcome | None] | None = None
-    upload: object = None
+    upload: Transfer | None = None
     sent: int = 0
     cancelled: bool = False
     written: bool = False
     localization: Localization | None = None
-    segmentation: Segmentation | None = None
     findings: list[Finding] = field(default_factory=list)
     planned: tuple[Step, ...] = ()
     attention: str = ""
@@ -98,7 +102,7 @@ class Run:
         left = update.seconds_left if len(self.steps) == 1 else None
         return replace(update, fraction=fraction, seconds_left=left)
 
-    def checkedVolumeNode(self):
+    def checkedVolumeNode(self) -> slicer.vtkMRMLScalarVolumeNode:
         """The CT, if it still is what the run began with.
 
         Raises:
@@ -114,21 +118,27 @@ class Run:
             )
         return volumeNode
 
-    def sendBlock(self) -> bool:
-        """Upload some more slices of the CT; true when all are there.
+    def sendBlock(self, upload: Transfer) -> bool:
+        """Send some more slices of the CT; true when all are there.
 
         Raises:
             InputError: the CT is gone, changed or spoilt, or has voxels that are not numbers.
             OutputError: the disk is full.
         """
         i, j, k = self.geometry.size
-        rows = max(1, BLOCK_BYTES // (i * j * self.upload.dtype.itemsize))
+        rows = max(1, BLOCK_BYTES // (i * j * upload.dtype.itemsize))
         block = Box((0, 0, self.sent), (i, j, min(self.sent + rows, k)))
-        self.upload.add(VolumeNodes.readVoxels(self.checkedVolumeNode(), block))
+        upload.add(VolumeNodes.readVoxels(self.checkedVolumeNode(), block))
         self.sent = block.stop[2]
         return self.sent == k
 
 
-def once(*groups) -> tuple[Finding, ...]:
+#: How a run for a list ends: its outcome, or what went wrong.
+Ending: TypeAlias = Outcome | Exception
+#: Begins to segment a CT, given as its volume node, and calls the function it is given with how that ended.
+StartRun: TypeAlias = Callable[[Any, Callable[[Ending], object]], object]
+
+
+def once(*groups: Iterable[Finding]) -> tuple[Finding, ...]:
     """All findings in order, the same remark once."""
     return tuple(dict.fromkeys(finding for group in groups for finding in group))

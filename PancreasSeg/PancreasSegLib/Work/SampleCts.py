@@ -34,7 +34,7 @@ def register() -> None:
     )
 
 
-def downloadAbdomen(tell: Callable[[str], None]):
+def downloadAbdomen(tell: Callable[[str], None]) -> slicer.vtkMRMLScalarVolumeNode:
     """Slicer's sample CT of an abdomen, by Slicer's own module, which checks what it downloads; returns its node.
 
     Args:
@@ -48,7 +48,7 @@ def downloadAbdomen(tell: Callable[[str], None]):
     except ImportError as error:
         raise RunError("no-sample-data", _("The module Sample Data of Slicer is not available here.")) from error
 
-    def onMessage(message, *_level):
+    def onMessage(message: object, *_level: object) -> None:
         tell(re.sub(r"<[^>]*>", "", str(message)).strip())  # it speaks HTML
 
     try:
@@ -65,7 +65,7 @@ def downloadAbdomen(tell: Callable[[str], None]):
     return nodes[0]
 
 
-def makePhantom(source=None):  # noqa: ARG001 - the signature of Slicer's downloaders
+def makePhantom(source: object = None) -> list:  # noqa: ARG001 - the signature of Slicer's downloaders
     """Make the phantom CT on this computer, without any download; waits, while the views stay alive.
 
     Raises:

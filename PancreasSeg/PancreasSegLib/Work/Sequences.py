@@ -12,6 +12,7 @@ from PancreasSegLib.Scene import Segments
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Scene.Placement import placeBeside
+from PancreasSegLib.Work.Run import Ending, StartRun
 from PancreasSegLib.Work.Sentences import sentenceOf
 
 RESULT_ROLE = "PancreasSeg.Result"  # from the CT's sequence to that of its segmentations
@@ -19,7 +20,7 @@ SEGMENT_ATTRIBUTE = "PancreasSeg.SegmentID"
 MOMENT_ATTRIBUTE = "PancreasSeg.Moment"
 
 
-def ctSequence(browserNode):
+def ctSequence(browserNode: slicer.vtkMRMLSequenceBrowserNode) -> slicer.vtkMRMLSequenceNode:
     """The sequence of CTs that a browser node shows.
 
     Raises:
@@ -34,13 +35,13 @@ def ctSequence(browserNode):
     return sequence
 
 
-def momentName(sequence, number: int) -> str:
+def momentName(sequence: slicer.vtkMRMLSequenceNode, number: int) -> str:
     """A moment for people: "time = 1.5 s"."""
     words = (sequence.GetIndexName(), "=", sequence.GetNthIndexValue(number), sequence.GetIndexUnit())
     return " ".join(word for word in words if word)
 
 
-def momentAsCt(browserNode):
+def momentAsCt(browserNode: slicer.vtkMRMLSequenceBrowserNode) -> slicer.vtkMRMLScalarVolumeNode:
     """The moment that is on the screen as a CT of its own, which keeps its segment; the same one when asked again.
 
     Raises:
@@ -87,7 +88,9 @@ class SequenceRun:
         number: the moment that is being segmented, from 0.
     """
 
-    def __init__(self, browserNode, startRun: Callable, cancelRun: Callable[[], None]) -> None:
+    def __init__(
+        self, browserNode: slicer.vtkMRMLSequenceBrowserNode, startRun: StartRun, cancelRun: Callable[[], None]
+    ) -> None:
         self._startRun = startRun
         self._cancelRun = cancelRun
         self._browserId = browserNode.GetID()
@@ -104,14 +107,15 @@ class SequenceRun:
         """Called by a timer: begin with the next moment when none is being segmented; true when all are done."""
         if self._busy:
             return False
-        if self._sequence is None or self._browser is None or self.cancelled or self.number + 1 >= self.count:
+        sequence, browser = self._sequence, self._browser
+        if sequence is None or browser is None or self.cancelled or self.number + 1 >= self.count:
             self._finish()
             return True
         self.number += 1
         self._busy = True
         try:
-            work = self._work()
-            _fill(work, self._browser, self._sequence, self.number)
+            work = self._work(sequence)
+            _fill(work, browser, sequence, self.number)
             self._startRun(work, self._ended)
         except Exception as error:
             self._ended(error)
@@ -124,28 +128,28 @@ class SequenceRun:
             self._cancelRun()
 
     @property
-    def _browser(self):
+    def _browser(self) -> slicer.vtkMRMLSequenceBrowserNode | None:
         return slicer.mrmlScene.GetNodeByID(self._browserId)
 
     @property
-    def _sequence(self):
+    def _sequence(self) -> slicer.vtkMRMLSequenceNode | None:
         return slicer.mrmlScene.GetNodeByID(self._sequenceId)
 
-    def _work(self):
+    def _work(self, sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLScalarVolumeNode:
         """The CT that stands for one moment after the other, hidden from everybody."""
         node = slicer.mrmlScene.GetNodeByID(self._workId) if self._workId else None
         if node is None:
             scene = slicer.mrmlScene
             node = scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
             node.UnRegister(None)
-            node.SetName(f"{self._sequence.GetName()} moment")
+            node.SetName(f"{sequence.GetName()} moment")
             node.SetHideFromEditors(True)  # before it is added: Slicer does not look again later
             node.SetSaveWithScene(False)
             node = scene.AddNode(node)
             self._workId = node.GetID()
         return node
 
-    def _ended(self, answer) -> None:
+    def _ended(self, answer: Ending) -> None:
         """A moment is done, with an outcome or an error."""
         self._busy = False
         sequence = self._sequence
@@ -156,17 +160,17 @@ class SequenceRun:
         elif isinstance(answer, Exception):
             self.troubles.append(f"{momentName(sequence, self.number)}: {sentenceOf(answer)}")
         else:
-            self._keep(answer.parameters)
+            self._keep(sequence, answer.parameters)
             self.done += 1
         work = slicer.mrmlScene.GetNodeByID(self._workId)
         if work is not None:
             _forgetResults(Parameters.forVolume(work))
 
-    def _keep(self, parameters: Parameters) -> None:
+    def _keep(self, sequence: slicer.vtkMRMLSequenceNode, parameters: Parameters) -> None:
         """Put a copy of the segmentation into the sequence of results."""
-        results = resultSequence(self._sequence, create=True)
+        results = resultSequence(sequence) or _newResultSequence(sequence)
         parameters.segmentationNode.SetAttribute(SEGMENT_ATTRIBUTE, parameters.segmentId)
-        kept = results.SetDataNodeAtValue(parameters.segmentationNode, self._sequence.GetNthIndexValue(self.number))
+        kept = results.SetDataNodeAtValue(parameters.segmentationNode, sequence.GetNthIndexValue(self.number))
         kept.SetNodeReferenceID(Segments.DRAFT_ROLE, None)  # that of another scene
 
     def _finish(self) -> None:
@@ -181,20 +185,21 @@ class SequenceRun:
             showResults(self._browser, self._sequence)
 
 
-def resultSequence(sequence, *, create: bool = False):
+def resultSequence(sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceNode | None:
     """The sequence of segmentations of a sequence of CTs; None where there is none yet."""
-    results = sequence.GetNodeReference(RESULT_ROLE)
-    if results is None and create:
-        scene = sequence.GetScene()
-        results = scene.AddNewNodeByClass("vtkMRMLSequenceNode", f"{sequence.GetName()} pancreas")
-        results.SetIndexName(sequence.GetIndexName())
-        results.SetIndexUnit(sequence.GetIndexUnit())
-        results.SetIndexType(sequence.GetIndexType())
-        sequence.SetNodeReferenceID(RESULT_ROLE, results.GetID())
+    return sequence.GetNodeReference(RESULT_ROLE)
+
+
+def _newResultSequence(sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceNode:
+    results = sequence.GetScene().AddNewNodeByClass("vtkMRMLSequenceNode", f"{sequence.GetName()} pancreas")
+    results.SetIndexName(sequence.GetIndexName())
+    results.SetIndexUnit(sequence.GetIndexUnit())
+    results.SetIndexType(sequence.GetIndexType())
+    sequence.SetNodeReferenceID(RESULT_ROLE, results.GetID())
     return results
 
 
-def showResults(browserNode, sequence) -> None:
+def showResults(browserNode: slicer.vtkMRMLSequenceBrowserNode, sequence: slicer.vtkMRMLSequenceNode) -> None:
     """Let the browser show the segmentation of the moment that it shows, and keep what a person corrects in it."""
     results = resultSequence(sequence)
     if not browserNode.IsSynchronizedSequenceNode(results):
@@ -209,7 +214,7 @@ def showResults(browserNode, sequence) -> None:
         placeBeside(proxy, ct)
 
 
-def volumesOverTime(browserNode) -> list[tuple[float, float]]:
+def volumesOverTime(browserNode: slicer.vtkMRMLSequenceBrowserNode) -> list[tuple[float, float]]:
     """The volume in ml of every segmented moment, as it is now: (index value, or number of the moment; ml).
 
     Raises:
@@ -234,15 +239,15 @@ def volumesOverTime(browserNode) -> list[tuple[float, float]]:
     return points
 
 
-def plotVolumes(browserNode):
+def plotVolumes(browserNode: slicer.vtkMRMLSequenceBrowserNode) -> slicer.vtkMRMLPlotChartNode:
     """Volumes over time as a table and a chart beside the views; returns the chart node.
 
     Raises:
         InputError: nothing is segmented yet.
     """
-    points = volumesOverTime(browserNode)
     sequence = ctSequence(browserNode)
-    results = resultSequence(sequence)
+    points = volumesOverTime(browserNode)
+    results = sequence.GetNodeReference(RESULT_ROLE)
     scene = browserNode.GetScene()
     unit = f" [{sequence.GetIndexUnit()}]" if sequence.GetIndexUnit() else ""
     titles = (f"{sequence.GetIndexName() or 'moment'}{unit}", "Pancreas volume [ml]")
@@ -270,7 +275,7 @@ def plotVolumes(browserNode):
     return chart
 
 
-def _own(results, scene, kind: str):
+def _own(results: slicer.vtkMRMLSequenceNode, scene: slicer.vtkMRMLScene, kind: str) -> slicer.vtkMRMLNode:
     """The node of this kind that belongs to the results; a new one where there is none."""
     role = f"PancreasSeg.{kind}"
     node = results.GetNodeReference(role)
@@ -280,7 +285,12 @@ def _own(results, scene, kind: str):
     return node
 
 
-def _fill(node, browserNode, sequence, number: int) -> None:
+def _fill(
+    node: slicer.vtkMRMLScalarVolumeNode,
+    browserNode: slicer.vtkMRMLSequenceBrowserNode,
+    sequence: slicer.vtkMRMLSequenceNode,
+    number: int,
+) -> None:
     """Let a volume node stand for a moment: its voxels, which are not copied, its grid and the parent transform."""
     moment = sequence.GetNthDataNode(number)
     node.CopyOrientation(moment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import vtk
 
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import InputError
+from pancreasseg.core.measurement import Measurement
 from PancreasSegLib.Scene import Segments, VolumeNodes
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
 from PancreasSegLib.Scene.Nodes import addHiddenNode, nodesOf
@@ -35,13 +37,13 @@ class Statistics:
         edited: the segment was changed by hand since the AI wrote it.
     """
 
-    own: tuple
-    against: tuple
+    own: tuple[Measurement, ...]
+    against: tuple[Measurement, ...]
     reference: str
     edited: bool
 
     @property
-    def all(self) -> tuple:
+    def all(self) -> tuple[Measurement, ...]:
         """Everything in the order of the table."""
         return (*self.own, *self.against)
 
@@ -66,7 +68,7 @@ class Question:
     words: str
     edited: bool
 
-    def answered(self, own, against) -> Statistics:
+    def answered(self, own: Iterable[Measurement], against: Iterable[Measurement]) -> Statistics:
         """The statistics that the measurements make."""
         return Statistics(tuple(own), tuple(against), self.words, self.edited)
 
@@ -86,7 +88,7 @@ def statisticsOf(parameters: Parameters) -> Statistics:
     return question.answered(own, compare(question.mask, question.reference, question.geometry))
 
 
-def overlapOf(parameters: Parameters) -> tuple:
+def overlapOf(parameters: Parameters) -> tuple[Measurement, ...]:
     """Only the overlap with the AI draft or the reference, which is quick; empty where there is none.
 
     Raises:
@@ -100,7 +102,7 @@ def overlapOf(parameters: Parameters) -> tuple:
     return tuple(compare(question.mask, question.reference, question.geometry, distances=False))
 
 
-def measureSegment(parameters: Parameters) -> tuple:
+def measureSegment(parameters: Parameters) -> tuple[Measurement, ...]:
     """The measurements of the CT's pancreas segment by itself, here and now.
 
     Raises:
@@ -132,7 +134,7 @@ def questionOf(parameters: Parameters) -> Question:
     region = _union(boxes, whole)
     mask = Segments.readMask(node, segmentId, volumeNode, region)
     draft = None if draftNode is None else Segments.readMask(draftNode, segmentId, volumeNode, region)
-    reference = draft if parameters.referenceNode is None else other[region.slices]
+    reference = draft if other is None else other[region.slices]
     edited = Segments.isEdited(node, segmentId, volumeNode) if draft is None else not np.array_equal(mask, draft)
     hu = VolumeNodes.readVoxels(volumeNode, region)
     return Question(mask, hu, whole.crop(region), reference, words if reference is not None else "", edited)
@@ -144,14 +146,14 @@ def draftMask(parameters: Parameters) -> np.ndarray | None:
     return None if draftNode is None else Segments.readMask(draftNode, parameters.segmentId, parameters.volumeNode)
 
 
-def _draftNode(parameters: Parameters):
+def _draftNode(parameters: Parameters) -> slicer.vtkMRMLSegmentationNode | None:
     """The hidden node with the AI draft of the segment; None when there is none."""
     draftNode = Segments.draftOf(parameters.segmentationNode)
     held = draftNode is not None and draftNode.GetSegmentation().GetSegment(parameters.segmentId) is not None
     return draftNode if held else None
 
 
-def referenceChoices(referenceNode) -> list[tuple[str, str]]:
+def referenceChoices(referenceNode: slicer.vtkMRMLNode | None) -> list[tuple[str, str]]:
     """What can be chosen in a reference: (identifier, name) of every segment, or of every label of a labelmap."""
     if referenceNode is None:
         return []
@@ -188,7 +190,7 @@ def referenceMask(parameters: Parameters) -> tuple[np.ndarray, str]:
     return _labelOnGrid(node, int(chosen), volumeNode), words
 
 
-def showChart(parameters: Parameters, statistics: Statistics):
+def showChart(parameters: Parameters, statistics: Statistics) -> slicer.vtkMRMLPlotChartNode:
     """A bar chart of the overlap measures beside the views; returns the chart node.
 
     Raises:
@@ -230,24 +232,26 @@ def showChart(parameters: Parameters, statistics: Statistics):
     return chart
 
 
-def _node(scene, className: str, name: str):
+def _node(scene: slicer.vtkMRMLScene, className: str, name: str) -> slicer.vtkMRMLNode:
     """The node of this class and name; a new one where there is none."""
     present = next((node for node in nodesOf(scene, className) if node.GetName() == name), None)
     return present or scene.AddNewNodeByClass(className, name)
 
 
-def _union(boxes, geometry) -> Box:
+def _union(boxes: Iterable[Box | None], geometry: Geometry) -> Box:
     """The smallest box around all, with a rim; some corner of the CT where there are none."""
     present = [box for box in boxes if box is not None]
     if not present:
-        return Box((0, 0, 0), tuple(min(n, 3) for n in geometry.size))
+        return Box.between((0, 0, 0), (min(n, 3) for n in geometry.size))
     union = present[0]
     for box in present[1:]:
         union = union.union(box)
     return union.pad([RIM_VOXELS] * 3, [RIM_VOXELS] * 3).clip(geometry)
 
 
-def _labelOnGrid(labelmapNode, label: int, volumeNode) -> np.ndarray:
+def _labelOnGrid(
+    labelmapNode: slicer.vtkMRMLLabelMapVolumeNode, label: int, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> np.ndarray:
     """One label of a labelmap volume on the CT's grid, through a segmentation that is not added to the scene."""
     VolumeNodes.checkTransform(labelmapNode)
     holder = addHiddenNode(volumeNode.GetScene(), "vtkMRMLSegmentationNode", "Label to compare with")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import slicer
+
 from pancreasseg.core.results import Segmentation
 from PancreasSegLib.Scene import Segments
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
@@ -71,7 +73,7 @@ def structureSegments(parameters: Parameters) -> list:
     return segments
 
 
-def _emptied(parameters: Parameters):
+def _emptied(parameters: Parameters) -> slicer.vtkMRMLSegmentationNode | None:
     """The segmentation of the last run without its segments; None when there is none, or a person has edited it."""
     node, volumeNode = parameters.structuresNode, parameters.volumeNode
     if node is None or node.GetTransformNodeID() != volumeNode.GetTransformNodeID():
@@ -84,6 +86,6 @@ def _emptied(parameters: Parameters):
     return node
 
 
-def _identifiers(node) -> list[str]:
+def _identifiers(node: slicer.vtkMRMLNode) -> list[str]:
     segmentation = node.GetSegmentation()
     return [segmentation.GetNthSegmentID(number) for number in range(segmentation.GetNumberOfSegments())]

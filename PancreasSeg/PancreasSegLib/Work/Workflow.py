@@ -7,18 +7,29 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
+import slicer
 import vtk
 
 from pancreasseg.core.errors import Cancelled, InputError, PancreasSegError, RunError
 from pancreasseg.core.finding import Finding
+from pancreasseg.core.measurement import Measurement
 from pancreasseg.core.progress import Update
+from pancreasseg.core.results import Segmentation
+from pancreasseg.worker.codec import Measured
+from pancreasseg.worker.contract import Transfer, Worker
 from PancreasSegLib.Scene import RoiNodes, Segments, Tables, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import Attention, History, Results
 from PancreasSegLib.Work.Models import hasOption, marginOf
 from PancreasSegLib.Work.Run import Outcome, Run, Step, once
 from PancreasSegLib.Work.Statistics import Question, measureSegment
+
+T = TypeVar("T")
+
+#: Called with what the worker has measured, or with why it could not.
+OnMeasured: TypeAlias = Callable[[Measured | PancreasSegError], object]
 
 POLL_SECONDS = 0.01
 
@@ -36,7 +47,7 @@ class Workflow:
     mask, the draft and the tags are all in the scene or none of them.
 
     Args:
-        client: a `pancreasseg.worker.client.WorkerClient`, for this workflow alone.
+        client: a `pancreasseg.worker.client.WorkerClient`, or another worker, for this workflow alone.
         onProgress: called with every progress update.
         onNotice: called with what a person must know while the run goes on.
         beforeWrite: called with a segmentation node before one of its segments is overwritten; saves for undo, and
@@ -51,13 +62,13 @@ class Workflow:
 
     def __init__(
         self,
-        client,
+        client: Worker,
         *,
         onProgress: Callable[[Update], None] | None = None,
         onNotice: Callable[[Finding], None] | None = None,
         beforeWrite: Callable[[object], bool] | None = None,
         afterWrite: Callable[[Parameters], None] | None = None,
-        onDescribed: Callable[[object], None] | None = None,
+        onDescribed: Callable[[dict[str, Any] | PancreasSegError], object] | None = None,
     ) -> None:
         self.client = client
         self.onProgress = onProgress
@@ -67,12 +78,12 @@ class Workflow:
         self.onDescribed = onDescribed
         self.measureResults = True
         self._description: int | None = None
-        self._measuring: dict[int, Callable[[object], None]] = {}
+        self._measuring: dict[int, OnMeasured] = {}
         self._run: Run | None = None
         self._loadedKey: tuple | None = None
         self._failure: PancreasSegError | None = None
         self._pieces: deque[Callable[[], object]] = deque()
-        self._observed: tuple[object, list[int]] | None = None
+        self._observed: tuple[slicer.vtkMRMLScene, list[int]] | None = None
 
     @property
     def running(self) -> bool:
@@ -115,7 +126,7 @@ class Workflow:
         """Ask for device, memory and installed models, which also starts and warms the worker."""
         self._description = self.client.hello()
 
-    def startLocate(self, volumeNode) -> None:
+    def startLocate(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Begin to find the pancreas and to put the ROI around it.
 
         Raises:
@@ -124,7 +135,9 @@ class Workflow:
         """
         self._start(volumeNode, [Step.LOCALIZE], None, replaceEdited=True)
 
-    def startSegment(self, volumeNode, *, inRoi: bool = False, replaceEdited: bool = False) -> None:
+    def startSegment(
+        self, volumeNode: slicer.vtkMRMLScalarVolumeNode, *, inRoi: bool = False, replaceEdited: bool = False
+    ) -> None:
         """Begin to segment.
 
         Args:
@@ -140,17 +153,19 @@ class Workflow:
             volumeNode, [Step.SEGMENT] if inRoi else [Step.LOCALIZE, Step.SEGMENT], inRoi, replaceEdited=replaceEdited
         )
 
-    def locate(self, volumeNode) -> Outcome:
+    def locate(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Outcome:
         """`startLocate`, and wait for the end."""
         self.startLocate(volumeNode)
         return self._wait()
 
-    def run(self, volumeNode, *, inRoi: bool = False, replaceEdited: bool = False) -> Outcome:
+    def run(
+        self, volumeNode: slicer.vtkMRMLScalarVolumeNode, *, inRoi: bool = False, replaceEdited: bool = False
+    ) -> Outcome:
         """`startSegment`, and wait for the end."""
         self.startSegment(volumeNode, inRoi=inRoi, replaceEdited=replaceEdited)
         return self._wait()
 
-    def measure(self, question: Question, onMeasured: Callable[[object], None]) -> None:
+    def measure(self, question: Question, onMeasured: OnMeasured) -> None:
         """Have a segment measured in the worker, whatever else it does.
 
         Args:
@@ -163,7 +178,7 @@ class Workflow:
         request = self.client.measure(question.mask, question.hu, question.geometry, question.reference)
         self._measuring[request] = onMeasured
 
-    def startAttention(self, volumeNode, name: str) -> None:
+    def startAttention(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> None:
         """Begin to look where the network of the present result looked.
 
         Args:
@@ -176,7 +191,7 @@ class Workflow:
         """
         self._start(volumeNode, [Step.ATTENTION], False, replaceEdited=True, attention=name)
 
-    def attend(self, volumeNode, name: str) -> Outcome:
+    def attend(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> Outcome:
         """`startAttention`, and wait for the end."""
         self.startAttention(volumeNode, name)
         return self._wait()
@@ -215,7 +230,7 @@ class Workflow:
         if run is None or run.turn is None:
             self._listen()
         elif self._failure is None and not run.cancelled:
-            outcome = self._work(run)
+            outcome = self._work(run, run.turn)
             if outcome is not None:
                 return outcome
         elif self._failure is None:
@@ -248,11 +263,11 @@ class Workflow:
                 self._failure = event.value
             else:
                 run.request = 0
-                run.turn = partial(self._proceed, event.value)
+                run.turn = partial(self._proceed, run, event.value)
 
-    def _work(self, run: Run) -> Outcome | None:
+    def _work(self, run: Run, turn: Callable[[], Outcome | None]) -> Outcome | None:
         """Do the run's next piece; the outcome with the last one."""
-        turn, run.turn = run.turn, None
+        run.turn = None
         try:
             outcome = turn()
         except Exception:
@@ -263,7 +278,13 @@ class Workflow:
         return outcome
 
     def _start(
-        self, volumeNode, steps: list[Step], inRoi: bool | None, *, replaceEdited: bool, attention: str = ""
+        self,
+        volumeNode: slicer.vtkMRMLScalarVolumeNode,
+        steps: list[Step],
+        inRoi: bool | None,
+        *,
+        replaceEdited: bool,
+        attention: str = "",
     ) -> None:
         if self._run is not None:
             raise RunError("busy", "A run is going on already.", "Wait until it has ended, or cancel it.")
@@ -287,21 +308,20 @@ class Workflow:
             before = Segments.contentOf(node, segmentId, volumeNode)
         if key != self._loadedKey or not self.client.holds_volume:
             steps = [Step.LOAD, *steps]
-        self._run = Run(parameters, key, geometry, steps, box, before, attention=attention)
-        self._run.findings += VolumeNodes.transformFindings(volumeNode)
+        self._run = run = Run(parameters, key, geometry, steps, box, before, attention=attention)
+        run.findings += VolumeNodes.transformFindings(volumeNode)
         self._observe(volumeNode)
         try:
-            self._request()
+            self._request(run)
         except PancreasSegError:
             self._end()
             raise
 
-    def _request(self) -> None:
+    def _request(self, run: Run) -> None:
         """Begin the next step."""
-        run = self._run
         parameters = run.parameters
         setup = parameters.setup
-        options = {}
+        options: dict[str, Any] = {}
         if parameters.marginChosen and marginOf(setup) is not None:
             options["margin_mm"] = parameters.marginMm
         if parameters.structuresWanted and hasOption(setup, "structures"):
@@ -310,31 +330,29 @@ class Workflow:
         if run.steps[0] is Step.LOAD:
             self._loadedKey = None
             run.upload = self.client.upload(run.geometry.shape, VolumeNodes.voxelType(parameters.volumeNode))
-            run.turn = self._sendBlock
+            run.turn = partial(self._sendBlock, run, run.upload)
         elif run.steps[0] is Step.LOCALIZE:
             run.request = self.client.localize(setup)
         elif run.steps[0] is Step.ATTENTION:
+            assert run.box is not None  # noqa: S101  (`_start` refuses without one)
             run.request = self.client.attention(run.box, [run.attention], Attention.setupOf(parameters))
         else:
             run.request = self.client.segment(run.box, setup)
 
-    def _sendBlock(self) -> None:
+    def _sendBlock(self, run: Run, upload: Transfer) -> None:
         """Hand some slices of the CT to the worker."""
-        run = self._run
-        if run.sendBlock():
-            upload, run.upload = run.upload, None
+        if run.sendBlock(upload):
+            run.upload = None
             run.request = self.client.load(upload, run.geometry)
         else:
-            run.turn = self._sendBlock
+            run.turn = partial(self._sendBlock, run, upload)
 
-    def _proceed(self, value) -> Outcome | None:
+    def _proceed(self, run: Run, value: Any) -> Outcome | None:
         """Take a step's result; the outcome when only the box was asked for."""
-        run = self._run
         step = run.steps.pop(0)
         if step is Step.SEGMENT:
-            run.segmentation = value
-            self._write()
-            run.turn = self._conclude
+            self._write(run, value)
+            run.turn = partial(self._conclude, run, value)
             return None
         if step is Step.ATTENTION:
             run.checkedVolumeNode()
@@ -346,19 +364,18 @@ class Workflow:
         else:
             run.localization = value
             Results.showBox(run.parameters, run.checkedVolumeNode(), value.box)
-        if run.steps:
-            self._request()
-            return None
-        return Outcome(run.parameters, run.localization, None, (), once(run.findings, run.localization.findings))
+            if not run.steps:
+                return Outcome(run.parameters, value, None, (), once(run.findings, value.findings))
+        self._request(run)
+        return None
 
-    def _write(self) -> None:
+    def _write(self, run: Run, segmentation: Segmentation) -> None:
         """Put the result into the scene."""
-        run = self._run
-        run.findings = list(once(run.findings, run.segmentation.findings))
+        run.findings = list(once(run.findings, segmentation.findings))
         Results.writeSegmentation(
             run.parameters,
             run.checkedVolumeNode(),
-            run.segmentation,
+            segmentation,
             run.findings,
             before=run.before,
             placed=run.box if run.localization is None else run.localization.box,
@@ -368,14 +385,13 @@ class Workflow:
         run.written = True
         self._stopObserving()  # what happens to the scene from now on does not concern the run
 
-    def _conclude(self) -> Outcome:
+    def _conclude(self, run: Run, segmentation: Segmentation) -> Outcome:
         """The outcome, with measurements where they are wanted."""
-        run = self._run
-        measurements = ()
+        measurements: tuple[Measurement, ...] = ()
         if self.measureResults:
             measurements = measureSegment(run.parameters)
             Tables.showMeasurements(run.parameters, measurements)
-        return Outcome(run.parameters, run.localization, run.segmentation, measurements, tuple(run.findings))
+        return Outcome(run.parameters, run.localization, segmentation, measurements, tuple(run.findings))
 
     def _wait(self) -> Outcome:
         while True:
@@ -384,15 +400,15 @@ class Workflow:
                 return outcome
             time.sleep(POLL_SECONDS)
 
-    def _observe(self, volumeNode) -> None:
+    def _observe(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         scene = volumeNode.GetScene()
 
         @vtk.calldata_type(vtk.VTK_OBJECT)
-        def onNodeAboutToBeRemoved(caller, event, node):  # noqa: ARG001 - VTK's signature
+        def onNodeAboutToBeRemoved(_scene: object, _event: str, node: slicer.vtkMRMLNode) -> None:
             if node is volumeNode:
                 self._giveUp("volume-removed", "The CT was removed while it was being segmented.")
 
-        def onStartClose(caller, event):  # noqa: ARG001 - VTK's signature
+        def onStartClose(_scene: object, _event: str) -> None:
             self._giveUp("scene-closed", "The scene was closed while a CT was being segmented.")
 
         tags = [
@@ -403,7 +419,7 @@ class Workflow:
 
     def _giveUp(self, code: str, message: str) -> None:
         """End the run from an observer; `poll` says so."""
-        if self._run.request:
+        if self._run is not None and self._run.request:
             self.client.cancel(self._run.request)
         self._failure = RunError(code, message, "The run was stopped; nothing else was changed.")
         self._stopObserving()
@@ -423,6 +439,6 @@ class Workflow:
         self._failure = None
 
 
-def _tell(listener, value) -> None:
+def _tell(listener: Callable[[T], object] | None, value: T) -> None:
     if listener is not None:
         listener(value)

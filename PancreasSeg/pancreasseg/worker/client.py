@@ -18,6 +18,7 @@ from pancreasseg.core.errors import Cancelled, PancreasSegError
 from pancreasseg.core.setup import AUTOMATIC, Setup
 from pancreasseg.worker.answers import Event, Pending, failure, garbled, value_of
 from pancreasseg.worker.codec import READERS, files_in
+from pancreasseg.worker.contract import Transfer
 from pancreasseg.worker.folder import ExchangeFolder, Upload
 from pancreasseg.worker.process import END_SECONDS, Belongings, WorkerProcess
 from pancreasseg.worker.protocol import FINAL, PROTOCOL, Message, Request
@@ -90,7 +91,7 @@ class WorkerClient:
 
     def load(
         self,
-        array: np.ndarray | Upload,
+        array: np.ndarray | Transfer,
         geometry: Geometry | Mapping[str, Any],
         *,
         source: Mapping[str, str] | None = None,
@@ -112,10 +113,10 @@ class WorkerClient:
         unable = self._unable()  # before writing: a new worker finds an empty folder
         if unable is not None:
             return self._refuse(unable)
-        if isinstance(array, Upload):
-            file = array.finish()
-        else:
+        if isinstance(array, np.ndarray):
             file = self._exchange().write(f"volume-{self._next}", np.ascontiguousarray(array))
+        else:
+            file = array.finish()
         self._geometry = geometry if isinstance(geometry, Geometry) else Geometry.from_dict(dict(geometry))
         parameters = {
             "file": file,
