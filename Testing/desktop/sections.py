@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from PySide6 import QtCore
-from Testing.desktop.tour import NARROW, Tour
+from Testing.desktop.tour import NARROW, RUN_SECONDS, Tour
 
+from PancreasSegLib.Panel.Widgets import Quiet
 from PancreasSegLib.Scene import Segments
 
 # Slices of the segment that the correction takes away, counted from its foot.
@@ -20,6 +21,7 @@ def showSections(tour: Tour, folder: Path) -> None:
     statistics(tour)
     export(tour, folder / "Planning")
     models(tour)
+    patients(tour)
 
 
 def correct(tour: Tour) -> None:
@@ -66,6 +68,7 @@ def export(tour: Tour, folder: Path) -> None:
     person.click(ui.niftiButton)
     person.click(ui.stlButton)
     tour.record["exported"] = sorted(path.name for path in folder.iterdir())
+    sayNeutrally(ui.exportFolder, "Planning")
     person.look("export", ui.exportSection, width=NARROW)
     person.click(ui.marginGroup, QtCore.QPoint(12, 10))
     person.wait(lambda: not ui.marginGroup.collapsed)
@@ -86,4 +89,34 @@ def models(tour: Tour) -> None:
     row = next(n for n in range(table.rowCount) if table.item(n, 0).toolTip() == "obelisk-hybrid")
     person.click(table.viewport(), table.visualItemRect(table.item(row, 0)).center())
     person.wait(lambda: "OBELISK" in ui.modelCard.toPlainText(), 5)
+    sayNeutrally(ui.modelFolder, "Models")
     person.look("models", ui.modelsGroup, width=NARROW)
+
+
+def patients(tour: Tour) -> None:
+    """Two CTs, segmented one after the other."""
+    person, ui = tour.person, tour.ui
+    person.fold(ui.advancedSection, folded=True)
+    person.fold(ui.inputSection, folded=False)
+    first = tour.session.volumeNode
+    person.click(ui.phantomButton)
+    person.wait(lambda: tour.session.volumeNode is not first, 90)
+    first.SetName("Patient A, portal venous")
+    tour.session.volumeNode.SetName("Patient B, portal venous")
+    person.fold(ui.inputSection, folded=True)
+    person.fold(ui.patientsSection, folded=False)
+    person.click(ui.addLoadedButton)
+    listed = tour.window.widget.panel.patients
+    person.wait(lambda: ui.segmentAllButton.enabled and not listed.pending, 30)
+    person.click(ui.segmentAllButton)
+    person.wait(lambda: listed.patients.going, 5)
+    person.wait(lambda: not listed.pending, RUN_SECONDS)
+    tour.waitForNumbers()
+    tour.record["patients"] = [ui.patientsTable.item(row, 1).text() for row in range(ui.patientsTable.rowCount)]
+    person.look("patients", ui.patientsSection, width=NARROW)
+
+
+def sayNeutrally(pathEdit, name: str) -> None:
+    """Show a path in a picture that tells nothing of the computer it was taken on."""
+    with Quiet(pathEdit):
+        pathEdit.setCurrentPath(f"/home/radiology/{name}")

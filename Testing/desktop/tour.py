@@ -59,6 +59,8 @@ class Tour:
         self.person.wait(lambda: self.window.isVisible() and "not asked yet" not in self.ui.statusLabel.text, 60)
         self.record["status"] = self.ui.statusLabel.text
         self.person.look("start", self.ui.phantomButton, width=NARROW)
+        if self.ui.firstRunGroup.visible:
+            self.person.click(self.ui.firstRunSkipButton)
 
     def makePhantom(self) -> None:
         """Click on the panel's own sample data."""
@@ -111,11 +113,11 @@ class Tour:
         bounds = [0.0] * 6
         parameters.roiNode.GetRASBounds(bounds)
         middle = parameters.roiNode.GetCenterWorld()
-        axial.view.node.JumpSliceByOffsetting(*middle)
+        here = [*middle[:2], axial.view.node.GetSliceOffset()]
         axial.zoom(1.5)
-        axial.view.node.JumpSliceByCentering(*middle)
+        axial.view.node.JumpSliceByCentering(*here)
         self.person.rest()
-        handle = [bounds[0], middle[1], middle[2]]
+        handle = [bounds[0], *here[1:]]
         # Right on the box's edge, the edge itself may be nearer to the mouse than the dot on it, and does not move.
         aside = QtCore.QPoint(4, 0)
         start = axial.pixelOf(handle) + aside

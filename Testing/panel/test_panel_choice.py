@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import slicer
-from Testing.helpers.actions import edit, run
-from Testing.helpers.builders import aCt, aGeometry
+from Testing.helpers.actions import edit, mask, run
+from Testing.helpers.builders import aCt, aGeometry, aTransform
 from Testing.helpers.panel import remove, wait
 from Testing.standins import qt
 
-from PancreasSegLib.Scene import SceneFiles, VolumeNodes
+from PancreasSegLib.Scene import Coordinates, SceneFiles, Segments, Views, VolumeNodes
 
 
 def aCtNode(scene, name: str, origin=(0.0, 0.0, 0.0)):
@@ -85,6 +85,27 @@ def test_the_results_of_another_ct_do_not_lie_over_this_one(panel, ui, scene) ->
     ui.volumeSelector.setCurrentNode(second)
     assert not panel.session.parameters.roiNode.GetDisplayVisibility(), "a person has hidden it"
     assert panel.session.parameters.segmentationNode.GetDisplayVisibility()
+
+
+def test_after_a_run_every_view_shows_the_slice_with_most_of_the_segment(panel, ui, scene, selected, client) -> None:
+    """The middle of a bent organ often lies beside it."""
+    views = {}
+    for name in ("Axial", "Coronal", "Sagittal"):
+        views[name] = scene.AddNewNodeByClass("vtkMRMLSliceNode")
+        views[name].SetOrientation(name)
+    selected.SetAndObserveTransformNodeID(aTransform(scene).GetID())
+    run(panel)
+    parameters = panel.session.parameters
+    hook = np.zeros_like(mask(parameters))
+    hook[3:9, 6, 5] = 1  # a long stalk
+    hook[8, 6, 5:12] = 1  # and where most of it lies
+    Segments.writeMask(hook, parameters.segmentationNode, parameters.segmentId, selected)
+    Views.jumpToFullestSlices(parameters)
+    toWorld = Coordinates.transformToWorld(selected) @ Coordinates.ijkToRas(Coordinates.geometryOfNode(selected))
+    point = toWorld @ [5, 6, 8, 1]
+    for name, node in views.items():
+        normal = np.array([node.GetSliceToRAS().GetElement(row, 2) for row in range(3)])
+        assert node.GetSliceOffset() == pytest.approx(normal @ point[:3]), name
 
 
 def test_an_roi_that_two_cts_share_stays_on_the_screen(panel, ui, scene) -> None:

@@ -9,10 +9,12 @@ from typing import ClassVar
 import highdicom
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
+from pydicom.uid import generate_uid
 from rt_utils import RTStructBuilder
 from Testing.helpers.actions import edit, mask, run
 from Testing.helpers.builders import aCt, aGeometry
@@ -103,15 +105,31 @@ def dicomCt(panel, scene, series, monkeypatch):
     node.SetAttribute("DICOM.instanceUIDs", " ".join(files))
 
     class Database:
+        """As Slicer's: whatever goes wrong while a file is inserted is logged, and nobody is told."""
+
         inserted: ClassVar[list[str]] = []
+        writable: ClassVar[bool] = True
+        prepared = shown = False
 
         @staticmethod
         def fileForInstance(identifier: str) -> str:
             return files.get(identifier, "")
 
         @classmethod
+        def prepareInsert(cls) -> None:
+            cls.prepared = True
+
+        @classmethod
         def insert(cls, path: str) -> None:
-            cls.inserted.append(path)
+            assert cls.prepared
+            cls.prepared, cls.shown = False, False
+            if cls.writable:
+                cls.inserted.append(path)
+                files[pydicom.dcmread(path).SOPInstanceUID] = f"copy of {path}"
+
+        @classmethod
+        def updateDisplayedFields(cls) -> None:
+            cls.shown = True
 
     monkeypatch.setattr(slicer, "dicomDatabase", Database, raising=False)
     return node
@@ -126,24 +144,51 @@ def fromDicom(tasksHere, panel, dicomCt):
     return panel
 
 
+class Clicks:
+    """A person's hand, which counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, widget) -> None:
+        assert widget.enabled, widget.toolTip
+        self.count += 1
+        widget.click()
+
+    def choose(self, selector, node) -> None:
+        self.count += 1
+        selector.setCurrentNode(node)
+
+
 def test_from_an_open_ct_to_a_saved_dicom_seg_in_four_clicks_and_later_in_three(
-    tasksHere, panel, ui, dicomCt, aVolumeNode, tmp_path, monkeypatch
+    tasksHere, panel, ui, dicomCt, tmp_path, monkeypatch
 ) -> None:
     """No click for a folder, none for a section that was left open, and no second one for anything."""
     monkeypatch.setenv("HOME", str(tmp_path))
     with Quiet(ui.exportFolder):
         ui.exportFolder.setCurrentPath(ExportSection._rememberedFolder())
     panel.session.folder = ui.exportFolder.currentPath
-    ui.volumeSelector.setCurrentNode(dicomCt)  # 1
-    run(panel)  # 2
-    ui.exportSection.click()  # 3
-    wait(lambda: not panel.export.busy)
-    click(panel, ui.dicomSegButton)  # 4
-    ui.volumeSelector.setCurrentNode(aVolumeNode)
-    ui.volumeSelector.setCurrentNode(dicomCt)  # 1
-    run(panel)  # 2
-    wait(lambda: not panel.export.busy)
-    click(panel, ui.dicomSegButton)  # 3
+
+    def segmentAndExport(hand: Clicks) -> int:
+        hand(ui.segmentButton)
+        wait(lambda: panel.settled)
+        if ui.exportSection.collapsed:
+            hand(ui.exportSection)
+        wait(lambda: not panel.export.busy)
+        hand(ui.dicomSegButton)
+        wait(lambda: not panel.export.busy)
+        return hand.count
+
+    panel.exit()
+    opened = Clicks()
+    opened.count += 1  # the module in Slicer's menu
+    panel.wake()
+    assert ui.volumeSelector.currentNode() is dicomCt, "the only CT that is open"
+    assert segmentAndExport(opened) == 4
+    ui.volumeSelector.setCurrentNode(None)  # another patient was looked at
+    again = Clicks()
+    again.choose(ui.volumeSelector, dicomCt)
+    assert segmentAndExport(again) == 3
     assert sorted(path.name for path in tmp_path.glob("*.dcm")) == ["pancreas-2.seg.dcm", "pancreas.seg.dcm"]
 
 
@@ -208,6 +253,22 @@ def test_dicom_seg_is_read_back_by_highdicom(fromDicom, ui, folder, series) -> N
     assert volume.array.sum() == mask(fromDicom.session.parameters).sum()
 
 
+def anObject(path: Path, by: str) -> None:
+    """A DICOM file that says little but who wrote it."""
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = pydicom.uid.SegmentationStorage, generate_uid()
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    written = pydicom.dataset.FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
+    written.SOPClassUID, written.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    written.Manufacturer = by
+    written.save_as(path, enforce_file_format=True)
+
+
+def writer(path: Path) -> str:
+    """Who has written a DICOM file."""
+    return pydicom.dcmread(path).Manufacturer
+
+
 class Exporter:
     """Slicer's own exporter; it finds the voxels of a segment by the name of their array, as the real one does."""
 
@@ -223,7 +284,7 @@ class Exporter:
             raise Exporter.failure
         if not any(self._hasVoxels(identifier) for identifier in segmentIDs):
             raise RuntimeError("NoNonEmptySegmentsFoundError")
-        Path(folder, name).write_bytes(b"by Slicer")
+        anObject(Path(folder, name), by="Slicer")
         self.asked = (metadata, segmentIDs)
         return True
 
@@ -247,7 +308,7 @@ def slicersPlugin(monkeypatch, fromDicom):
 
 def test_inside_slicer_its_own_exporter_writes_and_the_database_knows(slicersPlugin, fromDicom, ui, folder) -> None:
     click(fromDicom, ui.dicomSegButton)
-    assert (folder / "pancreas.seg.dcm").read_bytes() == b"by Slicer"
+    assert writer(folder / "pancreas.seg.dcm") == "Slicer"
     assert slicersPlugin == [str(folder / "pancreas.seg.dcm")]
     assert Exporter.last.asked == ({"SeriesDescription": "Pancreas"}, [fromDicom.session.parameters.segmentId])
     assert Exporter.last.cleaned
@@ -260,7 +321,7 @@ def test_slicers_exporter_finds_what_was_drawn_restored_or_read_from_an_old_scen
     segment = parameters.segmentationNode.GetSegmentation().GetSegment(parameters.segmentId)
     segment.GetRepresentation("Binary labelmap").GetPointData().GetScalars().SetName("")
     click(fromDicom, ui.dicomSegButton)
-    assert (folder / "pancreas.seg.dcm").read_bytes() == b"by Slicer"
+    assert writer(folder / "pancreas.seg.dcm") == "Slicer"
 
 
 def test_where_slicers_exporter_fails_the_engine_writes(slicersPlugin, fromDicom, ui, folder, monkeypatch) -> None:
@@ -277,13 +338,18 @@ def test_every_dicom_object_goes_into_the_database_of_its_ct(fromDicom, ui, fold
     click(fromDicom, ui.rtstructButton)
     click(fromDicom, ui.dicomSegButton)
     assert slicer.dicomDatabase.inserted == [str(folder / f"pancreas.{kind}.dcm") for kind in ("rtstruct", "seg")]
+    assert slicer.dicomDatabase.shown, "with its name in the browser"
+    assert "database" not in ui.exportMessage.text, "all is well"
 
 
-def test_a_database_that_does_not_take_the_file_loses_nothing(fromDicom, ui, folder, monkeypatch) -> None:
+@pytest.mark.parametrize("way", ["says nothing", "raises"])
+def test_a_database_that_does_not_take_the_file_loses_nothing(fromDicom, ui, folder, way, monkeypatch) -> None:
     def insert(path: str) -> None:
         raise RuntimeError("the database is locked")
 
-    monkeypatch.setattr(slicer.dicomDatabase, "insert", insert)
+    monkeypatch.setattr(slicer.dicomDatabase, "writable", False)
+    if way == "raises":
+        monkeypatch.setattr(slicer.dicomDatabase, "insert", insert)
     click(fromDicom, ui.rtstructButton)
     assert (folder / "pancreas.rtstruct.dcm").is_file()
     assert "could not be put into Slicer's DICOM database" in ui.exportMessage.text

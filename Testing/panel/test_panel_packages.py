@@ -332,33 +332,6 @@ def test_a_second_click_while_installing_does_not_install_twice(
     assert "being installed" in ui.dependenciesButton.toolTip
 
 
-def test_on_slicer_5_10_pip_runs_to_its_end(panel, ui, client, selected, bare, torchExtension, monkeypatch) -> None:
-    """There is no slicer.packaging there."""
-    asked = []
-
-    def pip_install(requirements) -> None:
-        asked.append(requirements)
-        bare.clear()
-
-    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
-    ui.segmentButton.click()
-    wait(lambda: client.requests and not panel.session.busy)
-    assert asked[0][-2:] == ["safetensors>=0.5", "scikit-image>=0.24"]
-    assert "-c" in asked[0]
-
-
-def test_on_slicer_5_10_a_failure_is_a_sentence(panel, ui, selected, bare, torchExtension, monkeypatch) -> None:
-    def pip_install(requirements) -> None:
-        raise RuntimeError("pip ended with 1")
-
-    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
-    ui.segmentButton.click()
-    assert "could not be installed" in ui.segmentMessage.text
-    assert "pip ended with 1" in ui.dependenciesLog.plainText
-
-
 def test_models_are_listed_without_the_packages_that_reading_them_needs(panel, ui, bare) -> None:
     panel.models.list()
     assert {row.state for row in panel.models.rows} == {"available"}

@@ -15,6 +15,7 @@ from Testing.helpers.panel import wait
 from pancreasseg.core.errors import RunError
 from PancreasSegLib.Scene import Segments, VolumeNodes
 from PancreasSegLib.Scene.Coordinates import setGeometryOfNode
+from PancreasSegLib.Work import Statistics
 
 
 def rows(ui) -> dict[str, str]:
@@ -263,16 +264,30 @@ def test_the_table_button_fills_the_cts_table_node(done, ui) -> None:
     assert "Dice similarity coefficient" in titles
 
 
-def test_the_chart_has_a_bar_for_every_overlap_measure(done, ui, scene) -> None:
-    from PancreasSegLib.Work import Statistics
-
+def test_the_chart_has_a_bar_for_every_overlap_measure_and_names_it(done, ui, scene) -> None:
     done.ui.chartButton.click()
     done.ui.chartButton.click()
     assert scene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
     chart = scene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
-    series = chart.GetNthPlotSeriesNode(0)
-    assert series.GetTableNode().GetNumberOfRows() == len(Statistics.CHARTED)
+    table = chart.GetNthPlotSeriesNode(0).GetTableNode()
+    assert table.GetNumberOfRows() == len(Statistics.CHARTED)
     assert chart.GetTitle() == "Against AI draft"
+    names = [table.GetTable().GetValueByName(row, "Measure").ToString() for row in range(table.GetNumberOfRows())]
+    # Slicer writes the numbers of the bars below them and nothing else.
+    assert chart.GetXAxisTitle().split(" · ") == [f"{number} {name}" for number, name in enumerate(names)]
+
+
+def test_from_the_chart_the_same_button_leads_back_to_the_views(done, ui, scene, headless) -> None:
+    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    for known in (layout.SlicerLayoutFourUpView, layout.SlicerLayoutFourUpPlotView):
+        layout.AddLayoutDescription(known, "<layout></layout>")
+    layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
+    ui.chartButton.click()
+    assert layout.GetViewArrangement() != layout.SlicerLayoutFourUpView
+    assert ui.chartButton.text == "Back to the views"
+    ui.chartButton.click()
+    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
+    assert ui.chartButton.text == "Chart"
 
 
 def test_disagreement_is_laid_over_the_ct_and_taken_away(panel, ui, client, scene, selected, monkeypatch) -> None:

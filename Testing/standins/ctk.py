@@ -13,10 +13,12 @@ TITLE_HEIGHT = 24
 class _Folding:
     """Hides the children of a section while it is folded up."""
 
+    foldedHeight = TITLE_HEIGHT + 2
+
     def _fold(self, collapsed: bool) -> None:
         self._collapsed = collapsed
         self._hideOrShow()
-        self.setMaximumHeight(TITLE_HEIGHT + 2 if collapsed else 16777215)
+        self.setMaximumHeight(self.foldedHeight if collapsed else 16777215)
         self.updateGeometry()
 
     def _hideOrShow(self) -> None:
@@ -96,12 +98,18 @@ class ctkCollapsibleButton(_Folding, qt.QAbstractButton):
 class ctkCollapsibleGroupBox(_Folding, qt.QGroupBox):
     """A group with a check mark that folds it up."""
 
+    foldedHeight = 18  # its title
+
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         self._collapsed = False
         self._shown: dict[QtWidgets.QWidget, bool] = {}
         super().__init__(parent)
         self.setCheckable(True)
-        self.connect("toggled(bool)", lambda checked: self._fold(not checked))
+        self.connect("toggled(bool)", self._toggled)
+
+    def _toggled(self, checked: bool) -> None:
+        self._fold(not checked)
+        self.setFlat(not checked)  # nothing is left but its title
 
     collapsed = QtCore.Property(
         bool, lambda self: self._collapsed, lambda self, collapsed: self.setChecked(not collapsed)

@@ -21,6 +21,8 @@ from PancreasSegLib.Work.Models import ModelRow
 TYPING_MILLISECONDS = 1000
 FOLDER_KEY = "PancreasSeg/ModelFolder"
 
+ROW_PIXELS = 22
+
 
 class ModelSection:
     """The table of models and the card of the selected one.
@@ -49,9 +51,9 @@ class ModelSection:
         self._told = ""  # what the installer has said last
         self._states = {
             "installed": _("installed"),
-            "bundled": _("comes with the module"),
-            "available": _("can be downloaded"),
-            "outdated": _("installed; a newer version can be downloaded"),
+            "bundled": _("bundled"),
+            "available": _("available"),
+            "outdated": _("update available"),
             "damaged": _("damaged"),
         }
         table = ui.modelsTable
@@ -59,7 +61,8 @@ class ModelSection:
         table.setHorizontalHeaderLabels([_("Model"), _("State")])
         table.verticalHeader().setVisible(False)
         table.horizontalHeader().setStretchLastSection(True)
-        table.setColumnWidth(0, 200)
+        table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
+        table.setColumnWidth(0, 280)
         table.connect("itemSelectionChanged()", self.onSelected)
         ui.installModelButton.connect("clicked(bool)", self.onInstall)
         ui.installFileButton.connect("clicked(bool)", self.onInstallFile)

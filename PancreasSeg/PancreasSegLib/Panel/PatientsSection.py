@@ -19,6 +19,9 @@ from PancreasSegLib.Work.Patients import Patients
 
 POLL_MILLISECONDS = 50
 
+ROW_PIXELS = 22
+COLUMN_PIXELS = (170, 90, 70)  # what is left is for the remark
+
 
 class PatientsSection:
     """Args: the widgets of the .ui file, the session, and the runner."""
@@ -47,6 +50,9 @@ class PatientsSection:
         table.setHorizontalHeaderLabels([_("CT"), _("State"), _("Volume"), _("Remark")])
         table.verticalHeader().setVisible(False)
         table.horizontalHeader().setStretchLastSection(True)
+        table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
+        for column, width in enumerate(COLUMN_PIXELS):
+            table.setColumnWidth(column, width)
         table.connect("itemSelectionChanged()", self.onSelected)
         table.connect("cellDoubleClicked(int,int)", self.showPatient)
         fill(ui.patientsFormatSelector, [(name, _(form.title)) for name, form in formats().items()], "dicom-seg")

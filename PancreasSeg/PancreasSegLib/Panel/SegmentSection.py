@@ -20,7 +20,7 @@ from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Quiet, Reasons, Ui, fill, showText
-from PancreasSegLib.Scene import Overlay, Surfaces
+from PancreasSegLib.Scene import Overlay, Surfaces, Views
 from PancreasSegLib.Work import Agreement, Attention, Structures
 from PancreasSegLib.Work.Models import ModelRow
 from PancreasSegLib.Work.Run import Outcome
@@ -221,16 +221,12 @@ class SegmentSection:
         showText(ui.findingsLabel, asHtml(findings))
 
     def jumpToResult(self, outcome: Outcome) -> None:
-        """Show what was found in the slice views."""
+        """Show what was found in the slice views: the slices with most of the segment, or the middle of the box."""
         parameters = outcome.parameters
-        centre = None
         if outcome.segmentation is not None:
-            centre = parameters.segmentationNode.GetSegmentCenterRAS(parameters.segmentId)
+            Views.jumpToFullestSlices(parameters)
         elif parameters.roiNode is not None:
-            centre = parameters.roiNode.GetCenterWorld()
-        if centre is not None:
-            mode = slicer.vtkMRMLSliceNode.OffsetJumpSlice
-            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *centre, mode)
+            Views.jumpTo(parameters.roiNode.GetCenterWorld(), slicer.mrmlScene)
 
     @staticmethod
     def _buttonText(situation: Situation) -> str:

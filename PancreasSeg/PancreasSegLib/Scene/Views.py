@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import slicer
 import slicer.util
 
 from pancreasseg.core.errors import InputError
 from PancreasSegLib.Scene import Segments
+from PancreasSegLib.Scene.Coordinates import geometryOfNode, ijkToRas, transformToWorld
 from PancreasSegLib.Scene.Nodes import nodesOf
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Scene.VolumeNodes import checkVolumeNode, setAbdominalWindow
@@ -52,6 +54,23 @@ def likelyVolume(scene: slicer.vtkMRMLScene, *, restored: bool = False) -> slice
     candidates = [*worked, shown] if restored else [shown]
     only = usable if len(usable) == 1 else []
     return next((node for node in [*candidates, *only] if _usable(node)), None)
+
+
+def jumpToFullestSlices(parameters: Parameters) -> None:
+    """Show in every slice view the slice that holds most of the segment; where it is empty, the views stay."""
+    volumeNode = parameters.volumeNode
+    content = Segments.contentOf(parameters.segmentationNode, parameters.segmentId, volumeNode)
+    if content.box is None:
+        return
+    areas = [content.mask.sum(axis=others) for others in ((0, 1), (0, 2), (1, 2))]  # by i, j and k
+    fullest = [start + int(np.argmax(area)) for start, area in zip(content.box.start, areas, strict=True)]
+    toWorld = transformToWorld(volumeNode) @ ijkToRas(geometryOfNode(volumeNode))
+    jumpTo((toWorld @ [*fullest, 1])[:3], volumeNode.GetScene())
+
+
+def jumpTo(ras, scene) -> None:
+    """Move all slice views to a point of the world."""
+    slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *ras, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
 
 
 def showResultsOf(selected: Parameters) -> None:

@@ -107,8 +107,8 @@ class Callbacks:
 def install(callbacks: Callbacks) -> None:
     """Install what is missing; torch through the PyTorch extension, the rest by pip.
 
-    Returns at once where Slicer can install in the background (5.12), else when it is done. What is installed already,
-    first of all what comes with Slicer, is pinned to its present version: pip refuses rather than replace it.
+    Returns at once; Slicer installs in the background. What is installed already, first of all what comes with Slicer,
+    is pinned to its present version: pip refuses rather than replace it.
 
     Raises:
         RestartNeeded: the PyTorch extension was installed and works once Slicer has been started again.
@@ -122,12 +122,9 @@ def install(callbacks: Callbacks) -> None:
     if not names:
         callbacks.done("")
         return
+    import slicer.packaging
+
     pins = _pins(set(absent))
-    try:
-        import slicer.packaging
-    except ImportError:
-        _installBlocking(names, pins, callbacks)
-        return
 
     def completed(code: int) -> None:
         pins.unlink(missing_ok=True)
@@ -213,22 +210,6 @@ def _installExtension(callbacks: Callbacks) -> None:
             _("The extension PyTorch is not installed, and could not be installed from here."),
             _("Install it in the Extensions Manager, restart Slicer, and click again."),
         )
-
-
-def _installBlocking(wanted: list[str], pins: Path, callbacks: Callbacks) -> None:
-    """Slicer 5.10: one call that returns when pip has ended."""
-    import slicer.util
-
-    callbacks.log("pip install " + " ".join(wanted))
-    try:
-        slicer.util.pip_install(["--only-binary", ":all:", "-c", str(pins), *wanted])
-    except Exception as error:  # whatever pip's process ended with
-        callbacks.log(str(error))
-        callbacks.done(_verdict(1))
-    else:
-        callbacks.done(_verdict(0))
-    finally:
-        pins.unlink(missing_ok=True)
 
 
 def _pins(free: set[str]) -> Path:

@@ -190,12 +190,14 @@ class DicomExport:
         if not self._registers:
             return []
         try:
-            slicer.dicomDatabase.insert(str(path))
+            taken = _insert(path)
         except Exception:
             logging.exception("PancreasSeg: a file could not be put into the DICOM database")
-            sentence = f"{path.name} could not be put into Slicer's DICOM database; import it there by hand."
-            return [Finding("not-in-database", Severity.WARNING, sentence)]
-        return []
+            taken = False
+        if taken:
+            return []
+        sentence = f"{path.name} could not be put into Slicer's DICOM database; import it there by hand."
+        return [Finding("not-in-database", Severity.WARNING, sentence)]
 
     def _writeBySlicer(self, path: Path, parameters: Parameters, pancreas: ExportSegment) -> bool:
         """Let Slicer's exporter write; false where there is none or it fails, and the engine has to."""
@@ -258,6 +260,17 @@ def _prepareForSlicer(parameters: Parameters, pancreas: ExportSegment, identifie
         Segments.setAlgorithm(segment, pancreas.algorithm.value, Export.algorithmOf(parameters)["algorithm_name"])
     for identifier in identifiers:
         Segments.nameScalars(segmentation.GetSegment(identifier))
+
+
+def _insert(path: Path) -> bool:
+    """Put a copy of a file into the database; true when it is there. The database itself only logs what goes wrong."""
+    from pydicom.filereader import read_file_meta_info
+
+    database = _database()
+    database.prepareInsert()  # something may have been deleted there since the last time
+    database.insert(str(path))
+    database.updateDisplayedFields()  # else the DICOM browser shows the new series without a name
+    return bool(database.fileForInstance(str(read_file_meta_info(path).MediaStorageSOPInstanceUID)))
 
 
 def _database() -> Any:
