@@ -113,7 +113,7 @@ class Tour:
         bounds = [0.0] * 6
         parameters.roiNode.GetRASBounds(bounds)
         middle = parameters.roiNode.GetCenterWorld()
-        here = [*middle[:2], axial.view.node.GetSliceOffset()]
+        here = [middle[0], middle[1], axial.view.node.GetSliceOffset()]
         axial.zoom(1.5)
         axial.view.node.JumpSliceByCentering(*here)
         self.person.rest()

@@ -71,6 +71,8 @@ def test_all_are_segmented_one_after_the_other_and_measured(listed, ui, client, 
         assert parameters.automaticBox == parameters.segmentedBox
     assert ui.patientsMessage.text == "3 segmented"
     assert ui.segmentAllButton.text == "Segment all"
+    assert not ui.segmentAllButton.enabled
+    assert "All CTs of the list are segmented" in ui.segmentAllButton.toolTip
 
 
 def test_one_is_broken_and_one_is_cancelled_and_the_scene_is_intact(listed, ui, client, cts, scene) -> None:

@@ -15,7 +15,7 @@ from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import Reasons, Ui, fill, showText
 from PancreasSegLib.Work import DicomBrowser, PatientTables
-from PancreasSegLib.Work.Patients import Patients
+from PancreasSegLib.Work.Patients import UNFINISHED, Patients
 
 POLL_MILLISECONDS = 50
 
@@ -188,7 +188,8 @@ class PatientsSection:
         empty = "" if patients.rows else _("Put some CTs into the list first.")
         segments = "" if any(patient.measurements for patient in patients.rows) else _("There are no segments yet.")
         ui.segmentAllButton.text = _("Cancel") if patients.going else _("Segment all")
-        self._reasons.show(ui.segmentAllButton, "" if patients.going else empty or situation.whyNotSample())
+        why = empty or self._whyNothingToDo() or situation.whyNotSample()
+        self._reasons.show(ui.segmentAllButton, "" if patients.going else why)
         self._reasons.show(ui.removePatientButton, empty or self._whyNotRemove())
         numbers = [n for n, patient in enumerate(patients.rows) if patient.volumeNode is not None]
         shown = self._shown()
@@ -217,6 +218,10 @@ class PatientsSection:
         self._timer.stop()
         if self._export is not None:
             self._export.end()
+
+    def _whyNothingToDo(self) -> str:
+        done = all(patient.state not in UNFINISHED for patient in self.patients.rows)
+        return _("All CTs of the list are segmented; one of them can be segmented again above.") if done else ""
 
     def _whyNotRemove(self) -> str:
         number = self._row()
