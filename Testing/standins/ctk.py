@@ -13,12 +13,12 @@ TITLE_HEIGHT = 24
 class _Folding:
     """Hides the children of a section while it is folded up."""
 
-    foldedHeight = TITLE_HEIGHT + 2
+    _foldedHeight = TITLE_HEIGHT + 2
 
     def _fold(self, collapsed: bool) -> None:
         self._collapsed = collapsed
         self._hideOrShow()
-        self.setMaximumHeight(self.foldedHeight if collapsed else 16777215)
+        self.setMaximumHeight(self._foldedHeight if collapsed else 16777215)
         self.updateGeometry()
 
     def _hideOrShow(self) -> None:
@@ -98,7 +98,7 @@ class ctkCollapsibleButton(_Folding, qt.QAbstractButton):
 class ctkCollapsibleGroupBox(_Folding, qt.QGroupBox):
     """A group with a check mark that folds it up."""
 
-    foldedHeight = 18  # its title
+    _foldedHeight = 18  # its title
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         self._collapsed = False
