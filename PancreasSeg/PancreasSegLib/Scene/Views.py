@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import slicer
 import slicer.util
@@ -65,10 +67,10 @@ def jumpToFullestSlices(parameters: Parameters) -> None:
     areas = [content.mask.sum(axis=others) for others in ((0, 1), (0, 2), (1, 2))]  # by i, j and k
     fullest = [start + int(np.argmax(area)) for start, area in zip(content.box.start, areas, strict=True)]
     toWorld = transformToWorld(volumeNode) @ ijkToRas(geometryOfNode(volumeNode))
-    jumpTo((toWorld @ [*fullest, 1])[:3], volumeNode.GetScene())
+    jumpTo((toWorld @ [*fullest, 1])[:3].tolist(), volumeNode.GetScene())
 
 
-def jumpTo(ras, scene) -> None:
+def jumpTo(ras: Sequence[float], scene: slicer.vtkMRMLScene) -> None:
     """Move all slice views to a point of the world."""
     slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *ras, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
 
