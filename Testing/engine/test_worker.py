@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from Testing.helpers.bright_model import a_patient, write_bright_model
-from Testing.helpers.worker_talk import DOUBLE, GEOMETRY, ORGAN, hello, talk
+from Testing.helpers.worker_talk import DOUBLE, GEOMETRY, ORGAN, Way, hello, talk
 
 from pancreasseg.core import Box
 from pancreasseg.core.errors import Cancelled, InputError, PancreasSegError, RunError, UnexpectedError
@@ -34,8 +34,8 @@ def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def client() -> Iterator[WorkerClient]:
-    with WorkerClient(DOUBLE) as started:
+def client(way: Way) -> Iterator[WorkerClient]:
+    with way.client() as started:
         yield started
 
 
@@ -163,7 +163,7 @@ def test_a_box_that_cannot_be_segmented_is_refused(client: WorkerClient, ct: np.
 
 
 def test_an_unforeseen_error_is_one_sentence_without_its_text_and_the_worker_lives_on(
-    client: WorkerClient, ct: np.ndarray
+    way: Way, client: WorkerClient, ct: np.ndarray
 ) -> None:
     loaded(client, ct)
     worker = client.pid
@@ -172,10 +172,10 @@ def test_an_unforeseen_error_is_one_sentence_without_its_text_and_the_worker_liv
     assert client.wait(client.segment()).mask.any()
     assert client.pid == worker
     deadline = time.monotonic() + 30  # the log comes by another pipe than the answers
-    while not any(line.startswith("pancreasseg worker: segment: done") for line in client.log):
-        assert time.monotonic() < deadline, client.log
+    while not any(line.startswith("pancreasseg worker: segment: done") for line in way.log(client)):
+        assert time.monotonic() < deadline, way.log(client)
         time.sleep(0.01)
-    log = "\n".join(client.log)
+    log = "\n".join(way.log(client))
     assert "worker_double.py" in log
     assert "Doe" not in str(caught.value) + log
 
@@ -260,9 +260,9 @@ def test_polling_never_waits_and_tells_every_request_of_the_workers_death(client
     assert client.poll() == []
 
 
-def test_two_clients_at_once_do_not_mix(ct: np.ndarray) -> None:
+def test_two_clients_at_once_do_not_mix(way: Way, ct: np.ndarray) -> None:
     moved = np.roll(ct, 2, axis=2)
-    with WorkerClient(DOUBLE) as first, WorkerClient(DOUBLE) as second:
+    with way.client() as first, way.client() as second:
         loads = first.load(ct, GEOMETRY), second.load(moved, GEOMETRY)
         runs = first.segment(), second.segment()
         first.wait(loads[0])
@@ -281,8 +281,8 @@ def test_no_file_is_left_while_idle_but_the_ct(client: WorkerClient, ct: np.ndar
     assert not list(temporary.iterdir())
 
 
-def test_a_client_that_is_forgotten_leaves_no_process_and_no_folder(temporary: Path, ct: np.ndarray) -> None:
-    client = loaded(WorkerClient(DOUBLE), ct)
+def test_a_client_that_is_forgotten_leaves_no_process_and_no_folder(way: Way, temporary: Path, ct: np.ndarray) -> None:
+    client = loaded(way.client(), ct)
     worker = client.pid or 0
     del client
     assert not list(temporary.iterdir())
@@ -290,19 +290,23 @@ def test_a_client_that_is_forgotten_leaves_no_process_and_no_folder(temporary: P
         os.kill(worker, 0)
 
 
-def test_a_killed_client_takes_its_worker_and_its_folder_along(temporary: Path, ct: np.ndarray, tmp_path: Path) -> None:
+def test_a_killed_client_takes_its_worker_and_its_folder_along(
+    way: Way, temporary: Path, ct: np.ndarray, tmp_path: Path
+) -> None:
     np.save(tmp_path / "ct.npy", ct)
     code = f"""
 import os, tempfile, numpy
 tempfile.tempdir = {str(temporary)!r}
 from pancreasseg.core import Geometry
+from pancreasseg.core.setup import Setup
 from pancreasseg.worker.client import WorkerClient
-client = WorkerClient({DOUBLE!r})
+client = WorkerClient({way.command!r}, {way.environment!r})
 client.wait(client.load(numpy.load({str(tmp_path / "ct.npy")!r}), Geometry.from_dict({GEOMETRY.as_dict()!r})))
-request = client.segment(options={{"behaviour": "hang"}})
+request = client.segment(setup=Setup(options={{"behaviour": "hang"}}))
 client.wait(request, lambda event: event.value.done and os.kill(os.getpid(), 9))
 """
-    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 20
     while list(temporary.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -377,8 +381,8 @@ def test_the_true_worker_returns_what_the_pipeline_returns_in_process(
             client.wait(client.segment(setup=setup))
 
 
-def test_garbage_is_answered_and_the_worker_goes_on(temporary: Path, exchange: ExchangeFolder) -> None:
-    events, code = talk([b"garbage\n", b'{"id": 5, "request": "dance"}\n', hello(exchange)])
+def test_garbage_is_answered_and_the_worker_goes_on(way: Way, temporary: Path, exchange: ExchangeFolder) -> None:
+    events, code = talk([b"garbage\n", b'{"id": 5, "request": "dance"}\n', hello(exchange)], way)
     assert (
         sorted((event["event"], event["id"]) for event in events if event["event"] == "error") == [("error", None)] * 2
     )
@@ -390,9 +394,9 @@ def test_garbage_is_answered_and_the_worker_goes_on(temporary: Path, exchange: E
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends processes otherwise")
 def test_a_worker_that_is_told_to_terminate_leaves_the_folder_to_its_client_and_says_nothing(
-    exchange: ExchangeFolder,
+    way: Way, exchange: ExchangeFolder
 ) -> None:
-    with subprocess.Popen(DOUBLE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as worker:
+    with way.process() as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None
         assert worker.stderr is not None
@@ -405,26 +409,28 @@ def test_a_worker_that_is_told_to_terminate_leaves_the_folder_to_its_client_and_
     assert exchange.path.exists()
 
 
-def test_a_request_before_hello_is_refused() -> None:
-    events, _ = talk([b'{"id": 1, "request": "load"}\n', b'{"id": 2, "request": "shutdown"}\n'])
+def test_a_request_before_hello_is_refused(way: Way) -> None:
+    events, _ = talk([b'{"id": 1, "request": "load"}\n', b'{"id": 2, "request": "shutdown"}\n'], way)
     assert [(event["id"], event["event"]) for event in events] == [(1, "error"), (2, "result")]
     assert events[0]["code"] == "protocol"
 
 
-def test_another_protocol_version_is_refused_with_what_to_update(exchange: ExchangeFolder) -> None:
+def test_another_protocol_version_is_refused_with_what_to_update(way: Way, exchange: ExchangeFolder) -> None:
     events, _ = talk(
         [
             hello(exchange, protocol=99),
             b'{"id": 2, "request": "load"}\n',
             b'{"id": 3, "request": "shutdown"}\n',
-        ]
+        ],
+        way,
     )
     assert [event["code"] for event in events[:2]] == ["protocol-version"] * 2
     assert "Update" in events[0]["hint"]
 
 
-def test_a_load_that_lacks_its_fields_is_refused(exchange: ExchangeFolder) -> None:
-    events, _ = talk([hello(exchange), b'{"id": 2, "request": "load"}\n', b'{"id": 3, "request": "shutdown"}\n'])
+def test_a_load_that_lacks_its_fields_is_refused(way: Way, exchange: ExchangeFolder) -> None:
+    lines = [hello(exchange), b'{"id": 2, "request": "load"}\n', b'{"id": 3, "request": "shutdown"}\n']
+    events, _ = talk(lines, way)
     assert events[1]["code"] == "protocol"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from Testing.helpers.worker_talk import DOUBLE
+from Testing.helpers.worker_talk import Way
 
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import PancreasSegError, RunError
@@ -44,8 +44,8 @@ def ct() -> np.ndarray:
 
 
 @pytest.fixture
-def client(ct: np.ndarray) -> Iterator[WorkerClient]:
-    with WorkerClient(DOUBLE) as started:
+def client(way: Way, ct: np.ndarray) -> Iterator[WorkerClient]:
+    with way.client() as started:
         started.wait(started.load(ct, GEOMETRY))
         yield started
 

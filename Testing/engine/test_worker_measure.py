@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from Testing.helpers.worker_talk import DOUBLE, GEOMETRY, ORGAN, talk
+from Testing.helpers.worker_talk import GEOMETRY, ORGAN, Way, talk
 
 from pancreasseg.core import Volume
 from pancreasseg.core.errors import Cancelled, InputError, RunError
@@ -27,8 +27,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def client() -> Iterator[WorkerClient]:
-    with WorkerClient(DOUBLE) as started:
+def client(way: Way) -> Iterator[WorkerClient]:
+    with way.client() as started:
         yield started
 
 
@@ -81,8 +81,8 @@ def test_a_mask_that_does_not_fit_is_refused(client: WorkerClient, ct: np.ndarra
         client.wait(client.measure(a_mask()[1:], ct, GEOMETRY))
 
 
-def test_measuring_before_hello_is_refused() -> None:
-    events, _ = talk([b'{"id": 1, "request": "measure"}\n', b'{"id": 2, "request": "shutdown"}\n'])
+def test_measuring_before_hello_is_refused(way: Way) -> None:
+    events, _ = talk([b'{"id": 1, "request": "measure"}\n', b'{"id": 2, "request": "shutdown"}\n'], way)
     assert [(event["id"], event["event"]) for event in events] == [(1, "error"), (2, "result")]
 
 
@@ -97,13 +97,13 @@ def test_a_ct_that_comes_in_blocks_is_segmented_like_one_that_comes_at_once(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-@pytest.mark.parametrize("way", ["at once", "in blocks"])
+@pytest.mark.parametrize("pieces", ["at once", "in blocks"])
 def test_a_worker_that_died_unnoticed_is_restarted_before_the_next_ct_is_handed_over(
-    client: WorkerClient, ct: np.ndarray, way: str
+    client: WorkerClient, ct: np.ndarray, pieces: str
 ) -> None:
     client.wait(client.load(np.roll(ct, 3, axis=0), GEOMETRY))
     following = ct
-    if way == "in blocks":
+    if pieces == "in blocks":
         following = client.upload(ct.shape, ct.dtype)
         following.add(ct)
     os.kill(client.pid or 0, signal.SIGKILL)

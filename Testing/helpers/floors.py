@@ -10,6 +10,7 @@ ENGINE = (
     ("pipelines",),
     ("runs", "lab.evaluation"),
     ("worker", "batch", "lab.training"),
+    ("remote",),
     ("cli", "lab.axial"),
     ("__main__",),
 )

@@ -19,6 +19,7 @@ from pancreasseg.cli import (
     measure,
     models,
     segment,
+    serve,
     streams,
     train,
     worker,
@@ -40,7 +41,7 @@ written, 6 the computation failed, 70 a mistake in the program, 130 cancelled.
 
 This is research software: it is not a medical device.
 """
-_COMMANDS = (segment, batch, localize, measure, export, models, data, train, evaluate, demo, worker)
+_COMMANDS = (segment, batch, localize, measure, export, models, data, train, evaluate, demo, serve, worker)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,4 +8,7 @@ WORDS = {
     "measure": "Measuring",
     "write": "Writing the results",
     "attention": "Reading where the network looked",
+    "send": "Sending the CT to the server",
+    "queue": "Waiting for the server: others are before you",
+    "reconnect": "The connection was lost; trying again",
 }

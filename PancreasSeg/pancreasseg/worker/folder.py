@@ -184,8 +184,12 @@ class Upload:
 
     def add(self, block: np.ndarray) -> None:
         """Append the next rows along the first axis; raises like the constructor."""
+        self.add_bytes(np.ascontiguousarray(block, dtype=self.dtype).data)
+
+    def add_bytes(self, data: bytes | memoryview) -> None:
+        """Append bytes of the array as they lie in memory, C order; raises like the constructor."""
         with _writing(self._partial):
-            self._stream.write(np.ascontiguousarray(block, dtype=self.dtype).data)
+            self._stream.write(data)
 
     def finish(self) -> str:
         """The bare file name of the complete array; raises like the constructor."""

@@ -96,6 +96,7 @@ _KINDS: dict[str, dict[str, Kind]] = {
     "segment": {**_RUN, "box": _or_null(_BOX)},
     "attention": {**_RUN, "box": _BOX, "maps": _or_null(_list(_text))},
     "measure": {"mask": _text, "hu": _text, "reference": _or_null(_text), "geometry": _geometry},
+    "unload": {},
     "cancel": {"target": _or_null(is_whole)},
     "shutdown": {},
 }

@@ -29,7 +29,7 @@ from pancreasseg.core.errors import RunError
 
 #: Raised when a request or event changes its meaning; worker and client must agree on it.
 PROTOCOL = 2
-REQUESTS = ("hello", "load", "localize", "segment", "attention", "measure", "cancel", "shutdown")
+REQUESTS = ("hello", "load", "localize", "segment", "attention", "measure", "unload", "cancel", "shutdown")
 EVENTS = ("ready", "progress", "notice", "result", "error")
 #: The events that end a request.
 FINAL = ("ready", "result", "error")

@@ -8,6 +8,7 @@ Requests and their parameters:
 ``segment``   the same, and box (or null for the localizer's) -> mask, probability, agreement, labels, box, findings ...
 ``attention`` the same, and box and maps (names, or null for all) -> box, maps (a file each)
 ``measure``   mask, hu, reference (files; reference may be null), geometry -> own, against
+``unload``    -> nothing; the CT is forgotten
 ``cancel``    target (or null for all) -> cancelled: the ids that will end
 ``shutdown``  -> nothing; the process ends
 
@@ -231,7 +232,9 @@ class Server:
             return self._attention(request)
         if request.name == "measure":
             return self._measure(request.parameters)
-        return {}  # shutdown
+        if request.name == "unload":
+            self._memory.unload()
+        return {}  # unload and shutdown
 
     def _hello(self, parameters: dict[str, Any]) -> dict[str, Any]:
         try:
