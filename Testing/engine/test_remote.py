@@ -220,7 +220,7 @@ def test_only_so_many_clients_at_once(tmp_path: Path) -> None:
 
 
 def test_a_run_that_takes_too_long_is_stopped(tmp_path: Path, ct: np.ndarray) -> None:
-    with serving(tmp_path, limits=replace(LIMITS, run_seconds=0.3)) as server, a_client(server.address) as client:
+    with serving(tmp_path, limits=replace(LIMITS, run_seconds=3.0)) as server, a_client(server.address) as client:
         client.wait(client.load(ct, GEOMETRY))
         assert code_of(client, client.segment(setup=long_run(1000))) == "server-time"
         assert client.wait(client.localize()).box == ORGAN

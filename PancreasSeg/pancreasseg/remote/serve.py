@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from pancreasseg.core.errors import InputError, RunError
 from pancreasseg.remote.address import PORT, Address, is_loopback
@@ -144,6 +146,10 @@ class RunningServer:
         self._server.should_exit = True
 
 
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
 def _listening(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # With its protocol named, asyncio sends small answers at once instead of waiting for more (Nagle).
@@ -171,5 +177,6 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
     """
     settings.check()
     server = RunningServer(settings)
+    signal.signal(signal.SIGTERM, _end)  # uvicorn stops on it, and then has it do what it did before
     say(f"Serving on {server.address}")
     server.run()
