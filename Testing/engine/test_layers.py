@@ -12,7 +12,7 @@ MODULE = Path(__file__).parents[2] / "PancreasSeg"
 SLICER = {"slicer", "qt", "ctk", "vtk", "vtkmodules", "PythonQt"}
 
 #: What the Slicer side may take from the engine: nothing that computes, and nothing of the laboratory.
-FOR_SLICER = {"core", "io", "measure", "models", "export", "pipelines", "phantom", "worker", ""}
+FOR_SLICER = {"core", "io", "measure", "models", "export", "pipelines", "phantom", "remote", "worker", ""}
 
 
 @functools.cache

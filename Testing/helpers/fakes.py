@@ -76,7 +76,8 @@ class FakeClient:
         return self.array is not None
 
     def hello(self) -> int:
-        description = {"device": {"name": "Fake device", "precision": "f32", "memory": "1.0 of 2.0 GB free"}}
+        device = {"name": "Fake device", "precision": "f32", "memory": "1.0 of 2.0 GB free"}
+        description = {"device": device, "models": [{"name": "fake", "title": "Fake model", "version": "1"}]}
         return self._take("hello", None, description, final="ready")
 
     def upload(self, shape: tuple[int, int, int], dtype: np.dtype) -> FakeUpload:

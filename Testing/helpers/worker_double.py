@@ -86,7 +86,8 @@ class Double:
 
 
 def facts() -> dict[str, Any]:
-    return {"device": {"device": "cpu"}, "versions": {}, "models": []}
+    named = {"name": "Double", "precision": "f32", "memory": "1 GB free"} if sys.argv[1:] == ["named"] else {}
+    return {"device": {"device": "cpu", **named}, "versions": {}, "models": []}
 
 
 if __name__ == "__main__":

@@ -59,7 +59,10 @@ class AdvancedSection:
     def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         parameters = self.session.parameters
-        fill(self.ui.modelSelector, self._names, parameters.model if parameters is not None else "")
+        names = self._names
+        if self.session.place.remote:
+            names = [("", self._automatic("model")), *self.session.serverModels]
+        fill(self.ui.modelSelector, names, parameters.model if parameters is not None else "")
         for name, selector in self._selectors.items():
             if parameters is not None:
                 select(selector, getattr(parameters, name))

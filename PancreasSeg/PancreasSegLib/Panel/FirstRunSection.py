@@ -50,7 +50,8 @@ class FirstRunSection:
         """The card has something to say."""
         only = not any(row.state == "installed" for row in self.models.rows)
         dismissed = str(qt.QSettings().value(DISMISSED_KEY) or "") == "true"
-        return self.row is not None and only and not dismissed and self.session.models.readable
+        here = not self.session.place.remote
+        return here and self.row is not None and only and not dismissed and self.session.models.readable
 
     @slot
     def onInstall(self) -> None:

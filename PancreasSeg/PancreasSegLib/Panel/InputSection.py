@@ -144,7 +144,14 @@ class InputSection:
             return _("Python packages are missing: {names}. The first run offers to install them.").format(
                 names=", ".join(situation.missingPackages)
             )
-        return " · ".join([self._model(), *self._hardware()])
+        place = self.session.place
+        where = [_("on {host}").format(host=place.host), self._serverModel()] if place.remote else [self._model()]
+        return " · ".join([*where, *self._hardware()])
+
+    def _serverModel(self) -> str:
+        parameters = self.session.parameters
+        chosen = parameters.model if parameters is not None else ""
+        return dict(self.session.serverModels).get(chosen, chosen) or _("the best model there")
 
     def _model(self) -> str:
         parameters = self.session.parameters

@@ -12,6 +12,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from PancreasSegLib.Panel.AdvancedSection import AdvancedSection
+from PancreasSegLib.Panel.ComputeSection import ComputeSection
 from PancreasSegLib.Panel.CorrectSection import CorrectSection
 from PancreasSegLib.Panel.DependencySection import DependencySection
 from PancreasSegLib.Panel.Dialogs import Dialogs
@@ -87,6 +88,7 @@ class Panel:
         self.patients = PatientsSection(ui, self.session, self.runner)
         self.sequence = SequenceSection(ui, self.session, self.runner)
         self.advanced = AdvancedSection(ui, self.session)
+        self.compute = ComputeSection(ui, self.session, self.runner)
         self.installer = Installer(self.session)
         self.models = ModelSection(ui, self.session, self.installer, self.advanced.listModels)
         self.firstRun = FirstRunSection(ui, self.session, self.installer, self.models)
@@ -102,6 +104,7 @@ class Panel:
             self.patients,
             self.sequence,
             self.advanced,
+            self.compute,
             self.models,
             self.firstRun,
             self.dependencies,

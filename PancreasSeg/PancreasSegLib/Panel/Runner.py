@@ -16,7 +16,6 @@ from pancreasseg.core.finding import Finding
 from pancreasseg.core.progress import Update
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Work import Dependencies
 from PancreasSegLib.Work.Run import Ending, Outcome
 from PancreasSegLib.Work.Signal import Signal
 from PancreasSegLib.Work.Statistics import Question
@@ -72,7 +71,7 @@ class Runner:
 
     def describe(self) -> None:
         """Ask the worker what it runs on, which warms it up."""
-        if not self.session.workflow.describing and not Dependencies.missing():
+        if not self.session.workflow.describing and not self.session.missing():
             self.session.workflow.describe()
             self._timer.start()
 
@@ -87,7 +86,7 @@ class Runner:
         session = self.session
         if session.busy:
             return
-        if Dependencies.missing():
+        if session.missing():
             self.offerPackages(lambda: self.start(kind))
             return
         self.onMessage(kind, "")
@@ -105,7 +104,7 @@ class Runner:
         Raises:
             PancreasSegError: it cannot be segmented, or another run is going on.
         """
-        missing = Dependencies.missing()
+        missing = self.session.missing()
         if missing:
             names = ", ".join(missing)
             raise RunError("package-missing", _("Python packages are missing: {names}.").format(names=names))

@@ -16,6 +16,7 @@ from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Scene import RoiNodes, Segments, VolumeNodes
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import Attention, Dependencies
+from PancreasSegLib.Work.Compute import HERE, Place
 from PancreasSegLib.Work.Models import Models
 from PancreasSegLib.Work.Sentences import sentenceOf
 from PancreasSegLib.Work.Signal import Signal
@@ -33,6 +34,8 @@ class Session:
 
     Attributes:
         models: installed and available models.
+        place: where is computed; chosen in the section for it.
+        serverModels: (name, title) of the models on the server, once it was asked.
         changed: called without arguments whenever buttons may have to change.
         say: called with a sentence that no section has a place for.
         changedSoon: the same, when it may wait for a moment and for other changes.
@@ -57,6 +60,8 @@ class Session:
         self.dialogs = dialogs
         self.python = python
         self.models = Models()
+        self.place: Place = HERE
+        self.serverModels: tuple[tuple[str, str], ...] = ()
         self.changed: Signal[None] = Signal()
         self.changedSoon: Signal[None] = Signal()
         self.say: Signal[str] = Signal()
@@ -126,13 +131,17 @@ class Session:
         finally:
             self._reading = None
 
+    def missing(self) -> tuple[str, ...]:
+        """Python packages that a run needs and that are not installed; a server has its own."""
+        return () if self.place.remote else Dependencies.missing()
+
     def situation(self) -> Situation:
         """What is possible now."""
         refusal = self.volumeRefusal()
         shared: dict[str, Any] = {
             "volumeRefusal": refusal,
             "volumeSelected": self.volumeNode is not None,
-            "missingPackages": Dependencies.missing(),
+            "missingPackages": self.missing(),
             "busy": self.busy,
             "cancelling": self.cancelling,
             "folder": self.folder,
@@ -151,10 +160,11 @@ class Session:
             fast = _("The pipeline '{name}' has one way to run; accurate and fast are for two-stage models.")
         if pipeline and pipelines.declarations()[pipeline].margin_mm is None:
             margin = _("The pipeline '{name}' leaves no margin around what it finds.")
-        synthetic = self.models.isSynthetic(parameters.setup)
+        remote = self.place.remote  # it has models of its own
+        synthetic = not remote and self.models.isSynthetic(parameters.setup)
         return {
             "syntheticModel": synthetic and not VolumeNodes.isPhantom(parameters.volumeNode),
-            "modelRefusal": self.models.refusal(parameters.setup),
+            "modelRefusal": "" if remote else self.models.refusal(parameters.setup),
             "fastRefusal": fast.format(name=pipeline),
             "marginRefusal": margin.format(name=pipeline),
         }

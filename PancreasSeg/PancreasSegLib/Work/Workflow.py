@@ -214,6 +214,11 @@ class Workflow:
         for onMeasured in lost.values():
             onMeasured(RunError("worker-ended", "Measuring was interrupted.", "Change the segment to measure again."))
 
+    def changeClient(self, client) -> None:
+        """Have another worker from now on, perhaps on another machine; gives up the run, if there is one."""
+        self.shutdown()
+        self.client = client
+
     def poll(self) -> Outcome | None:
         """Do the next piece of work, or hand on what has happened since the last call; never waits for the engine.
 
