@@ -194,4 +194,4 @@ def test_a_click_goes_through_a_real_server(panel, ui, selected, tmp_path):
         bright = slicer.util.arrayFromVolume(selected) > 100
         np.testing.assert_array_equal(mask(parameters) > 0, bright)
         assert ui.statisticsTable.rowCount > 20
-        choose(ui, "This computer")
+        panel.session.workflow.shutdown()
