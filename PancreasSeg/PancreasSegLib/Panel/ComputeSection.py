@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import qt
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import PancreasSegError
+from PancreasSegLib.Panel.Runner import Runner
+from PancreasSegLib.Panel.Session import Session
+from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Reasons, fill, select, showText
+from PancreasSegLib.Panel.Widgets import Reasons, Ui, fill, select, showText
 from PancreasSegLib.Work.Compute import HERE, Place
 
 SERVER = "server"
@@ -24,7 +29,7 @@ class ComputeSection:
         runner: asks the worker what it runs on.
     """
 
-    def __init__(self, ui, session, runner) -> None:
+    def __init__(self, ui: Ui, session: Session, runner: Runner) -> None:
         self.ui = ui
         self.session = session
         self.runner = runner
@@ -70,7 +75,7 @@ class ComputeSection:
         self.runner.describe()
 
     @slot
-    def onDescribed(self, answer: object) -> None:
+    def onDescribed(self, answer: dict[str, Any] | PancreasSegError | None) -> None:
         """The worker has said what it runs on, or why it cannot be asked."""
         if self.session.place.remote and answer is not None:
             self.say(str(answer) if isinstance(answer, PancreasSegError) else self._connected(answer))
@@ -80,7 +85,7 @@ class ComputeSection:
         self._message = text
         self.session.changed()
 
-    def show(self, situation) -> None:
+    def show(self, situation: Situation) -> None:
         """Bring the widgets in line with the situation."""
         ui = self.ui
         select(ui.computeSelector, self._choice)
@@ -111,7 +116,7 @@ class ComputeSection:
         self.session.workflow.changeClient(place.client(self.session.python))
         self.runner.onDescribed(None)
 
-    def _connected(self, facts) -> str:
+    def _connected(self, facts: dict[str, Any]) -> str:
         device = facts["device"]
         self.session.serverModels = tuple((it["name"], f"{it['title']} {it['version']}") for it in facts["models"])
         return _("{host} answers: {device}, {precision}, {memory}; models: {models}.").format(

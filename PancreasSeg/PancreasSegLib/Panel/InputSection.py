@@ -103,7 +103,7 @@ class InputSection:
             self._endPhantom("")
             self.ui.volumeSelector.setCurrentNode(node)
 
-    def showDescription(self, answer: dict[str, Any] | PancreasSegError) -> None:
+    def showDescription(self, answer: dict[str, Any] | PancreasSegError | None) -> None:
         """What the worker runs on, or why it could not be asked."""
         self._description = answer
         self.session.changed()

@@ -41,7 +41,7 @@ class Runner:
         onNotice: what a person must know while the run goes on.
         onOutcome: the outcome of a run.
         onMessage: the kind of run and a sentence when it could not start, was cancelled or failed.
-        onDescribed: what the worker runs on, or the error.
+        onDescribed: what the worker runs on, or the error; None while another worker has not been asked.
         offerPackages: packages are missing; told is what to do afterwards.
     """
 
@@ -51,7 +51,7 @@ class Runner:
         self.onNotice: Signal[Finding] = Signal()
         self.onOutcome: Signal[Outcome] = Signal()
         self.onMessage: Signal[str] = Signal()
-        self.onDescribed: Signal[dict[str, Any] | PancreasSegError] = Signal()
+        self.onDescribed: Signal[dict[str, Any] | PancreasSegError | None] = Signal()
         self.offerPackages: Signal[Callable[[], None]] = Signal()
         workflow = session.workflow
         workflow.onProgress, workflow.onNotice = self.onProgress, self.onNotice

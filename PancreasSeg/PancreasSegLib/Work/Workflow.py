@@ -214,7 +214,7 @@ class Workflow:
         for onMeasured in lost.values():
             onMeasured(RunError("worker-ended", "Measuring was interrupted.", "Change the segment to measure again."))
 
-    def changeClient(self, client) -> None:
+    def changeClient(self, client: Worker) -> None:
         """Have another worker from now on, perhaps on another machine; gives up the run, if there is one."""
         self.shutdown()
         self.client = client
