@@ -130,3 +130,14 @@ def test_a_card_with_wrong_neighbours_is_refused(wrong):
     entry["preprocessing"].update(wrong)
     with pytest.raises(ModelError, match="neighbours_mm"):
         checked(card_of(entry))
+
+
+@pytest.mark.parametrize(
+    "window", [(slice(20, 41), slice(13, 50)), (slice(60, 70), slice(0, 3)), (slice(33, 34), slice(82, 83))]
+)
+def test_some_rows_and_columns_get_the_logits_that_they_have_among_all(window):
+    torch.manual_seed(0)
+    network = AxialUNet(slices=3, classes=3, channels=(4, 6, 8, 8)).eval()
+    x = torch.randn(1, 3, 2, 70, 83)
+    with torch.inference_mode():
+        assert torch.allclose(network(x, window), network(x)[(..., *window)], atol=1e-5)

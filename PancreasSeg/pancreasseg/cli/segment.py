@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,13 @@ from pancreasseg.cli.arguments import (
     load_pipeline,
     read_input,
 )
+from pancreasseg.core.errors import PancreasSegError
+from pancreasseg.core.progress import Progress
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from pancreasseg.core import Box, Volume
     from pancreasseg.core.finding import Finding
     from pancreasseg.core.measurement import Measurement
     from pancreasseg.runs.run import FinishedRun
@@ -121,10 +127,8 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Fini
     Raises:
         PancreasSegError: the input, the model or the output is not right; nothing is written then.
     """
-    from pancreasseg.core import Box
     from pancreasseg.export.structures import write_structures
     from pancreasseg.io.atomic import prepare_folder
-    from pancreasseg.io.read import place_mask
     from pancreasseg.pipelines.attention import attention_maps, gated_stage
     from pancreasseg.runs.run import complete, segment, write
 
@@ -132,14 +136,15 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Fini
     prepare_folder(options.output)
     with console.progress_shown(quiet=options.json) as progress:
         progress.plan([("read", 1.0), ("models", 2.0), ("measure", 1.0), ("write", 1.0)])
-        volume = read_input(options, progress)
-        region = None if options.box is None else Box.checked(options.box, volume.geometry)
-        reference = None
-        if options.reference is not None:
-            placed = place_mask(options.reference, volume.geometry, label_of(options))
-            reference = placed.array
-            volume = replace(volume, findings=(*volume.findings, *of_reference(placed.findings)))
-        pipeline = load_pipeline(options, progress)
+        with ThreadPoolExecutor(1) as beside:
+            given = beside.submit(_read, options)  # unpacks the CT while torch is imported
+            try:
+                pipeline = load_pipeline(options, progress)
+            except PancreasSegError:
+                given.result()  # what is wrong with the CT is told first
+                raise
+            with progress.stage("read"):
+                volume, region, reference = given.result()
         gates = gated_stage(pipeline) if options.attention else None
         segmentation = segment(volume, pipeline, region, progress)
         attention = None if gates is None else attention_maps(gates, volume, segmentation.box, progress)
@@ -151,6 +156,20 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Fini
                 written = write_structures(options.output, volume, segmentation)
                 document["files"] = [*document["files"], *(str(path.relative_to(options.output)) for path in written)]
     return document, outcome
+
+
+def _read(options: argparse.Namespace) -> tuple[Volume, Box | None, np.ndarray | None]:
+    """The CT, the box in it, and the mask to compare with."""
+    from pancreasseg.core import Box
+    from pancreasseg.io.read import place_mask
+
+    volume = read_input(options, Progress())
+    region = None if options.box is None else Box.checked(options.box, volume.geometry)
+    if options.reference is None:
+        return volume, region, None
+    placed = place_mask(options.reference, volume.geometry, label_of(options))
+    told = replace(volume, findings=(*volume.findings, *of_reference(placed.findings)))
+    return told, region, placed.array
 
 
 def show_result(outcome: FinishedRun, files: Sequence[str], folder: Path) -> None:

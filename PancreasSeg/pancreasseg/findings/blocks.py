@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 
 from pancreasseg.core import Volume
+from pancreasseg.grids.means import block_means
 from pancreasseg.grids.resample import nearest_axes
 
 _BLOCK_MM = 4.0
@@ -36,12 +36,18 @@ class Blocks:
         factors = [
             int(np.clip(round(_BLOCK_MM / s), 1, n)) for s, n in zip(geometry.spacing, geometry.size, strict=True)
         ]
-        # BinShrink averages in floating point and returns the pixel type, so int16 stays small and is right to 1 HU.
-        image = sitk.BinShrink(sitk.GetImageFromArray(volume.array), factors)
-        array = sitk.GetArrayFromImage(image).astype(np.float32)
+        array = block_means(volume.array, factors).astype(np.float32)
         order = [axis for axis, _ in nearest_axes(geometry, "SPL")]
         steps = [geometry.spacing[axis] * factors[axis] for axis in order]
         return cls(np.transpose(array, [2 - axis for axis in order]), (steps[0], steps[1], steps[2]))
+
+    def flipped(self, axes: tuple[int, ...]) -> Blocks:
+        """The same patient with some axes the other way round; the body is not looked for again."""
+        if not axes:
+            return self
+        other = Blocks(np.flip(self.array, axes), self.spacing)
+        other.__dict__["body"] = np.flip(self.body, axes)  # where cached_property keeps it
+        return other
 
     @property
     def ml(self) -> float:

@@ -10,6 +10,7 @@ from scipy import ndimage
 from pancreasseg.core import Volume
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.findings.blocks import Blocks
+from pancreasseg.grids.morphology import filled
 from pancreasseg.grids.resample import nearest_axes
 
 _BONE_HU = 180  # a block of a vertebra, of which much is marrow
@@ -43,7 +44,7 @@ def wrong_way_round(volume: Volume, blocks: Blocks) -> Iterator[Finding]:
     turned = _turned(volume, blocks)
     if not turned.body.any():
         return
-    inside = np.stack([ndimage.binary_fill_holes(plane) for plane in turned.body])
+    inside = filled(turned.body, slicewise=True)
     spine = _share_with_spine_behind(turned, inside)
     if spine is not None and spine <= _SPINE_IN_FRONT:
         yield _remark("patient-back-to-front", "the spine lies in front", "front and back", spine)
@@ -70,7 +71,7 @@ def _remark(code: str, seen: str, axis: str, number: float) -> Finding:
 def _turned(volume: Volume, blocks: Blocks) -> Blocks:
     """The blocks with axes along superior, posterior, left."""
     back = tuple(n for n, (_, sign) in enumerate(nearest_axes(volume.geometry, "SPL")) if sign < 0)
-    return Blocks(np.flip(blocks.array, back), blocks.spacing)
+    return blocks.flipped(back)
 
 
 def _share_with_spine_behind(blocks: Blocks, inside: np.ndarray) -> float | None:

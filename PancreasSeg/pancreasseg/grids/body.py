@@ -8,7 +8,8 @@ import numpy as np
 
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.lazy import Library
-from pancreasseg.grids.resample import nearest_axes, to_grid, to_image
+from pancreasseg.grids.morphology import opened
+from pancreasseg.grids.resample import nearest_axes, to_grid
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -27,9 +28,8 @@ def body_box(volume: Volume) -> Box:
     Returns the whole volume when there is no tissue.
     """
     grid = _coarse(volume.geometry)
-    tissue = to_image((to_grid(volume.array, volume.geometry, grid) > TISSUE_HU).astype(np.uint8), grid)
-    opened = sitk.BinaryMorphologicalOpening(tissue, [2, 2, 0], sitk.sitkBall)
-    components = sitk.RelabelComponent(sitk.ConnectedComponent(opened))
+    tissue = opened(to_grid(volume.array, volume.geometry, grid) > TISSUE_HU, (2, 2, 0))
+    components = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(tissue.astype(np.uint8))))
     box = Box.of_mask(np.asarray(sitk.GetArrayFromImage(components)) == 1)
     return Box.whole(volume.geometry) if box is None else map_box(box, grid, volume.geometry)
 

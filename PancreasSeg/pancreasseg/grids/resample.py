@@ -14,6 +14,7 @@ import numpy as np
 from pancreasseg.core.box import Box
 from pancreasseg.core.geometry import Geometry
 from pancreasseg.core.lazy import Library
+from pancreasseg.grids.means import block_means
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -94,22 +95,16 @@ def to_grid(
     When the grid is coarser, whole blocks of voxels are averaged first, so that thin things do not alias; without
     ``antialias`` they are not, as some published networks were trained.
     """
-    image = to_image(array, geometry)
     factors = [1, 1, 1]
     for axis in range(3 if antialias else 0):
         along = np.abs(grid.axes.T @ geometry.axes[:, axis])
         step = grid.spacing[int(along.argmax())]
         factors[axis] = int(np.clip(step / geometry.spacing[axis] + 1e-6, 1, geometry.size[axis]))
     if max(factors) > 1:
-        if array.dtype.itemsize == 1:  # block means are rounded to the type: a mask's share would become 0 or 1
-            image = sitk.Cast(image, sitk.sitkFloat32)
-        # BinShrink drops an incomplete last block, so the border is repeated to complete it.
-        missing = [-n % f for n, f in zip(image.GetSize(), factors, strict=True)]
-        if any(missing):
-            image = sitk.ZeroFluxNeumannPad(image, [0, 0, 0], missing)
-        image = sitk.BinShrink(image, factors)
+        array = block_means(array, factors, complete=True)
+        geometry = _of_blocks(geometry, factors, array.shape)
     target = sitk.Resample(
-        image,
+        to_image(array, geometry),
         list(grid.size),
         sitk.Transform(),
         sitk.sitkLinear,
@@ -120,6 +115,13 @@ def to_grid(
         sitk.sitkFloat32,
     )
     return np.asarray(sitk.GetArrayFromImage(target))
+
+
+def _of_blocks(geometry: Geometry, factors: Sequence[int], shape: Sequence[int]) -> Geometry:
+    """The grid of means of blocks: their centres."""
+    i, j, k = (f * s for f, s in zip(factors, geometry.spacing, strict=True))
+    x, y, z = (float(c) for c in geometry.to_world([(f - 1) / 2 for f in factors]))
+    return Geometry((shape[2], shape[1], shape[0]), (i, j, k), (x, y, z), geometry.direction)
 
 
 def from_grid(array: np.ndarray, grid: Geometry, geometry: Geometry, box: Box) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,9 +29,11 @@ OVERLAP = 0.5
 SIGMA = 0.125
 
 
-def class_probabilities(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
-    """The softmax of a network's logits."""
-    logits: torch.Tensor = network(image)
+def class_probabilities(
+    network: nn.Module, image: torch.Tensor, window: tuple[slice, ...] | None = None
+) -> torch.Tensor:
+    """The softmax of a network's logits; of some rows and columns alone, where the network can."""
+    logits: torch.Tensor = network(image) if window is None else network(image, window)
     return logits.float().softmax(dim=1)
 
 
@@ -66,6 +69,7 @@ class Predictor:
         self._networks = [network.eval().requires_grad_(False) for network in networks]
         self._ladder = list(_ladder(hardware, TILE_EDGES if tiles else ()))
         self._placed: str | None = None
+        self._copies: dict[tuple[int, torch.dtype], nn.Module] = {}
 
     @property
     def hardware(self) -> Hardware:
@@ -156,25 +160,37 @@ class Predictor:
                 planar = any(weight.dim() == 4 for weight in network.parameters())
                 layout = torch.channels_last if planar else torch.channels_last_3d
                 network.to(memory_format=layout)  # type: ignore[call-overload]
+            self._copies.clear()
             self._placed = hardware.device
         image = torch.from_numpy(np.ascontiguousarray(channels, dtype=np.float32))[None]
         with torch.inference_mode():
             if tiles is None:
-                total = sum(self._forward(network, image, hardware, progress, read) for network in networks)
-                assert isinstance(total, torch.Tensor)  # noqa: S101  (sum() of at least one tensor, for the type checker)
-                return (total / len(networks)).cpu().numpy()
+                total = self._forward(networks[0], image, hardware, progress, read)
+                for network in networks[1:]:
+                    total += self._forward(network, image, hardware, progress, read)
+                return (total / len(networks) if len(networks) > 1 else total).cpu().numpy()
             return self._tiled(networks, image, hardware, tiles, progress, read)
 
     def _forward(
         self, network: nn.Module, image: torch.Tensor, hardware: Hardware, progress: Progress, read: Read
     ) -> torch.Tensor:
         """What is read from one network over one piece: (1, channels, A, B, C) -> (outputs, A, B, C) float32."""
-        placed = image.to(device=hardware.device, memory_format=torch.channels_last_3d)
         dtype = DTYPES[hardware.precision]
-        with torch.autocast(hardware.device, dtype=dtype, enabled=dtype != torch.float32), _watched(network, progress):
+        mixed = dtype != torch.float32
+        if mixed and getattr(network, "one_type", False):
+            network, image, mixed = self._rounded(network, dtype), image.to(dtype), False
+        placed = image.to(device=hardware.device, memory_format=torch.channels_last_3d)
+        with torch.autocast(hardware.device, dtype=dtype, enabled=mixed), _watched(network, progress):
             result = read(network, placed).float()[0]
         progress.advance()
         return result
+
+    def _rounded(self, network: nn.Module, dtype: torch.dtype) -> nn.Module:
+        """The network with weights of a type, where autocast would round them at every pass."""
+        key = (id(network), dtype)
+        if key not in self._copies:
+            self._copies[key] = copy.deepcopy(network).to(dtype)
+        return self._copies[key]
 
     def _tiled(
         self,

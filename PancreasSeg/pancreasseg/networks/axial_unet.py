@@ -8,14 +8,20 @@ CPUs: batch norm folds into the convolutions. Residual blocks follow He 2016 (ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-#: Slices in one pass; more cost memory and win no time.
-CHUNK = 8
+#: Slices in one pass: the maps of more do not fit into the caches of CPUs.
+CHUNK = 4
+#: Pixels that a block sees beyond the one that it answers for.
+REACH = 2
+
+#: Rows and columns.
+Window = tuple[slice, slice]
 
 
 class AxialBlock(nn.Module):
@@ -32,8 +38,36 @@ class AxialBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
-        y = F.relu(self.batch1(self.conv1(x)))
-        return F.relu(self.batch2(self.conv2(y)) + self.skip(x))
+        y = F.relu(self.batch1(self.conv1(x)), inplace=True)
+        return F.relu(self.batch2(self.conv2(y)).add_(self.skip(x)), inplace=True)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One level of the decoder.
+
+    Attributes:
+        seen: rows and columns that are computed.
+        right: those of them that the border of ``seen`` does not reach.
+    """
+
+    seen: Window
+    right: Window
+
+    @classmethod
+    def for_window(cls, keep: Window, size: Sequence[int]) -> _Step:
+        """``keep`` and as much around it as a block reaches, from an even pixel to an even one."""
+        starts = [max(0, span.start - REACH) // 2 * 2 for span in keep]
+        stops = [min(edge, -(-(span.stop + REACH) // 2) * 2) for span, edge in zip(keep, size, strict=True)]
+        rows, columns = (slice(a, b) for a, b in zip(starts, stops, strict=True))
+        down, right = (slice(span.start - a, span.stop - a) for span, a in zip(keep, starts, strict=True))
+        return cls((rows, columns), (down, right))
+
+
+def halved(window: Window) -> Window:
+    """A window of even bounds on the next coarser level."""
+    rows, columns = (slice(span.start // 2, span.stop // 2) for span in window)
+    return rows, columns
 
 
 class AxialUNet(nn.Module):
@@ -48,6 +82,11 @@ class AxialUNet(nn.Module):
     Raises:
         ValueError: an even number of slices, or fewer than two levels.
     """
+
+    #: All of it computes in the type of its weights: half precision needs no autocast.
+    one_type = True
+    #: It can answer for some rows and columns alone.
+    windows = True
 
     def __init__(
         self,
@@ -70,41 +109,51 @@ class AxialUNet(nn.Module):
         self.half_head = nn.Conv2d(channels[1], classes, 1)
         self.multiple = 2 ** (len(channels) - 1)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, keep: Window | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Logits of single slices or of volumes.
 
         Args:
             x: (N, slices, H, W), or (N, slices, D, H, W) whose channels are the neighbours of each of the D slices.
+            keep: rows and columns that are asked for; the same logits as those of all, with less to do.
 
         Returns:
             (N, classes, ...) of the input's size. In training, of single slices only: that, and the logits of the
             second level at half the size.
         """
+        keep = keep or (slice(0, x.shape[-2]), slice(0, x.shape[-1]))
         if x.dim() == 4:
-            maps = self._maps(self._padded(x))
-            full = self.head(maps[0])[..., : x.shape[2], : x.shape[3]]
+            maps = self._maps(self._padded(x), keep)
+            full = self.head(maps[0])
             return (full, self.half_head(maps[1])) if self.training else full
-        return torch.stack([self._volume(volume) for volume in x])
+        return torch.stack([self._volume(volume, keep) for volume in x])
 
-    def _volume(self, volume: Tensor) -> Tensor:
-        """(slices, D, H, W) -> (classes, D, H, W), some slices at a time."""
-        planes = volume.transpose(0, 1)
-        height, width = planes.shape[2:]
-        parts = [self.head(self._maps(self._padded(part))[0]) for part in planes.split(CHUNK)]
-        return torch.cat(parts)[..., :height, :width].transpose(0, 1)
+    def _volume(self, volume: Tensor, keep: Window) -> Tensor:
+        """(slices, D, H, W) -> (classes, D, rows, columns), some slices at a time."""
+        parts = volume.transpose(0, 1).split(CHUNK)
+        return torch.cat([self.head(self._maps(self._padded(part), keep)[0]) for part in parts]).transpose(0, 1)
 
-    def _maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of the first and second level of the decoder."""
+    def _maps(self, x: Tensor, keep: Window) -> tuple[Tensor, Tensor]:
+        """Features of the first level of the decoder, where they are asked for, and of the second."""
         skips: list[Tensor] = []
         for block in self.down:
             x = block(x)
             skips.append(x)
         x = self.drop(skips.pop())
-        half = x
-        for level in reversed(range(len(self.up))):
+        steps = self._steps(keep, skips)
+        half = x = x[(..., *halved(steps[-1].seen))]
+        for level, step in reversed(list(enumerate(steps))):
             half = x
-            x = self.merge[level](torch.cat((self.up[level](x), skips[level]), dim=1))
+            x = self.merge[level](torch.cat((self.up[level](x), skips[level][(..., *step.seen)]), dim=1))
+            x = x[(..., *step.right)]
         return x, half
+
+    def _steps(self, keep: Window, skips: Sequence[Tensor]) -> list[_Step]:
+        """What the decoder computes on each level, finest first, to know the features of a window."""
+        steps: list[_Step] = []
+        for level in range(len(self.up)):
+            steps.append(_Step.for_window(keep, skips[level].shape[-2:]))
+            keep = halved(steps[-1].seen)
+        return steps
 
     def _padded(self, x: Tensor) -> Tensor:
         """Extended by its edge to whole cells of the deepest level, in the layout that CPUs run fastest."""

@@ -13,12 +13,15 @@ from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.finding import Finding
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization, Provenance, Segmentation
+from pancreasseg.grids.body import map_box
 from pancreasseg.grids.resample import from_grid, paste
 from pancreasseg.pipelines.fusion import Fused, Opinion
 from pancreasseg.pipelines.postprocess import Organ
 from pancreasseg.pipelines.winners import winners
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from pancreasseg.inference.hardware import Hardware
     from pancreasseg.inference.predictor import Read
     from pancreasseg.models.card import NetworkCard
@@ -127,14 +130,36 @@ class Stage:
         self, volume: Volume, box: Box, progress: Progress, *, sliding: bool = False
     ) -> tuple[np.ndarray, Geometry]:
         """Pancreas probability over ``box`` on the network's own grid (K, J, I), and the grid."""
-        output, grid = self.probabilities(volume, box, progress, sliding=sliding)
-        return np.ascontiguousarray(output[self.card.pancreas]), grid
+        array, grid = self.prepare(volume, box)
+        return self._pancreas_of(array, progress, sliding=sliding), grid
+
+    def _pancreas_of(
+        self, array: np.ndarray, progress: Progress, *, sliding: bool = False, part: Box | None = None
+    ) -> np.ndarray:
+        """Pancreas probability (K, J, I) of a prepared input, or of the rows and columns of a part of it."""
+        from pancreasseg.inference.predictor import class_probabilities
+
+        window = None if part is None else part.slices[1:]
+
+        def one_class(network: nn.Module, image: Tensor) -> Tensor:
+            whole = image.shape[2:] == array.shape[1:]  # and not a tile of it
+            return class_probabilities(network, image, window if whole else None)[:, [self.card.pancreas]]
+
+        found = self.run(array, progress, sliding=sliding, read=one_class)[0]
+        if window is not None and found.shape[1:] == array.shape[-2:]:
+            found = found[(slice(None), *window)]
+        return np.ascontiguousarray(found)
 
     def pancreas_on_box(self, volume: Volume, box: Box, progress: Progress) -> np.ndarray:
         """Pancreas probability in the volume's own voxels inside ``box``, float32 of ``box.shape``."""
         seen = self.card.preprocessing.context(box, volume.geometry)
-        probability, grid = self.pancreas(volume, seen, progress)
-        return from_grid(probability, grid, volume.geometry, box)
+        if not getattr(self.predictor.networks[0], "windows", False):
+            probability, grid = self.pancreas(volume, seen, progress)
+            return from_grid(probability, grid, volume.geometry, box)
+        array, grid = self.prepare(volume, seen)
+        part = map_box(box, volume.geometry, grid).pad((1, 1, grid.size[2]), (1, 1, grid.size[2])).clip(grid)
+        probability = self._pancreas_of(array, progress, part=part)
+        return from_grid(probability, grid.crop(part), volume.geometry, box)
 
     def opinion_on_box(self, volume: Volume, box: Box, progress: Progress, *, structures: bool = False) -> Opinion:
         """Pancreas probability in the volume's own voxels inside ``box``, and what else the network has to say.

@@ -11,13 +11,12 @@ import numpy as np
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.lazy import Library
 from pancreasseg.grids.body import map_box
+from pancreasseg.grids.morphology import dilated, filled
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
-    from scipy import ndimage
 else:
     sitk = Library("SimpleITK")
-    ndimage = Library("scipy.ndimage")
 
 #: Pieces of a result with at most this gap (mm) are one pancreas: networks often lose the thin neck.
 JOIN_MM = 20.0
@@ -69,7 +68,7 @@ def clean(mask: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0), join_mm:
             kept = _joined(labels, large, [join_mm / 2 / s for s in spacing])
     removed = int(np.delete(sizes, np.unique(labels[kept])).max(initial=0))
     result = np.zeros(mask.shape, dtype=bool)
-    result[box.slices] = ndimage.binary_fill_holes(kept)
+    result[box.slices] = filled(kept)
     return Organ(result, removed / int(np.count_nonzero(kept)))
 
 
@@ -87,7 +86,7 @@ def _joined(labels: np.ndarray, large: np.ndarray, reach: Sequence[float]) -> np
     pieces = np.isin(labels, large)
     radius = [int(np.ceil(r)) for r in reach]
     padded = np.pad(pieces, [(r, r) for r in reversed(radius)])
-    swollen = sitk.BinaryDilate(sitk.GetImageFromArray(padded.astype(np.uint8)), radius, sitk.sitkBall)
+    swollen = sitk.GetImageFromArray(dilated(padded, radius).astype(np.uint8))
     groups = sitk.GetArrayFromImage(sitk.ConnectedComponent(swollen, True))
     inner = groups[tuple(slice(r, r + n) for r, n in zip(reversed(radius), labels.shape, strict=True))]
     counts = np.bincount(inner[pieces])
