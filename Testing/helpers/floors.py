@@ -10,8 +10,8 @@ ENGINE = (
     ("pipelines",),
     ("runs", "lab.evaluation"),
     ("worker", "batch", "lab.training"),
-    ("remote",),
-    ("cli", "lab.axial"),
+    ("remote", "lab.axial"),
+    ("cli",),
     ("__main__",),
 )
 SLICER_SIDE = (("Scene",), ("Work",), ("Plugins", "Panel"))

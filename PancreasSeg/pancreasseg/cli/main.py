@@ -15,6 +15,7 @@ from pancreasseg.cli import (
     demo,
     evaluate,
     export,
+    finetune,
     localize,
     measure,
     models,
@@ -41,7 +42,7 @@ written, 6 the computation failed, 70 a mistake in the program, 130 cancelled.
 
 This is research software: it is not a medical device.
 """
-_COMMANDS = (segment, batch, localize, measure, export, models, data, train, evaluate, demo, serve, worker)
+_COMMANDS = (segment, batch, localize, measure, export, models, data, train, finetune, evaluate, demo, serve, worker)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

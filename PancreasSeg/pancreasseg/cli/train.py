@@ -31,6 +31,13 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     command.add_argument("--list", action="store_true", help="name the recipes and stop")
     command.add_argument("--data", metavar="COHORT", type=Path, help="folder of a prepared cohort")
     command.add_argument("--fold", metavar="K", type=int, default=1, help="the fold to leave out (default: 1)")
+    command.add_argument(
+        "--from",
+        dest="start",
+        metavar="MODEL",
+        help="begin with the weights of an installed model of the same recipe and widths; outputs are rebuilt where "
+        "its classes are others (default: fresh weights)",
+    )
     command.add_argument("--output", metavar="FOLDER", type=Path, help="default: runs/RECIPE-foldK")
     command.add_argument("--install", action="store_true", help="install the package when it is done")
     add_settings(command)
@@ -75,6 +82,8 @@ def run(options: argparse.Namespace) -> None:
 
     cohort = Cohort.open(options.data)
     cohort.fold(options.fold)
+    start = None if options.start is None else Store().get(options.start)
+    beginning = "" if start is None else f"--from {start.card.name} "
     output = options.output or Path("runs") / f"{recipe.name}-fold{options.fold}"
     team = join()
     if team.size == 1:
@@ -86,7 +95,8 @@ def run(options: argparse.Namespace) -> None:
             options.fold,
             output,
             hardware=hardware(options),
-            command=command_line("train", recipe.name, options.settings, f"--fold {options.fold}"),
+            command=command_line("train", recipe.name, options.settings, f"{beginning}--fold {options.fold}"),
+            start=start,
             team=team,
             progress=progress,
         )

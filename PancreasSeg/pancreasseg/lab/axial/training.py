@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader, IterableDataset
 
+from pancreasseg.core.progress import Progress
 from pancreasseg.inference.hardware import DTYPES, Hardware
 from pancreasseg.lab.axial.augmentation import bend, crop, scanner
 from pancreasseg.lab.axial.cases import CLASSES, PANCREAS, UNKNOWN, SliceCase
@@ -183,11 +184,12 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
 
-    def run(self, workers: int = 1) -> AxialUNet:
+    def run(self, workers: int = 1, progress: Progress | None = None) -> AxialUNet:
         """Train to the end of the plan.
 
         Args:
             workers: processes that make crops; 0 makes them here.
+            progress: advanced after every step; cancel takes effect there.
 
         Returns:
             The averaged network.
@@ -198,6 +200,8 @@ class Training:
             if self.step >= self.plan.steps:
                 break
             value = self.advance(x.to(self.hardware.device), labels.to(self.hardware.device))
+            if progress is not None:
+                progress.advance()
             running = value if self.step == first + 1 else 0.98 * running + 0.02 * value
             if self.step % 50 == 0:
                 self._note(running, (time.monotonic() - began) / (self.step - first))

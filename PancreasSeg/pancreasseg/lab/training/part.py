@@ -21,7 +21,9 @@ from pancreasseg.lab.training import losses
 from pancreasseg.lab.training.augmentation import Augmentation, jittered_box, view_with_organs
 from pancreasseg.lab.training.loop import Batch, Loop
 from pancreasseg.lab.training.recipes.recipe import Part
+from pancreasseg.lab.training.start import start_of
 from pancreasseg.lab.training.team import ALONE, Team
+from pancreasseg.models.package import ModelPackage
 from pancreasseg.networks import build
 from pancreasseg.networks.fcn3d import FCN3d
 
@@ -44,6 +46,10 @@ class PartLoop(Loop):
         output: folder for checkpoint and log.
         hardware: device and precision.
         team: the processes that train together.
+        start: a package whose weights the network begins with, where it has not begun yet; None for fresh ones.
+
+    Raises:
+        InputError: that package has no network that fits.
     """
 
     def __init__(
@@ -54,15 +60,17 @@ class PartLoop(Loop):
         output: Path,
         hardware: Hardware,
         team: Team = ALONE,
+        start: ModelPackage | None = None,
     ) -> None:
         self.part = part
         self.cohort = cohort
         self.cases, self.monitored = split(cases, part.monitored, part.schedule.seed)
         self._boxes: dict[str, Box] = {}
         torch.manual_seed(part.schedule.seed)
-        super().__init__(
-            part.role, build(part.network, **part.network_arguments), part.schedule, output, hardware, team
-        )
+        network = build(part.network, **part.network_arguments)
+        if start is not None:
+            network.load_state_dict(start_of(start, part, network.state_dict()))
+        super().__init__(part.role, network, part.schedule, output, hardware, team)
         if isinstance(self.average, FCN3d):
             self.average.padded = False  # watched as it learns: without invented surroundings
 

@@ -21,6 +21,7 @@ from pancreasseg.lab.training import export
 from pancreasseg.lab.training.part import PartLoop
 from pancreasseg.lab.training.recipes.recipe import Part, Recipe
 from pancreasseg.lab.training.slices import SliceLoop
+from pancreasseg.lab.training.start import origin
 from pancreasseg.lab.training.team import ALONE, Team
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.models.store import Store
@@ -44,6 +45,7 @@ def train(
     command: str,
     team: Team = ALONE,
     progress: Progress | None = None,
+    start: ModelPackage | None = None,
 ) -> ModelPackage:
     """Train a recipe on a fold, write the package, measure it on the held-out cases and fill in its card.
 
@@ -58,9 +60,10 @@ def train(
         command: kept in the card.
         team: the processes that train together; only the first writes files.
         progress: receives progress and cancels.
+        start: a package whose weights the networks begin with; None for fresh ones.
 
     Raises:
-        InputError: no such fold, or the folder holds a training with other settings.
+        InputError: no such fold, ``start`` does not fit, or the folder holds a training with other settings.
         OutputError: the folder cannot be written to.
         RunError: the loss is not a number any more.
         Cancelled: the person cancelled.
@@ -72,7 +75,7 @@ def train(
         progress.notice(Finding("organs", Severity.INFO, fitted.notes[-1]))
         recipe = fitted
     prepare_folder(output)
-    _claim(output, recipe, cohort, fold, team)
+    _claim(output, recipe, cohort, fold, team, start)
     progress.plan([("resample", 0.1 * sum(part.schedule.steps for part in recipe.parts))])
     progress.plan([(part.role, float(part.schedule.steps)) for part in recipe.parts])
     progress.plan([("evaluate", 0.2 * sum(part.schedule.steps for part in recipe.parts))])
@@ -82,7 +85,7 @@ def train(
     team.wait()
     loops = []
     for part in recipe.parts:
-        loop = loop_for(part)(part, cohort, training, output, hardware, team)
+        loop = loop_for(part)(part, cohort, training, output, hardware, team, start)
         loop.run(progress=progress)
         loops.append(loop)
     home = output
@@ -92,7 +95,7 @@ def train(
         return ModelPackage(folder)
     export.draw_curves(output / "training.png", loops)
     weights = {loop.name: loop.weights() for loop in loops}
-    card = _card(recipe, cohort, fold, loops, command)
+    card = _card(recipe, cohort, fold, loops, command, start)
     package = export.export(folder, card, weights)
     pipeline = create(Setup(model=package.card.name, device=hardware.device, precision=hardware.precision), Store(home))
     scores = evaluate(pipeline, cohort, held_out, output / "evaluation", method=recipe.name, progress=progress)
@@ -114,7 +117,9 @@ def figures(scores: Sequence[Score], cohort: Cohort, fold: int, command: str) ->
     return export.figures(values, data, len(scores), command)
 
 
-def _card(recipe: Recipe, cohort: Cohort, fold: int, loops: Sequence[PartLoop], command: str) -> dict[str, Any]:
+def _card(
+    recipe: Recipe, cohort: Cohort, fold: int, loops: Sequence[PartLoop], command: str, start: ModelPackage | None
+) -> dict[str, Any]:
     synthetic = "PHANTOMS" in describe(cohort)
     population = "synthetic images only" if synthetic else f"the population of the training data ({describe(cohort)})"
     return {
@@ -140,14 +145,23 @@ def _card(recipe: Recipe, cohort: Cohort, fold: int, loops: Sequence[PartLoop], 
             "watched": [case.id for case in loops[0].monitored],
             "steps": {loop.name: loop.step for loop in loops},
             "precision": loops[0].hardware.precision,
+            **({} if start is None else {"from": origin(start)}),
         },
         "figures": [],
-        "licence": "as the training data allow",
+        "licence": _licence(start),
         "citation": recipe.published.source,
     }
 
 
-def _claim(output: Path, recipe: Recipe, cohort: Cohort, fold: int, team: Team) -> None:
+def _licence(start: ModelPackage | None) -> str:
+    """What is known of the terms of weights: those they began with are carried on."""
+    own = "as the training data allow"
+    return own if start is None else f'{start.card.licence} (of "{start.card.name}", which they began with); {own}'
+
+
+def _claim(
+    output: Path, recipe: Recipe, cohort: Cohort, fold: int, team: Team, start: ModelPackage | None = None
+) -> None:
     """Refuse a folder in which something else was trained: its checkpoints would be continued."""
     own = {
         "recipe": recipe.name,
@@ -155,6 +169,7 @@ def _claim(output: Path, recipe: Recipe, cohort: Cohort, fold: int, team: Team) 
         "cases": [case.fingerprint for case in cohort.cases],
         "parts": [asdict(part) for part in recipe.parts],
         "options": dict(recipe.options),  # kept scores are of these
+        **({} if start is None else {"from": start.card.weights.sha256}),
     }
     text = json.dumps(own, indent=2, sort_keys=True) + "\n"
     path = output / _SETTINGS

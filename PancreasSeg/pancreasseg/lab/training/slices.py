@@ -17,6 +17,7 @@ from pancreasseg.lab.training.augmentation import Augmentation, view
 from pancreasseg.lab.training.part import PartLoop
 from pancreasseg.lab.training.recipes.recipe import Part
 from pancreasseg.lab.training.team import ALONE, Team
+from pancreasseg.models.package import ModelPackage
 from pancreasseg.networks.mask_rcnn import Maps, MaskRCNN, paste
 
 #: Slices of watched cases in one validation, all cases together, and at least so many of each.
@@ -39,6 +40,7 @@ class SliceLoop(PartLoop):
         output: folder for checkpoint and log.
         hardware: device and precision.
         team: the processes that train together.
+        start: a package whose weights the network begins with.
 
     Raises:
         InputError: the network wants another number of neighbouring slices, or is none for slices.
@@ -52,8 +54,9 @@ class SliceLoop(PartLoop):
         output: Path,
         hardware: Hardware,
         team: Team = ALONE,
+        start: ModelPackage | None = None,
     ) -> None:
-        super().__init__(part, cohort, cases, output, hardware, team)
+        super().__init__(part, cohort, cases, output, hardware, team, start)
         wanted = self.network.in_channels if isinstance(self.network, MaskRCNN) else None
         if wanted != part.sampling.size[2] or wanted % 2 == 0:
             raise InputError(
