@@ -1,9 +1,11 @@
 """Files for planning, read back by other libraries, and margins."""
 
+import builtins
+import io
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import ClassVar
 
 import highdicom
@@ -363,6 +365,43 @@ def test_headers_are_read_once_and_never_on_the_main_thread(fromDicom, ui, folde
     openSection(fromDicom)
     assert tasksHere.started == ["series"]
     assert ui.dicomSegButton.enabled
+
+
+SLICES = 500
+
+
+@pytest.fixture
+def longCt(panel, scene, tmp_path, monkeypatch):
+    """A CT of 500 slices in the DICOM database; each time a slice is opened on the main thread counts."""
+    array = np.random.default_rng(4).integers(-150, 250, (SLICES, 16, 16), dtype=np.int16)
+    folder = write_slices(tmp_path / "long", a_series(array, PixelSpacing=[8.0, 8.0]))
+    node = VolumeNodes.addVolumeNode(scene, read_volume(folder), "Long CT")
+    files = {f"long{n}": str(path) for n, path in enumerate(sorted(folder.iterdir()))}
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(files))
+    database = SimpleNamespace(fileForInstance=files.__getitem__)
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    opened, original = [], io.open
+
+    def watched(file, *arguments, **settings):
+        if str(file).startswith(str(folder)):
+            opened.append(file)
+        return original(file, *arguments, **settings)
+
+    for module in (io, builtins):
+        monkeypatch.setattr(module, "open", watched)
+    return node, opened
+
+
+def test_no_slice_of_a_long_series_is_opened_in_slicer_itself(panel, ui, longCt, folder) -> None:
+    """Reading 500 headers, twice, after every run: Slicer stood still for four seconds. A true task reads them here."""
+    node, opened = longCt
+    ui.volumeSelector.setCurrentNode(node)
+    run(panel)
+    openSection(panel)
+    assert ui.dicomSegButton.enabled, ui.dicomSegButton.toolTip
+    run(panel)
+    openSection(panel)
+    assert opened == []
 
 
 def test_while_headers_are_read_the_buttons_say_so(fromDicom, ui, folder, series, monkeypatch) -> None:

@@ -6,6 +6,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import slicer
+from PySide6 import QtCore
 from Testing.helpers.builders import aCt, aGeometry
 from Testing.helpers.panel import wait
 
@@ -28,8 +29,10 @@ def SampleData(monkeypatch, scene, ui):
 
         def downloadSamples(self, name):
             module.asked = name
+            drawn = []
+            QtCore.QTimer.singleShot(0, lambda: drawn.append(module.label.text))
             self.logMessage("<b>Downloading</b> <i>Panoramix-cropped.nrrd</i> ... ", 20)
-            module.shown = module.label.text
+            module.shown = drawn  # by an event that Slicer has dealt with while it waits for the network
             if not self.reachable:
                 return []
             return [VolumeNodes.addVolumeNode(scene, aCt(aGeometry()), "Panoramix-cropped")]
@@ -46,7 +49,7 @@ def SampleData(monkeypatch, scene, ui):
 def test_a_real_ct_is_downloaded_by_slicers_own_module_and_selected(ui, SampleData) -> None:
     ui.sampleButton.click()
     assert SampleData.asked == "CTAAbdomenPanoramix"
-    assert SampleData.shown == "Downloading Panoramix-cropped.nrrd ..."
+    assert SampleData.shown == ["Downloading Panoramix-cropped.nrrd ..."]
     assert ui.volumeSelector.currentNode().GetName() == "Panoramix-cropped"
     assert ui.segmentButton.enabled
     assert ui.inputMessage.isHidden()

@@ -157,7 +157,7 @@ def test_nothing_is_measured_when_nothing_is_asked_for(panel, plugin, monkeypatc
     assert plugin.computeStatistics(panel.session.parameters.segmentId) == {}
 
 
-def test_the_sample_is_made_and_loaded(scene, monkeypatch) -> None:
+def test_the_sample_is_made_and_shown(scene, monkeypatch) -> None:
     import numpy as np
 
     class FakeTask:
@@ -169,8 +169,10 @@ def test_the_sample_is_made_and_loaded(scene, monkeypatch) -> None:
             return self.news.pop(0)
 
     monkeypatch.setattr("pancreasseg.worker.task.Task", FakeTask)
+    view = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     (node,) = SampleCts.makePhantom()
     assert VolumeNodes.readVolumeNode(node).geometry == aGeometry()
+    assert view.GetBackgroundVolumeID() == node.GetID()
 
 
 def test_importing_the_module_loads_neither_torch_nor_simpleitk() -> None:
