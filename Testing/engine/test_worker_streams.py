@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -194,7 +195,9 @@ def test_on_windows_the_end_of_the_pipe_is_seen_without_a_read_that_waits(monkey
     reading, writing = os.pipe()
     os.write(writing, b"abc")
     monkeypatch.setattr(sys, "platform", "win32")
-    standard_streams._await_end(reading)
+    waiting = threading.Thread(target=standard_streams._await_end, args=(reading,), daemon=True)
+    waiting.start()
+    waiting.join(20)
     assert answers == []
     os.close(writing)
     assert os.read(reading, 10) == b"", "what was there was read, and no more"
