@@ -17,6 +17,7 @@ import SimpleITK as sitk
 import slicer
 import vtk
 from pydicom.uid import generate_uid
+from PySide6 import QtCore
 from rt_utils import RTStructBuilder
 from Testing.helpers.actions import edit, mask, run
 from Testing.helpers.builders import aCt, aGeometry
@@ -724,3 +725,17 @@ def test_sections_stay_as_a_person_left_them(panel, ui, module, client, dialogs)
     assert not again.ui.inputSection.collapsed
     again.close()
     remove(widget)
+
+
+SCREEN_PIXELS = 720  # of a small laptop
+
+
+def test_export_is_at_most_two_screens_below_the_top(panel, ui, selected) -> None:
+    """Also with the card that recommends a model, with numbers, and with Correct folded up as it comes."""
+    run(panel)
+    ui.firstRunGroup.setVisible(True)
+    ui.firstRunText.text = "<br>".join(["A line of the card"] * 10)
+    panel.widget.resize(500, panel.widget.sizeHint().height())
+    panel.widget.show()
+    wait(lambda: ui.exportSection.height > 0)
+    assert ui.exportSection.mapTo(panel.widget, QtCore.QPoint(0, 0)).y() < 2 * SCREEN_PIXELS

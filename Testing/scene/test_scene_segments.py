@@ -90,6 +90,23 @@ def test_the_segment_says_what_it_is(aSegmentationNode, aSegmentId) -> None:
     assert tag == "two-stage"
 
 
+def hasVoxelsForSlicersExporter(segmentationNode, segmentId: str) -> bool:
+    """Slicer's DICOM SEG exporter, also behind Data > Export to DICOM, looks for voxels by this name alone."""
+    labelmap = segmentationNode.GetSegmentation().GetSegment(segmentId).GetRepresentation("Binary labelmap")
+    scalars = labelmap.GetPointData().GetArray("ImageScalars")
+    return scalars is not None and scalars.GetRange()[1] > 0
+
+
+def test_slicers_exporter_finds_the_voxels_of_whatever_is_written(aSegmentationNode, aSegmentId, aVolumeNode) -> None:
+    other = Segments.addPancreasSegment(aSegmentationNode, name="Tumour")
+    Segments.writeMask(np.ones(aGeometry().shape, np.uint8), aSegmentationNode, other, aVolumeNode)
+    Segments.takeFromOthers(aSegmentationNode, aSegmentId, aVolumeNode, visibleOnly=False)
+    for segmentId in (aSegmentId, other):
+        assert hasVoxelsForSlicersExporter(aSegmentationNode, segmentId)
+    draft = Segments.keepDraft(aSegmentationNode, aSegmentId)
+    assert hasVoxelsForSlicersExporter(draft, aSegmentId)
+
+
 def test_the_segmentation_sits_beside_its_ct_and_under_its_transform(scene, aVolumeNode) -> None:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Abdomen")
