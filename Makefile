@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable ".[export,serve,slicer,test]"
+	$(BIN)/pip install --quiet --editable ".[cohort,export,serve,slicer,test]"
 	touch $(STAMP)
 
 # What ours is compared with (nnU-Net, TotalSegmentator, torchvision), apart from what the product needs; it shares the

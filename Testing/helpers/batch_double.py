@@ -34,6 +34,7 @@ def run_case(case: Case, settings: Settings, pipeline: object, progress: Progres
     forget(case.folder)
     case.folder.mkdir(exist_ok=True)
     document = {"findings": [], "measurements": [], "files": ["result.json"], "process": os.getpid()}
+    document |= {"timings": {}, "provenance": {"version": "1", "pipeline": "double", "models": []}}
     (case.folder / "result.json").write_text(json.dumps(document))
     write_record(case.folder, identify(case.path, case.output), settings.identity(), document["files"])
     return document

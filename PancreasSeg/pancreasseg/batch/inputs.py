@@ -29,7 +29,7 @@ def find_cts(inputs: Sequence[Path], output: Path | None = None) -> dict[str, Pa
     paths = [ct for path in inputs for ct in _cts_at(path, output)]
     named: dict[str, Path] = {}
     for path in paths:
-        name = _name(path)
+        name = name_of(path)
         if name in named:
             raise InputError(
                 "same-name",
@@ -37,13 +37,18 @@ def find_cts(inputs: Sequence[Path], output: Path | None = None) -> dict[str, Pa
                 "Rename one of them, or use another output folder for it.",
             )
         named[name] = path
-        if output is not None and path.is_dir() and _same(output / name, path):
-            raise InputError(
-                "output-is-input",
-                f"The results of {name} would go into the folder of its slices.",
-                "Choose another output folder.",
-            )
+        refuse_result_among_slices(name, path, output)
     return named
+
+
+def refuse_result_among_slices(name: str, path: Path, output: Path | None) -> None:
+    """Raise an InputError when the results of the CT at ``path`` would be written into the folder of its slices."""
+    if output is not None and path.is_dir() and _same(output / name, path):
+        raise InputError(
+            "output-is-input",
+            f"The results of {name} would go into the folder of its slices.",
+            "Choose another output folder.",
+        )
 
 
 def printable(path: Path | str) -> str:
@@ -95,7 +100,8 @@ def _same(one: Path, other: Path) -> bool:
     return False
 
 
-def _name(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """What a CT is called when nobody says: its file's name without the ending, or its folder's."""
     name = path.name if path.name not in ("", "..") else path.resolve().name
     ending = next((end for end in CTS if path.is_file() and name.lower().endswith(end)), "")
     return printable(name[: len(name) - len(ending)]) or "ct"

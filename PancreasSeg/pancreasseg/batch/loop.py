@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from pancreasseg.batch.apart import ModelsNotLoaded
-from pancreasseg.batch.case import Case, kept
+from pancreasseg.batch.case import Case, Settings, complete_exports, kept
 from pancreasseg.batch.inputs import printable
-from pancreasseg.batch.table import Row, done_row, failed_row, write_table
-from pancreasseg.core.errors import Cancelled, OutputError, explain
+from pancreasseg.batch.table import LiveTable, Row, done_row, failed_row, write_table
+from pancreasseg.core.errors import Cancelled, explain
 
 Run = Callable[[Case], dict[str, Any]]
 
 
-def run_all(cases: Sequence[Case], settings: Mapping[str, Any], run: Run, table: Path) -> Iterator[Row]:
-    """Rows of the CTs as they come; the table is written anew after each.
+def run_all(
+    cases: Sequence[Case], settings: Settings, identity: Mapping[str, Any], run: Run, table: Path
+) -> Iterator[Row]:
+    """Rows of the CTs as they come; the table is written while they do.
 
     Args:
         cases: in the order of the table.
-        settings: from `Settings.identity`; results of the same settings and CT are kept.
+        settings: of all of them.
+        identity: from ``settings.identity``; results of the same settings and CT are kept.
         run: segments a case and returns what result.json holds.
         table: where the rows are written. That it cannot be (it is open in another program) ends nothing; it is tried
             again after the next CT.
@@ -29,21 +32,31 @@ def run_all(cases: Sequence[Case], settings: Mapping[str, Any], run: Run, table:
         ModelError: the models cannot be loaded, so no CT can be segmented.
         OutputError: the disk is full, or the table could not be written at the end.
     """
-    rows: list[Row] = []
-    for case in cases:
-        rows.append(_row(case, settings, run))
-        trouble = _write(table, rows)
-        yield rows[-1]
-    if cases and trouble is not None:
-        raise trouble
+    written = LiveTable(table, [case.name for case in cases], write_table)
+    try:
+        for case in cases:
+            row = row_of(case, settings, identity, run)
+            written.add(row)
+            yield row
+    except BaseException:
+        written.save()
+        raise
+    written.finish()
 
 
-def _row(case: Case, settings: Mapping[str, Any], run: Run) -> Row:
+def row_of(case: Case, settings: Settings, identity: Mapping[str, Any], run: Run) -> Row:
+    """The row of a case: kept, segmented now, or what is wrong with it.
+
+    Raises:
+        Cancelled: by the person.
+        PancreasSegError: no further case can be run: the models cannot be loaded, or the disk is full.
+    """
     path = printable(case.path)
     try:
-        document = kept(case, settings)
+        document = kept(case, identity)
         if document is not None:
-            return done_row(case.name, path, document, kept=True)
+            exports = complete_exports(case, settings).as_dict()
+            return done_row(case.name, path, {**document, "exports": exports}, kept=True)
         return done_row(case.name, path, run(case), kept=False)
     except Cancelled:
         raise
@@ -53,19 +66,11 @@ def _row(case: Case, settings: Mapping[str, Any], run: Run) -> Row:
         told = explain(error)
         if told.code == "disk-full":
             raise told from error
-        stale = "The results in its folder are of an earlier run." if _has_results(case) else ""
-        return failed_row(case.name, path, told, stale)
+        return failed_row(case.name, path, told, stale_words(case))
 
 
-def _has_results(case: Case) -> bool:
+def stale_words(case: Case) -> str:
+    """What has to be said of the results in the folder of a case that failed."""
     from pancreasseg.io.write import RESULT
 
-    return (case.folder / RESULT).exists()
-
-
-def _write(table: Path, rows: Sequence[Row]) -> OutputError | None:
-    try:
-        write_table(table, rows)
-    except OutputError as error:
-        return error
-    return None
+    return "The results in its folder are of an earlier run." if (case.folder / RESULT).exists() else ""

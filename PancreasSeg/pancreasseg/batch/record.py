@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,23 @@ class Identity:
 
     stamp: str
     content: str
+
+
+@dataclass(frozen=True)
+class Exports:
+    """What became of the exports of a case.
+
+    Attributes:
+        files: by format, relative to the case's folder.
+        refused: by format, why it was not written.
+    """
+
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"files": {name: list(paths) for name, paths in self.files.items()}, "refused": dict(self.refused)}
 
 
 def files_of(ct: Path, besides: Path | None = None) -> list[Path]:
@@ -100,25 +117,54 @@ def identify(ct: Path, besides: Path | None = None) -> Identity:
         ) from error
 
 
-def write_record(folder: Path, identity: Identity, settings: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Vouch for the result in ``folder``; call it when all files of ``names`` are there.
+def write_record(
+    folder: Path,
+    identity: Identity,
+    settings: Mapping[str, Any],
+    names: Iterable[str],
+    exports: Mapping[str, Iterable[str]] | None = None,
+) -> None:
+    """Vouch for the result in ``folder``; call it when all files of ``names`` and ``exports`` are there.
 
     Raises:
         OutputError: it cannot be written.
     """
-    from pancreasseg.io.atomic import atomic_write, output_errors
+    from pancreasseg.io.atomic import output_errors
 
     with output_errors(folder):
         results = {name: _hash(folder / name) for name in names}
-    document = {"format": _FORMAT, "input": asdict(identity), "settings": dict(settings), "results": results}
-    with atomic_write(folder / RECORD) as partial:
-        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    _write(folder, {"format": _FORMAT, "input": asdict(identity), "settings": dict(settings), "results": results})
+    if exports:
+        write_exports(folder, exports)
+
+
+def write_exports(folder: Path, exports: Mapping[str, Iterable[str]]) -> None:
+    """Add to the record of ``folder`` which files of it are exports, by format.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from pancreasseg.io.atomic import output_errors
+
+    with output_errors(folder):
+        hashes = {form: {name: _hash(folder / name) for name in names} for form, names in exports.items()}
+    _write(folder, {**(_read(folder) or {}), "exports": hashes})
+
+
+def exported(folder: Path) -> dict[str, tuple[str, ...]]:
+    """By format the exports of the result in ``folder`` whose files are all there."""
+    return {
+        form: tuple(names)
+        for form, names in _exports(folder).items()
+        if names and all((folder / name).is_file() for name in names)
+    }
 
 
 def forget(folder: Path) -> list[str]:
     """Withdraw what vouches for the result in ``folder``, before a new one is written over it.
 
-    Masks that somebody has changed since they were written are hand work: they are moved aside.
+    Masks and exports that somebody has changed since they were written are hand work: they are moved aside. Other
+    exports go, as they are of the earlier result.
 
     Returns:
         Where they lie now, in ``folder``.
@@ -130,10 +176,16 @@ def forget(folder: Path) -> list[str]:
 
     kept = []
     results = (_read(folder) or {}).get("results", {})
+    masks = {name: results[name] for name in _MASKS if name in results}
+    exports = {name: known for names in _exports(folder).values() for name, known in names.items()}
     with output_errors(folder):
-        for name in _MASKS:
-            if name in results and (folder / name).is_file() and _hash(folder / name) != results[name]:
+        for name, known in {**masks, **exports}.items():
+            if not (folder / name).is_file():
+                continue
+            if _hash(folder / name) != known:
                 kept.append(_move_aside(folder, name))
+            elif name in exports:
+                (folder / name).unlink()
         (folder / RECORD).unlink(missing_ok=True)
     return kept
 
@@ -152,6 +204,24 @@ def stands(folder: Path, ct: Path, settings: Mapping[str, Any], besides: Path | 
         return stamp_of(ct, files) == known["stamp"] or content_of(ct, files) == known["content"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False  # not there, not whole or not ours: it is made anew
+
+
+def _exports(folder: Path) -> dict[str, dict[str, str]]:
+    """By format the exported files and their hashes, as far as the record makes sense."""
+    known = (_read(folder) or {}).get("exports")
+    entries = known.items() if isinstance(known, dict) else ()
+    return {form: names for form, names in entries if isinstance(names, dict) and all(map(_is_inside, names))}
+
+
+def _is_inside(name: str) -> bool:
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
+def _write(folder: Path, document: Mapping[str, Any]) -> None:
+    from pancreasseg.io.atomic import atomic_write
+
+    with atomic_write(folder / RECORD) as partial:
+        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
@@ -192,6 +262,6 @@ def _move_aside(folder: Path, name: str) -> str:
     number = 1
     while (folder / f"edited-{number}" / name).exists():
         number += 1
-    (folder / f"edited-{number}").mkdir(exist_ok=True)
+    (folder / f"edited-{number}" / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).replace(folder / f"edited-{number}" / name)
     return f"edited-{number}/{name}"

@@ -8,13 +8,16 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pancreasseg import pipelines
 from pancreasseg.cli import streams
 from pancreasseg.core.errors import OutputError, PancreasSegError, as_json
 from pancreasseg.core.finding import Finding
 from pancreasseg.core.progress import Progress, Update
+
+if TYPE_CHECKING:
+    from pancreasseg.batch.pace import Pace
 
 #: Steps of commands that no pipeline knows.
 _OWN = {
@@ -88,6 +91,75 @@ class _Lines:
         if update.stage != self._stage:
             self._stage = update.stage
             say(f"{stage_title(update.stage)} ...")
+
+
+class Cohort:
+    """What is shown of many cases that run at once; this one shows nothing."""
+
+    def came(self, line: str, *, important: bool) -> None:
+        """A case has come."""
+
+    def workers(self, count: int) -> None:
+        """Told every second how many workers there are."""
+
+
+@contextmanager
+def cohort_shown(pace: Pace, *, quiet: bool) -> Iterator[Cohort]:
+    """Many cases on standard error: a bar with their pace on a terminal, a line for each elsewhere."""
+    if quiet:
+        yield Cohort()
+    elif streams.is_terminal(sys.stderr):
+        with _cohort_bar(pace) as shown:
+            yield shown
+    else:
+        yield _CohortLines()
+
+
+class _CohortLines(Cohort):
+    def __init__(self) -> None:
+        self._waits = False
+
+    def came(self, line: str, *, important: bool) -> None:  # noqa: ARG002
+        self._waits = False
+        say(line)
+
+    def workers(self, count: int) -> None:
+        if not count and not self._waits:
+            say("Waiting for a worker ...")
+        self._waits = not count
+
+
+@contextmanager
+def _cohort_bar(pace: Pace) -> Iterator[Cohort]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[words]}"),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("Starting workers", total=pace.total, words="")
+
+        class Bar(Cohort):
+            def came(self, line: str, *, important: bool) -> None:
+                if important:
+                    console.print(line, markup=False, highlight=False)
+                self._draw("CTs")
+
+            def workers(self, count: int) -> None:
+                self._draw(f"CTs on {count} worker{'' if count == 1 else 's'}" if count else "Waiting for a worker")
+
+            def _draw(self, what: str) -> None:
+                failed = f"{pace.failed} failed, " if pace.failed else ""
+                bars.update(task, description=what, completed=pace.done, words=f"{failed}{pace.words()}")
+
+        yield Bar()
 
 
 def stage_title(stage: str) -> str:

@@ -19,11 +19,10 @@ def choose_series(headers: Sequence[Header], wanted: int | str | None) -> tuple[
     Raises:
         InputError: several series and none chosen, or no such one.
     """
-    groups = _grouped(headers)
-    listed = sorted(groups.values(), key=lambda g: (g[0].number is None, g[0].number or 0, g[0].description, len(g)))
+    listed = list_series(headers)
     if wanted is not None:
         return _named(listed, wanted), 0
-    large = [group for group in listed if _count(group) >= MIN_SLICES]
+    large = [group for group in listed if is_large(group)]
     if len(large) == 1:
         return large[0], sum(_count(g) for g in listed) - _count(large[0])
     if len(listed) == 1:
@@ -33,6 +32,17 @@ def choose_series(headers: Sequence[Header], wanted: int | str | None) -> tuple[
         f"The folder holds {len(listed)} CT series: {_catalogue(listed)}.",
         "Choose one by its number or description, or give a folder with one series.",
     )
+
+
+def list_series(headers: Sequence[Header]) -> list[list[Header]]:
+    """The headers of each series, in the order of the list that the error about several shows."""
+    groups = _grouped(headers).values()
+    return sorted(groups, key=lambda g: (g[0].number is None, g[0].number or 0, g[0].description, len(g)))
+
+
+def is_large(group: Sequence[Header]) -> bool:
+    """Whether a series has slices enough to be meant when nobody says which."""
+    return _count(group) >= MIN_SLICES
 
 
 def _grouped(headers: Sequence[Header]) -> dict[object, list[Header]]:

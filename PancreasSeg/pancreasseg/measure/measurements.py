@@ -13,8 +13,14 @@ from pancreasseg.measure.shape import axial_diameters, surface_area
 
 __all__ = ["VOLUME_RANGE", "Code", "Measurement", "compare", "measure"]
 
-VOLUME_RANGE = "adults 20-60 years: 72.4 ± 25.8 ml; observed 18.8-139.8 ml"
-"""For reading the value beside it; not a diagnosis (mean ± sd of 2,021 CT; range over published series)."""
+NORMAL_ML = (72.4, 25.8)
+"""Mean and sd of the volume in adults of 20-60 years: Saisho et al., Clin Anat 2007;20:933-942 (CT of 2,021 people)."""
+
+OBSERVED_ML = (18.8, 139.8)
+"""Smallest and largest volume in 204 adults without pancreatic disease: Abdom Radiol 2019;44:958-966."""
+
+VOLUME_RANGE = f"adults 20-60 years: {NORMAL_ML[0]} ± {NORMAL_ML[1]} ml; observed {OBSERVED_ML[0]}-{OBSERVED_ML[1]} ml"
+"""For reading the value beside it; not a diagnosis."""
 
 _EMPTY = "the mask is empty"
 _HU = "[hnsf'U]"

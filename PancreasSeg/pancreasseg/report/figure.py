@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
 from pancreasseg.core import Volume
@@ -78,18 +79,7 @@ def write_report(
     scene = _scene(volume, segmentation, reference)
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, facecolor=style.PAGE)
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(
-        4,
-        4,
-        left=0.012,
-        right=0.988,
-        top=0.985,
-        bottom=0.012,
-        height_ratios=(0.055, 0.40, 0.40, 0.145),
-        width_ratios=(1, 1, 1, 1.02),
-        wspace=0.025,
-        hspace=0.03,
-    )
+    grid = _grid(figure)
     _heading(figure.add_subplot(grid[0, :]), title, volume, reference is not None)
     near = zoom(scene)
     for number in range(len(PLANES)):
@@ -110,6 +100,28 @@ def write_report(
         facecolor=style.PAGE,
         metadata={"Software": "PancreasSeg"},
         pil_kwargs={"compress_level": 4},  # a third of the time for a few percent more bytes
+    )
+
+
+def near_axial() -> tuple[float, float, float, float]:
+    """Where the axial plane near the organ lies on the page: left, top, right, bottom as shares of the page."""
+    figure = Figure(figsize=_SIZE_INCHES)
+    place = _grid(figure)[2, 0].get_position(figure)
+    return float(place.x0), 1 - float(place.y1), float(place.x1), 1 - float(place.y0)
+
+
+def _grid(figure: Figure) -> GridSpec:
+    return figure.add_gridspec(
+        4,
+        4,
+        left=0.012,
+        right=0.988,
+        top=0.985,
+        bottom=0.012,
+        height_ratios=(0.055, 0.40, 0.40, 0.145),
+        width_ratios=(1, 1, 1, 1.02),
+        wspace=0.025,
+        hspace=0.03,
     )
 
 
