@@ -48,8 +48,12 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The tests of a file stay together on one of WORKERS processes; each computes with one thread, as many as there are cores
+# (four at most, for the memory).
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n || echo 4)
 test: lint originals
-	$(BIN)/pytest $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
+		$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --durations 5 $(ARGS)
 
 # make test-slicer SLICER=<path to Slicer>      the module's self-test inside a real Slicer (5.12 or later)
 test-slicer:
