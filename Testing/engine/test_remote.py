@@ -262,7 +262,9 @@ def test_a_ct_that_was_cut_off_on_its_way_is_sent_again(tap: Tap) -> None:
     assert uploads(tap) == 2
 
 
-def test_a_connection_that_stays_away_is_a_sentence_and_the_next_click_works(tap: Tap, ct: np.ndarray) -> None:
+def test_a_connection_that_stays_away_is_a_sentence_and_the_next_click_works(
+    server: RunningServer, tap: Tap, ct: np.ndarray
+) -> None:
     with a_client(f"http://127.0.0.1:{tap.port}", "--patience", "0.3") as client:
         client.wait(client.load(ct, GEOMETRY))
         request = client.segment(setup=long_run())
@@ -271,6 +273,7 @@ def test_a_connection_that_stays_away_is_a_sentence_and_the_next_click_works(tap
         assert code_of(client, request) == "server-unreachable"
         tap.cut(0.0)
         assert client.wait(client.segment()).mask.any()
+        assert len(server.service.sessions) == 1, "the one that was lost is over"
     assert uploads(tap) == 2, "in a new session the CT is sent anew"
 
 

@@ -219,6 +219,21 @@ def test_a_client_that_does_not_go_on_is_hung_up_on_and_keeps_nobody_waiting(
     assert left(folder) == []
 
 
+def test_an_array_that_is_sent_again_is_not_harmed_by_what_is_left_of_the_first_try(
+    server: RunningServer, session: str, folder: Path
+) -> None:
+    authority = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+    head = f"PUT {session}/arrays/volume-1.npy HTTP/1.1\r\n{authority}{wire.ARRAY_HEADER}: <i2 1000\r\n"
+    with socket.create_connection(("127.0.0.1", server.address.port), timeout=30) as first:
+        first.sendall(f"{head}Content-Length: 999\r\n\r\n".encode() + bomb(2000)[:10])
+        content = np.arange(1000, dtype="<i2")
+        for _ in range(2):
+            assert put(server, session, "<i2 1000", zlib.compress(content.tobytes()))[0] == 204
+        assert first.recv(4096).startswith(b"HTTP/1.1 408 ")
+    (file,) = folder.glob("*/*.npy")
+    np.testing.assert_array_equal(np.load(file), content)
+
+
 # Nonsense
 
 

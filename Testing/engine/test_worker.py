@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from Testing.helpers.bright_model import a_patient, write_bright_model
+from Testing.helpers.true_worker import true_client
 from Testing.helpers.worker_talk import DOUBLE, GEOMETRY, ORGAN, Way, hello, talk
 
 from pancreasseg.core import Box
@@ -350,8 +351,9 @@ def exchange() -> Iterator[ExchangeFolder]:
     folder.remove()
 
 
+@pytest.mark.parametrize("by", ["pipe", "server"])
 def test_the_true_worker_returns_what_the_pipeline_returns_in_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pancreasseg import pipelines
     from pancreasseg.runs.run import segment
@@ -362,7 +364,7 @@ def test_the_true_worker_returns_what_the_pipeline_returns_in_process(
     expected = segment(volume, pipelines.create(Setup(model="bright", device="cpu", precision="f32")))
     assert expected.mask.any()
     setup = Setup(model="bright", device="cpu", precision="f32")
-    with WorkerClient() as client:
+    with true_client(by, tmp_path) as client:
         assert "bright" in {model["name"] for model in client.wait(client.hello())["models"]}
         client.wait(client.load(volume.array, volume.geometry, source=volume.source))
         result = client.wait(client.segment(setup=setup))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from Testing.helpers.attentive_model import NAMES, a_small_patient, write_attentive_model
 from Testing.helpers.bright_model import write_bright_model
+from Testing.helpers.true_worker import true_client
 
 from pancreasseg.core import Box
 from pancreasseg.core.errors import Cancelled, InputError, ModelError, RunError
@@ -33,9 +34,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def client(home: Path) -> Iterator[WorkerClient]:
-    with WorkerClient(environment={"PANCREASSEG_HOME": str(home), "OMP_NUM_THREADS": "1"}) as started:
+@pytest.fixture(scope="module", params=["pipe", "server"])
+def client(
+    request: pytest.FixtureRequest, home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WorkerClient]:
+    environment = {"PANCREASSEG_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    with true_client(request.param, tmp_path_factory.mktemp("server"), environment) as started:
         volume = a_small_patient()
         started.wait(started.load(volume.array, volume.geometry))
         yield started

@@ -242,8 +242,8 @@ def marginOf(setup: Setup) -> float | None:
 def _marginOf(setup: Setup, choose: Callable[[Setup], ModelPackage]) -> float | None:
     try:
         card = choose(setup).card
-    except ModelError:
-        return _declaredMargin(setup.pipeline)  # the run will say why there can be none
+    except (ModelError, ImportError):  # the run will say why there can be none, or a server has what is missing here
+        return _declaredMargin(setup.pipeline)
     name = setup.pipeline or card.pipeline
     declared = _declaredMargin(name)
     own = card.options if card.pipeline == name else {}
@@ -254,8 +254,8 @@ def hasOption(setup: Setup, option: str) -> bool:
     """True where the pipeline that a run would use has a setting of this name."""
     try:
         name = setup.pipeline or pipelines.choose(setup)[0].card.pipeline
-    except ModelError:
-        return False  # the run will say why there can be none
+    except (ModelError, ImportError):
+        return False  # as above
     declaration = pipelines.declarations().get(name)
     return declaration is not None and option in declaration.defaults
 

@@ -20,7 +20,7 @@ from pancreasseg.remote import refusals, wire
 from pancreasseg.remote.device import Device
 from pancreasseg.remote.guard import Guard
 from pancreasseg.remote.limits import Limits
-from pancreasseg.remote.session import Sessions
+from pancreasseg.remote.session import Session, Sessions
 from pancreasseg.worker.codec import error_fields
 from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.parameters import check_parameters
@@ -57,28 +57,32 @@ class Service:
         finally:
             sweeping.cancel()
             for session in self.sessions.all():
-                self.sessions.close(session)
+                self._close(session)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             for session in self.sessions.idle():
-                self.sessions.close(session)
-                self._device.leave(session)
+                self._close(session)
 
     async def begin(self, request: Request) -> Response:
         """Begin a session."""
         hello = await _json(request)
         if (hello.get("wire"), hello.get("protocol")) != (wire.VERSION, PROTOCOL):
             raise refusals.other_version(str(hello.get("version"))[:20], __version__)
+        before = self.sessions.find(hello.get("replaces"))
+        if before is not None:
+            self._close(before)
         return JSONResponse({"session": self.sessions.open().id, "version": __version__}, 201)
 
     async def end(self, request: Request) -> Response:
         """End a session."""
-        session = self.sessions.get(request.path_params["session"])
+        self._close(self.sessions.get(request.path_params["session"]))
+        return Response(status_code=204)
+
+    def _close(self, session: Session) -> None:
         self.sessions.close(session)
         self._device.leave(session)
-        return Response(status_code=204)
 
     async def take_array(self, request: Request) -> Response:
         """Take an array from a client."""
@@ -87,7 +91,8 @@ class Service:
         layout = wire.Layout.parse(request.headers.get(wire.ARRAY_HEADER, ""))
         if not wire.is_array_name(name):
             raise refusals.malformed()
-        upload = self._folder.upload(session.reserve(name, layout.nbytes), layout.shape, layout.dtype)
+        file = session.reserve(name, layout.nbytes)
+        upload = self._folder.upload(file.removesuffix(".npy"), layout.shape, layout.dtype)
         try:
             unpacker = wire.Unpacker(layout, upload.add_bytes)
             async for block in request.stream():
@@ -97,11 +102,9 @@ class Service:
             upload.finish()
         except BaseException:
             upload.discard()
-            session.forget([name])
+            session.forget([file])
             raise
-        if session.over:
-            self._folder.delete(session.file(name))
-            raise refusals.no_session()
+        session.keep(name, file)
         return Response(status_code=204)
 
     async def give_array(self, request: Request) -> Response:

@@ -35,7 +35,7 @@ class _Job:
     Attributes:
         session: whose.
         request: as the client numbered it, with the files' names here.
-        spent: arrays of the client that nobody needs when it has ended.
+        spent: files with arrays of the client that nobody needs when it has ended.
         number: as the worker knows it; 0 while it waits.
         loading: the worker is being given the session's CT back first.
         began, stopped: when it went to the worker, and when it was told to stop.
@@ -128,7 +128,7 @@ class Device:
             here["volume"] = session.file(here["volume"])
         job = _Job(session, Request(request.id, request.name, here))
         if request.name == "measure":
-            job.spent += files.values()
+            job.spent += [here[name] for name in files]
         with self._changed:
             if request.name in _ASIDE:
                 self._asides.append(job)
@@ -233,7 +233,7 @@ class Device:
         request, volume = job.request, job.session.volume
         if request.name == "load":
             if volume is not None and volume["file"] != request.parameters["file"]:
-                job.spent.append(job.session.name_of(volume["file"]))
+                job.spent.append(volume["file"])
             job.session.volume = request.parameters
         elif volume is not None and volume["file"] != self._loaded:
             job.loading = True

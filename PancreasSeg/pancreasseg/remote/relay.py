@@ -71,6 +71,7 @@ class Relay:
         self._book = threading.Condition()  # guards what follows
         self._asked: dict[int, _Asked] = {}
         self._session: str | None = None
+        self._lost: str | None = None  # one that the server may still have
         self._opening = threading.Lock()
         self._volume: Request | None = None  # the last load, to repeat in a new session
         self._holder: str | None = None  # the session that has it
@@ -187,7 +188,7 @@ class Relay:
         """The session; a new one where there is none."""
         with self._opening:
             if self._session is None:
-                began = link.json("POST", "/v1/sessions", wire.session_request(), insist=False)
+                began = link.json("POST", "/v1/sessions", wire.session_request(self._lost), insist=False)
                 if not isinstance(began, dict) or not isinstance(began.get("session"), str):
                     raise stranger(self._server.address)
                 with self._book:
@@ -296,7 +297,7 @@ class Relay:
         with self._book:
             if session is None or session != self._session:
                 return
-            self._session = None
+            self._session, self._lost = None, session
             lost = [number for number, asked in self._asked.items() if asked.session == session and number != but]
         for number in lost:
             self._answer(Message(number, "error", error_fields(error)))

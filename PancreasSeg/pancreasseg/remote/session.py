@@ -48,7 +48,9 @@ class Session:
         self._events: deque[tuple[int, Message]] = deque()
         self._count = 0
         self._results: dict[str, str] = {}  # an array's name for the client -> its file here
-        self._sizes: dict[str, int] = {}  # of arrays that the client has handed over
+        self._files: dict[str, str] = {}  # an array that the client has handed over -> its file here
+        self._sizes: dict[str, int] = {}  # of those files, also while they come
+        self._arrived = 0
         self._seen: OrderedDict[int, None] = OrderedDict()
         self._open: set[int] = set()
         self._contact = time.monotonic()
@@ -65,32 +67,44 @@ class Session:
         return not self._watched and now - self._contact > self._limits.idle_seconds
 
     def file(self, name: str) -> str:
-        """What an array of the client is called here."""
-        return self._prefix + name
-
-    def name_of(self, file: str) -> str:
-        """The inverse of `file`."""
-        return file.removeprefix(self._prefix)
+        """The file here of an array of the client; one that is not there, where it has handed over none."""
+        return self._files.get(name, self._prefix + name)
 
     def reserve(self, name: str, nbytes: int) -> str:
-        """Make room for an array that is about to come; what it is called here, without ending.
+        """Make room for an array that is about to come; its file here, another one each time it is sent.
 
         Raises:
             RunError: the session would hold too much.
         """
         with self._lock:
-            others = sum(size for other, size in self._sizes.items() if other != name)
-            if nbytes > self._limits.array_bytes or others + nbytes > self._limits.session_bytes:
+            if nbytes > self._limits.array_bytes or sum(self._sizes.values()) + nbytes > self._limits.session_bytes:
                 raise too_large()
-            self._sizes[name] = nbytes
-        return self.file(name).removesuffix(".npy")
+            self._arrived += 1
+            file = f"{self._prefix}{self._arrived}-{name}"
+            self._sizes[file] = nbytes
+        return file
 
-    def forget(self, names: Iterable[str]) -> None:
-        """Delete arrays that the client has handed over."""
+    def keep(self, name: str, file: str) -> None:
+        """An array is here; one of this name that came before, on a connection that was cut, is deleted.
+
+        Raises:
+            RunError: the session has ended meanwhile.
+        """
         with self._lock:
-            for name in names:
-                self._sizes.pop(name, None)
-                self._folder.delete(self.file(name))
+            before = self._files.get(name)
+            self._files[name] = file
+        self.forget([before] if before is not None else [])
+        if self.over:
+            self.forget([file])
+            raise no_session()
+
+    def forget(self, files: Iterable[str]) -> None:
+        """Delete files with arrays of the client."""
+        with self._lock:
+            for file in files:
+                self._sizes.pop(file, None)
+                self._folder.delete(file)
+            self._files = {name: file for name, file in self._files.items() if file in self._sizes}
 
     def accept(self, request: int) -> bool:
         """Take a request; false when it is there already, sent again after the connection was cut.
@@ -170,10 +184,9 @@ class Session:
         """Delete everything; whoever waits for events hears that it is over."""
         with self._lock:
             self.over = True
-            files = [*self._results.values(), *map(self.file, self._sizes)]
+            files = [*self._results.values(), *self._sizes]
             self._events.clear()
             self._results.clear()
-            self._sizes.clear()
         for file in files:
             self._folder.delete(file)
         self._loop.call_soon_threadsafe(self._news.set)
@@ -230,14 +243,18 @@ class Sessions:
         self._sessions[session.id] = session
         return session
 
+    def find(self, name: object) -> Session | None:
+        """The session of this id, if there is one."""
+        # A dictionary's look-up tells nothing of a secret that an attacker could measure: it compares hashes first.
+        return self._sessions.get(name) if isinstance(name, str) else None
+
     def get(self, name: str) -> Session:
         """The session that a client names.
 
         Raises:
             RunError: there is none.
         """
-        # A dictionary's look-up tells nothing of a secret that an attacker could measure: it compares hashes first.
-        session = self._sessions.get(name)
+        session = self.find(name)
         if session is None:
             raise no_session()
         session.touch()

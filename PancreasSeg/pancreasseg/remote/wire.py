@@ -170,9 +170,9 @@ class Unpacker:
             raise damaged()
 
 
-def session_request() -> dict[str, Any]:
-    """What begins a session."""
+def session_request(replaces: str | None = None) -> dict[str, Any]:
+    """What begins a session, in place of one that the bridge has lost."""
     from pancreasseg import __version__
     from pancreasseg.worker.protocol import PROTOCOL
 
-    return {"wire": VERSION, "protocol": PROTOCOL, "version": __version__}
+    return {"wire": VERSION, "protocol": PROTOCOL, "version": __version__, "replaces": replaces}
