@@ -36,6 +36,8 @@ from pancreasseg.core.setup import Setup
 from pancreasseg.remote.serve import RunningServer
 from pancreasseg.worker.answers import Event
 from pancreasseg.worker.client import WorkerClient
+from pancreasseg.worker.folder import ExchangeFolder
+from pancreasseg.worker.protocol import PROTOCOL
 
 
 @pytest.fixture(autouse=True)
@@ -398,3 +400,60 @@ def test_tls_is_believed_with_its_certificate_and_refused_without(
             assert code_of(client, client.hello()) in ("server-other", "server-unreachable")
         with a_client(server.address, "--authority", str(key)) as client:
             assert code_of(client, client.hello()) == "certificate-file"
+
+
+# The bridge as a process
+
+
+def test_the_bridge_loads_no_compiled_library_while_it_listens(
+    server: RunningServer, ct: np.ndarray, tmp_path: Path
+) -> None:
+    """On Windows that would wait for the reading thread's pending read; see `pancreasseg.worker.standard_streams`."""
+    program = f"""
+import sys
+from pancreasseg.remote import __main__ as program, bridge
+take_over, before = bridge.take_over, set()
+def watched():
+    before.update(sys.modules)
+    return take_over()
+bridge.take_over = watched
+sys.argv = ["bridge", {str(server.address)!r}]
+program.main()
+files = {{name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}}
+print(sorted(name for name, file in files.items() if file.endswith((".so", ".pyd"))), file=sys.stderr)
+"""
+    exchange = ExchangeFolder.create()
+    file = exchange.write("volume-2", ct)
+    lines = [
+        {"id": 1, "request": "hello", "protocol": PROTOCOL, "folder": str(exchange.path)},
+        {"id": 2, "request": "load", "file": file, "geometry": GEOMETRY.as_dict()},
+        {"id": 3, "request": "segment", "volume": file},
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, **ENVIRONMENT},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        process.stdin.flush()
+        answers = iter(process.stdout.readline, b"")
+        assert next(line for line in map(json.loads, answers) if line["id"] == 3 and line["event"] == "result")["mask"]
+        process.stdin.close()
+        assert process.stderr.read().splitlines()[-1] == b"[]"
+    assert not exchange.path.exists()
+    exchange.remove()
+
+
+def test_the_bridge_needs_neither_torch_nor_what_only_the_server_needs() -> None:
+    code = (
+        "import sys, pancreasseg.remote.__main__;"
+        "heavy = ('torch', 'SimpleITK', 'scipy', 'skimage', 'starlette', 'uvicorn', 'safetensors');"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

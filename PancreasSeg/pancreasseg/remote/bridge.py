@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Windows: compiled libraries that others load later must be there before requests are read, see `standard_streams`.
+import encodings.idna  # noqa: F401
+import mmap  # noqa: F401
 import signal
 import threading
 from pathlib import Path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401  (Windows: nothing may be loaded later, see `pancreasseg.worker.standard_streams`)
 import http.client
 import json
 import ssl
