@@ -168,6 +168,7 @@ def test_everything_is_deleted_after_use_and_the_ct_when_the_client_ends(
         until(lambda: len(files(folder)) == 1)
         assert "volume" in files(folder)[0]
     until(lambda: not files(folder))
+    until(lambda: any("unload: done" in line for line in server.device.log))
     with a_client(server.address) as other:
         assert code_of(other, other.segment()) == "no-volume"
 

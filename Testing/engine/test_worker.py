@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from Testing.helpers.bright_model import a_patient, write_bright_model
 from Testing.helpers.true_worker import true_client
+from Testing.helpers.worker_double import Double
+from Testing.helpers.worker_in_process import talk_in_process
 from Testing.helpers.worker_talk import DOUBLE, GEOMETRY, ORGAN, Way, hello, talk
 
 from pancreasseg.core import Box
@@ -23,6 +25,7 @@ from pancreasseg.core.setup import Setup
 from pancreasseg.worker.answers import Event
 from pancreasseg.worker.client import WorkerClient
 from pancreasseg.worker.folder import ExchangeFolder
+from pancreasseg.worker.memory import WorkerMemory
 from pancreasseg.worker.protocol import PROTOCOL
 
 
@@ -434,6 +437,19 @@ def test_a_load_that_lacks_its_fields_is_refused(way: Way, exchange: ExchangeFol
     lines = [hello(exchange), b'{"id": 2, "request": "load"}\n', b'{"id": 3, "request": "shutdown"}\n']
     events, _ = talk(lines, way)
     assert events[1]["code"] == "protocol"
+
+
+def test_a_worker_that_is_told_to_forgets_the_ct(ct: np.ndarray, exchange: ExchangeFolder) -> None:
+    file = exchange.write("volume-2", ct)
+    lines = [
+        {"id": 2, "request": "load", "file": file, "geometry": GEOMETRY.as_dict()},
+        {"id": 3, "request": "localize", "volume": file},
+        {"id": 4, "request": "unload"},
+        {"id": 5, "request": "localize", "volume": file},
+    ]
+    folder = ExchangeFolder(exchange.path)
+    events = {event["id"]: event.get("code") for event in talk_in_process(folder, lines, WorkerMemory(Double, repr))}
+    assert events == {0: None, 2: None, 3: None, 4: None, 5: "no-volume", -1: None}
 
 
 def test_the_client_imports_neither_torch_nor_simpleitk() -> None:
