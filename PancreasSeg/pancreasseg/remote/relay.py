@@ -17,6 +17,7 @@ from pancreasseg.core.errors import Cancelled, PancreasSegError, explain
 from pancreasseg.core.progress import Update
 from pancreasseg.remote import wire
 from pancreasseg.remote.link import Link, Server, stranger
+from pancreasseg.remote.refusals import no_session
 from pancreasseg.worker.codec import error_fields, files_in
 from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.parameters import check_parameters, malformed
@@ -38,7 +39,7 @@ class _Asked:
         request: as the client sent it.
         fraction: how far it was when last heard of.
         cancelled: the client does not want it any more.
-        session: in which it was sent.
+        session: in which the server has it.
     """
 
     request: Request
@@ -140,28 +141,37 @@ class Relay:
         check_parameters(request)
         self._look(request)
         try:
-            self._send(link, request)
-        except PancreasSegError as error:
-            if error.code != "no-session":
-                raise
-            self._lose(self._session, error, but=request.id)
-            self._send(link, request)  # in a new one
+            self._send_somehow(link, request)
         finally:
             if request.name == "measure":
                 for file in _files_of(request):
                     self._folder.delete(file)
 
-    def _send(self, link: Link, request: Request) -> None:
+    def _send_somehow(self, link: Link, request: Request) -> None:
+        """Send a request; in a new session, where the one there was is lost."""
         session = self._begin(link)
-        if request.id in self._asked:
-            self._asked[request.id].session = session
+        try:
+            self._send(link, session, request)
+        except PancreasSegError as error:
+            if error.code != "no-session":
+                raise
+            self._lose(session, error)
+            self._send(link, self._begin(link), request)
+
+    def _send(self, link: Link, session: str, request: Request) -> None:
         if request.name == "load":
-            self._volume, self._holder = request, session
+            self._volume, self._holder = request, None
         elif request.name not in ("hello", "measure") and self._volume is not None and self._holder != session:
-            again = Request(next(self._own), "load", self._volume.parameters)
+            self._hand_over(link, session, Request(next(self._own), "load", self._volume.parameters), request)
             self._holder = session
-            self._hand_over(link, session, again, request)
         self._hand_over(link, session, request, request)
+        if request.name == "load":
+            self._holder = session
+        with self._book:
+            if session != self._session:
+                raise no_session()  # lost at this moment, so nobody would hear of the request's end
+            if request.id in self._asked:
+                self._asked[request.id].session = session
         if self._is_cancelled(request):  # which the server may have heard before it knew what
             self._cancels.put(Request(next(self._own), "cancel", {"target": request.id}))
 
@@ -292,13 +302,13 @@ class Relay:
         if asked is not None and asked.request.id < _OWN_NUMBERS:
             self._say(message)
 
-    def _lose(self, session: str | None, error: PancreasSegError, but: int | None = None) -> None:
-        """The session is over: so is what was asked in it."""
+    def _lose(self, session: str, error: PancreasSegError) -> None:
+        """The session is over: so is what was asked in it, and not sent again."""
         with self._book:
-            if session is None or session != self._session:
+            if session != self._session:
                 return
             self._session, self._lost = None, session
-            lost = [number for number, asked in self._asked.items() if asked.session == session and number != but]
+            lost = [number for number, asked in self._asked.items() if asked.session == session]
         for number in lost:
             self._answer(Message(number, "error", error_fields(error)))
 
