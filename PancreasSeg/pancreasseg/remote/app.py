@@ -136,7 +136,7 @@ class Service:
         after = request.query_params.get("after", "0")
         if not (after.isascii() and after.isdigit() and len(after) < 16):
             raise refusals.malformed()
-        found = await session.events(int(after), wire.WAIT_SECONDS)
+        found = await session.events(int(after), wire.WAIT_SECONDS, request.is_disconnected)
         return JSONResponse([[number, json.loads(message.line())] for number, message in found])
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from pancreasseg.remote.limits import Limits
@@ -19,6 +20,8 @@ from pancreasseg.worker.protocol import FINAL, Message
 #: Events kept for a client that does not fetch them; beyond, progress is forgotten, results never.
 _KEPT_EVENTS = 2000
 _REMEMBERED_REQUESTS = 1000
+#: While a client waits for events, whether it is still there is looked at so often.
+_GLANCE_SECONDS = 1.0
 
 
 class Session:
@@ -143,8 +146,15 @@ class Session:
                     self._events.remove(passing)
         self._loop.call_soon_threadsafe(self._news.set)
 
-    async def events(self, after: int, seconds: float) -> list[tuple[int, Message]]:
+    async def events(
+        self, after: int, seconds: float, gone: Callable[[], Awaitable[bool]]
+    ) -> list[tuple[int, Message]]:
         """The events after number ``after``, waiting for the first; those before are forgotten with their arrays.
+
+        Args:
+            after: the last one that the client has.
+            seconds: how long to wait.
+            gone: whether the client has hung up.
 
         Raises:
             RunError: the session has ended.
@@ -159,12 +169,11 @@ class Session:
                     raise no_session()
                 with self._lock:
                     found = [event for event in self._events if event[0] > after]
-                if found or time.monotonic() >= deadline:
+                left = deadline - time.monotonic()
+                if found or left <= 0 or await gone():
                     return found
-                try:
-                    await asyncio.wait_for(self._news.wait(), deadline - time.monotonic())
-                except asyncio.TimeoutError:
-                    continue
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), min(left, _GLANCE_SECONDS))
         finally:
             self._watched -= 1
             self.touch()
