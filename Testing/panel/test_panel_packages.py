@@ -287,6 +287,25 @@ def test_a_package_that_only_one_thing_needs_is_offered_when_that_is_wanted(
     assert not panel.session.offerPackage(RunError("disk-full", "The disk is full."), lambda: done.append(2))
 
 
+def test_a_package_that_the_models_run_lacks_is_offered_and_the_run_goes_on_with_it(
+    panel, ui, client, dialogs, selected, bare, packaging
+) -> None:
+    bare.clear()
+    bare.add("onnxruntime")
+    client.fail["segment"] = RunError(
+        "package-missing",
+        "The Python package onnxruntime is not installed, which ONNX models need.",
+        "Install it for the Python that runs PancreasSeg: pip install onnxruntime",
+    )
+    ui.segmentButton.click()
+    wait(lambda: dialogs.asked)
+    assert "onnxruntime" in dialogs.asked[0]
+    assert packaging.calls[0][0][-1] == "onnxruntime>=1.20"
+    packaging.succeed()
+    wait(lambda: panel.settled and panel.session.parameters.hasSegment())
+    assert "pip" not in ui.segmentMessage.text
+
+
 def test_pip_that_fails_is_a_sentence_and_the_log_says_why(
     panel, ui, client, selected, bare, torchExtension, packaging
 ) -> None:

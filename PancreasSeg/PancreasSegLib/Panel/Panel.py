@@ -210,7 +210,8 @@ class Panel:
         self._onScreen = selected
 
     def onPackages(self) -> None:
-        """Python packages were installed: what they read and run can be shown now."""
+        """Python packages were installed: what they read and run can be shown now, by a worker that knows of them."""
+        self.session.workflow.shutdown()
         self.models.list()
         self.runner.describe()
 

@@ -213,6 +213,7 @@ class Runner:
             _("Cancelled; nothing was changed.") if isinstance(error, Cancelled) else self.session.sentence(error)
         )
         self.onMessage(kind, sentence)
+        self.session.offerPackage(error, lambda: self.start(kind))
         self.session.changed()
 
 

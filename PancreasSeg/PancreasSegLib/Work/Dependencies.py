@@ -22,8 +22,8 @@ TORCH = "torch"
 TORCH_VERSION = ">=2.4"
 TORCH_EXTENSION = "PyTorch"
 
-# Needed for one thing only; Slicer 5.12 brings them along.
-OPTIONAL = {"highdicom": "0.22"}
+# Needed for one thing only: DICOM SEG where Slicer lost what it brings along, and models in ONNX files.
+OPTIONAL = {"highdicom": "0.22", "onnxruntime": "1.20"}
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 
 
