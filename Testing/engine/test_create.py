@@ -3,17 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from Testing.helpers.model_cards import card_of, network_entry
 
-from pancreasseg.core.errors import ModelError
+from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.errors import InputError, ModelError
+from pancreasseg.core.progress import Progress
 from pancreasseg.core.setup import Setup
 from pancreasseg.lab.training.recipes import RECIPES
 from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
 from pancreasseg.networks import build
 from pancreasseg.pipelines import choose, create, names
+from pancreasseg.pipelines.averaged_stage import AveragedStage
 from pancreasseg.pipelines.two_stage import TwoStagePipeline
 
 ARGUMENTS = {"channels": [4, 8]}
@@ -99,3 +103,41 @@ def test_unknown_names_are_refused_with_the_known_ones(store: Store) -> None:
     assert all(name in str(caught.value) for name in names())
     with pytest.raises(ModelError, match="nobody"):
         choose(Setup(model="nobody"), store)
+
+
+def test_a_person_may_have_the_segmenter_look_several_times(store: Store) -> None:
+    plain = create(Setup("fast", "both", "cpu", "f32"), store)
+    several = create(Setup("fast", "both", "cpu", "f32", {"scales": [1.25], "shifts_hu": [-10, 10]}), store)
+    assert not isinstance(plain.stages[1], AveragedStage), "off by default"
+    volume = Volume(
+        np.random.default_rng(0).integers(-100, 200, (16, 24, 24)).astype(np.int16),
+        Geometry((24, 24, 16), (2.0, 2.0, 3.0)),
+    )
+    box = Box((2, 2, 2), (22, 20, 14))
+    opinion = several.stages[1].opinion_on_box(volume, box, Progress())
+    looks = [plain.stages[1].opinion_on_box(volume, box, Progress()).probability]
+    for shift in (-10, 10):
+        moved = Volume((volume.array + shift).astype(np.int16), volume.geometry)
+        looks.append(plain.stages[1].opinion_on_box(moved, box, Progress()).probability)
+    assert len(opinion.votes) == (4 if plain.stages[1].card.preprocessing.spacing_mm else 3)
+    for look in looks:
+        assert any(np.allclose(look, vote, atol=1e-6) for vote in opinion.votes)
+    np.testing.assert_allclose(opinion.probability, np.mean(opinion.votes, axis=0), atol=1e-6)
+    assert several.segment(volume, box).mask.shape == volume.array.shape
+
+
+def test_a_look_at_coarser_pixels_has_them(tmp_path: Path) -> None:
+    stage = create(Setup(model="pancreas-ct", device="cpu", precision="f32", options={"scales": [2.0]})).stages[1]
+    assert isinstance(stage, AveragedStage)
+    (coarse,) = stage.scaled
+    own = stage.card.preprocessing.spacing_mm
+    assert own is not None
+    assert coarse.card.preprocessing.spacing_mm == (2 * own[0], 2 * own[1], own[2])
+    assert coarse.predictor is stage.predictor, "the weights are there once"
+
+
+@pytest.mark.parametrize("options", [{"scales": ["a"]}, {"shifts_hu": [1e9]}, {"scales": [True]}, {"recrops": -1}])
+def test_settings_that_make_no_sense_are_a_sentence(store: Store, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError) as refused:
+        create(Setup("fast", "both", "cpu", "f32", options), store)
+    assert refused.value.code == "bad-setting"

@@ -260,10 +260,17 @@ def test_a_mask_that_the_model_itself_doubts_is_said_by_a_run_and_in_the_statist
         @property
         def models(self):
             line = ExpectedOverlap(offset=0.0, slope=0.5, error=0.1, cases=12)
-            return (SimpleNamespace(card=SimpleNamespace(expected_overlap=line, contrast_phase="any")),)
+            return (SimpleNamespace(card=SimpleNamespace(expected_overlap=line, contrast_phase="any", pipeline="own")),)
+
+    class Own(Unsure):
+        name = "own"
+
+    class Vote(Unsure):
+        name = "vote"
 
     volume = patient(spacing=(1.0, 1.0, 1.0))
-    result = segment(volume, Unsure(), with_gap("left", 8))
+    result = segment(volume, Own(), with_gap("left", 8))
+    assert segment(volume, Vote(), with_gap("left", 8)).expected_overlap is None, "drawn for the card's own pipeline"
     assert 0 < result.expected_overlap <= 0.5
     assert "expected-overlap" in codes(result.findings)
     row = next(entry for entry in complete(volume, result).measurements if entry.name == "expected_overlap")

@@ -12,6 +12,7 @@ from Testing.helpers.panel import wait
 
 from pancreasseg.core.errors import Cancelled, RunError
 from pancreasseg.core.progress import Update
+from pancreasseg.core.setup import AUTOMATIC
 
 BUNDLED = "pancreas-ct"
 
@@ -327,9 +328,25 @@ def test_without_any_model_the_button_says_what_to_do(panel, ui, selected, monke
     assert "No model" in ui.statusLabel.text
 
 
-def test_a_model_that_was_chosen_and_is_gone_is_a_reason(panel, ui, selected, installed, dialogs) -> None:
+def test_a_model_that_was_chosen_and_is_gone_gives_way_to_the_best_one_with_a_sentence(
+    panel, ui, selected, installed, dialogs
+) -> None:
     panel.session.parameters.model = installed
+    panel.session.parameters.pipeline = "single-stage"
     select(panel, installed)
     ui.removeModelButton.click()
-    assert "tiny-model" in ui.segmentButton.toolTip
-    assert not ui.segmentButton.enabled
+    assert panel.session.parameters.setup == AUTOMATIC
+    assert ui.modelSelector.itemData(ui.modelSelector.currentIndex) == ""
+    assert ui.segmentButton.enabled
+    assert "'tiny-model', which was chosen for this CT, is not installed" in ui.segmentMessage.text
+
+
+def test_a_scene_of_another_computer_may_name_a_model_that_is_not_here(panel, ui, selected) -> None:
+    panel.session.parameters.model = "phantom-two-stage"
+    panel.refresh()
+    assert panel.session.parameters.model == ""
+    assert ui.segmentButton.enabled
+    assert "'phantom-two-stage'" in ui.segmentMessage.text
+    panel.session.parameters.model = BUNDLED
+    panel.refresh()
+    assert panel.session.parameters.model == BUNDLED, "one that is here is kept"

@@ -179,6 +179,7 @@ class Panel:
             return
         self._refreshing = True
         try:
+            self.session.forgetGoneModel()
             with self.session.reading():
                 situation = self.session.situation()
                 for section in self._sections:

@@ -131,6 +131,16 @@ class Session:
         finally:
             self._reading = None
 
+    def forgetGoneModel(self) -> None:
+        """Leave the choice to the engine where the CT's own names a model that is not installed here, and say so."""
+        parameters = self.parameters
+        if parameters is None or self.place.remote or self.busy or not self.models.gone(parameters.setup):
+            return
+        name = parameters.model
+        parameters.model = parameters.pipeline = ""
+        text = _("The model '{name}', which was chosen for this CT, is not installed; the best one installed is used.")
+        self.say(text.format(name=name))
+
     def missing(self) -> tuple[str, ...]:
         """Python packages that a run needs and that are not installed; a server has its own."""
         return () if self.place.remote else Dependencies.missing()

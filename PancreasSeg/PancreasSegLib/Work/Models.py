@@ -156,6 +156,16 @@ class Models:
             return sentenceOf(error)
         return ""
 
+    def gone(self, setup: Setup) -> bool:
+        """True when a model is named that is not installed here: a scene of another computer, or it was removed."""
+        if not self.readable or setup.model is None:
+            return False
+        try:
+            self.chosen(setup)
+        except ModelError as error:
+            return error.code == "unknown-model"
+        return False
+
     def isSynthetic(self, setup: Setup) -> bool:
         """True when a run would use a model that has seen synthetic images only."""
         if not self.readable:

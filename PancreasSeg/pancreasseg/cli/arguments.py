@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -113,11 +114,32 @@ def add_engine(command: argparse.ArgumentParser) -> None:
         default=AUTO,
         help="number format (default: the fastest that the device is good at)",
     )
+    command.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        dest="settings",
+        action="append",
+        default=[],
+        help="change a setting of the pipeline, e.g. threshold=0.4, or scales=[0.87,1.33] and shifts_hu=[-15,15] to "
+        "average over several looks (may be repeated)",
+    )
 
 
 def setup_of(options: argparse.Namespace) -> Setup:
     """What the person chose with the arguments of `add_engine`."""
-    return Setup(options.pipeline, options.model, options.device, options.precision)
+    settings = dict(_setting(text) for text in options.settings)
+    return Setup(options.pipeline, options.model, options.device, options.precision, settings)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """A setting of a pipeline as it is typed; the value is JSON, or a word."""
+    name, given, value = text.partition("=")
+    if not given or not name:
+        raise UsageError("usage", f"{text!r} is no setting.", "Write --set NAME=VALUE, e.g. --set threshold=0.4.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def read_input(options: argparse.Namespace, progress: Progress) -> Volume:

@@ -171,7 +171,11 @@ def _settings(declaration: Declaration, card: Card, given: Mapping[str, Any]) ->
         declaration.options(**own)
     except ValueError as error:
         raise _bad_option(card, str(error)) from error
-    return declaration.options(**{**own, **declaration.preset, **given})
+    try:
+        return declaration.options(**{**own, **declaration.preset, **given})
+    except ValueError as error:
+        sentence = f"The settings of the pipeline {declaration.name} cannot be used: {error}."
+        raise InputError("bad-setting", sentence, "Give other values, or leave the settings out.") from error
 
 
 def _fits(value: object, default: object) -> bool:

@@ -91,8 +91,10 @@ def segment(
 
 def _expected_overlap(pipeline: Pipeline, result: Segmentation, geometry: Geometry) -> float | None:
     """The DSC to be expected, where the model that made the mask says how to tell."""
-    line = next((package.card.expected_overlap for package in reversed(pipeline.models)), None)
-    if line is None or not result.mask.any():
+    card = pipeline.models[-1].card
+    line = card.expected_overlap
+    # The line was drawn for the probabilities of the card's own pipeline; a mean of several voters has lower ones.
+    if line is None or card.pipeline != pipeline.name or not result.mask.any():
         return None
     from pancreasseg.pipelines.confidence import soft_dice
 

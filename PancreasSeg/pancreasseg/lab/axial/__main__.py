@@ -16,7 +16,7 @@ from pancreasseg.core.errors import InputError, PancreasSegError
 from pancreasseg.core.setup import Setup
 from pancreasseg.inference.hardware import choose
 from pancreasseg.io.read import read_volume
-from pancreasseg.lab.axial import bodies, crossvalidation, evaluation, organs, package, public
+from pancreasseg.lab.axial import bodies, crossvalidation, evaluation, organs, package, public, report
 from pancreasseg.lab.axial.cases import SliceCase, load_group
 from pancreasseg.lab.axial.groups import FOLDS, GROUPS, patients, sources
 from pancreasseg.lab.axial.training import Plan, Training, weights
@@ -147,15 +147,18 @@ def figures(path: Path, command: str) -> list[dict[str, Any]]:
 
 
 def model(data: Path, work: Path, folder: Path, cohort: Path | None) -> None:
-    """Everything: arrays, the training that holds a fold out, its figures, the training on all, the package."""
+    """Everything: arrays, a training that holds a fold out, cross-validation, trainings on all, package and report."""
     if not any(work.glob("*/*.npz")):
         prepare(data, work, cohort)
     train(work, FIRST, "first", fold=0)
     if not (work / "first-scores.csv").is_file():
         evaluate(work, "first", 0, ["msd"])
+    crossvalidation.run(work, choose())
     train(work, SECOND, "second", work / "first.pt")
     train(work, LAST, "last", work / "second.pt", beyond=BEYOND)
     export(work, folder)
+    first = Training(FIRST, [], work, "first", choose())
+    report.write(work, work / "report", first.mean, choose(), package.OPTIONS["threshold"])
 
 
 def export(work: Path, folder: Path) -> None:

@@ -23,6 +23,8 @@ from pancreasseg.pipelines.confidence import soft_dice
 MARGIN_MM = 15
 #: Of the neighbouring slices (mm).
 DISTANCE_MM = 5.0
+#: Confidences that differ by less tell nothing.
+SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,15 @@ def calibrate(scores: Sequence[Score]) -> Calibration:
     errors = []
     for index in range(len(x)):
         kept = np.arange(len(x)) != index
-        slope, offset = np.polyfit(x[kept], y[kept], 1)
+        slope, offset = _line(x[kept], y[kept])
         errors.append(abs(offset + slope * x[index] - y[index]))
-    slope, offset = np.polyfit(x, y, 1)
+    slope, offset = _line(x, y)
     return Calibration(round(float(offset), 4), round(float(slope), 4), round(float(np.mean(errors)), 4), len(x))
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Slope and offset; through the mean where all confidences are the same, as of a network that finds nothing."""
+    if np.ptp(x) < SAME:
+        return 0.0, float(y.mean())
+    slope, offset = np.polyfit(x, y, 1)
+    return float(slope), float(offset)

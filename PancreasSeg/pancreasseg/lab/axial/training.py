@@ -194,6 +194,8 @@ class Training:
         Returns:
             The averaged network.
         """
+        if self.step >= self.plan.steps:
+            return self.mean.eval()
         batches = Batches(self.sources, self.plan.batch, self.plan.seed * 7919 + self.step)
         began, first, running = time.monotonic(), self.step, 0.0
         for x, labels in DataLoader(batches, batch_size=None, num_workers=workers):
