@@ -120,6 +120,7 @@ class RunningServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             date_header=False,
             timeout_graceful_shutdown=2,
             **hurry.options(settings.limits),
