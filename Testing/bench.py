@@ -1,9 +1,10 @@
 """How fast and how large: a table of medians, cold and warm, on a 512 x 512 x 119 CT.
 
-    python -m Testing.bench [--ct FILE_OR_FOLDER] [--model NAME] [--repeats N] [--only run|training] [--json]
+    python -m Testing.bench [--ct FILE_OR_FOLDER] [--model NAME] [--repeats N] [--only run|training|cohort] [--json]
 
 The CT is the real one of PANCREASSEG_TEST_DATA (or ../shared) where it is there, else a phantom of the same size. How
-fast the recipes train is measured too, see `Testing.training_timings`.
+fast the recipes train is measured too, see `Testing.training_timings`, and a cohort of 1,000 small CTs on two workers
+of which three are killed, see `Testing.cohort_timings`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from Testing import panel_timings, scene_timings, training_timings
+from Testing import cohort_timings, panel_timings, scene_timings, training_timings
 
 from pancreasseg.cli import console
 from pancreasseg.core import Box, Volume
@@ -79,17 +80,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ct", type=Path, help="a CT file or DICOM folder instead of the usual one")
     parser.add_argument("--model", default=MODEL, help=f"an installed model (default: {MODEL})")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each measurement (default: 5)")
-    parser.add_argument("--only", choices=("run", "training"), help="leave out the other part")
+    parser.add_argument("--only", choices=("run", "training", "cohort"), help="leave out the other parts")
+    parser.add_argument("--cts", type=int, default=1000, help="CTs of the cohort (default: 1000)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
     table = Table()
     facts: dict[str, Any] = {"machine": _machine()}
     remarks: list[str] = []
-    if options.only != "training":
+    if options.only in (None, "run"):
         size, remarks = _running(table, options)
         facts |= {"ct": f"{size} voxels", "model": options.model}
-    if options.only != "run":
+    if options.only in (None, "training"):
         remarks += _training(table)
+    if options.only in (None, "cohort"):
+        for row, (value, unit) in cohort_timings.timings(options.cts).items():
+            table.add(row, value, unit)
     _print(table, facts, options, remarks)
     return 0
 
@@ -250,7 +255,7 @@ def _print(table: Table, facts: dict[str, Any], options: argparse.Namespace, rem
     rows = [
         (r["row"], *(_text(r[key]) for key in ("median", "min", "max")), r["unit"], r["runs"]) for r in table.rows()
     ]
-    title = ", ".join(facts[key] for key in ("ct", "model") if key in facts) or "training"
+    title = ", ".join(facts[key] for key in ("ct", "model") if key in facts) or options.only
     console.show_table(title, ("", "median", "min", "max", "unit", "runs"), rows)
     console.show(facts["machine"])
     for remark in remarks:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from Testing.helpers import cluster_double
+from Testing.helpers.dask_processes import scheduler_running
 
 pytest.importorskip("distributed", reason="the extra 'cohort' is not installed")
 
@@ -135,35 +133,11 @@ def test_workers_are_limited_in_threads_and_memory(client: Client) -> None:
     assert set(limits.values()) == {(str(max(1, (cores or 1) // 2)), signal.SIG_IGN)}
 
 
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a scheduler and one worker, each in a process of its own."""
-    said = tmp_path_factory.mktemp("scheduler") / "scheduler.json"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    common = ["--scheduler-file", str(said), "--host", "127.0.0.1", "--no-dashboard"]
-    commands = [["scheduler", "--port", "0", *common], ["worker", "--nthreads", "1", *common]]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.dask_{kind}", *words], stderr=subprocess.DEVNULL, env=environment
-        )
-        for kind, *words in commands
-    ]
-    try:
-        while not said.exists() or not said.read_text():
-            assert started[0].poll() is None
-            time.sleep(0.1)
-        yield json.loads(said.read_text())["address"]
-    finally:
-        for process in reversed(started):
-            process.terminate()
-            process.wait(30)
-
-
-def test_a_scheduler_in_another_process_is_used_over_tcp(scheduler: str, tmp_path: Path) -> None:
+def test_a_scheduler_in_another_process_is_used_over_tcp(tmp_path: Path) -> None:
     settings = Settings()
     job = Job(settings, settings.identity())
     seen: list[int] = []
-    with connected(Wanted(scheduler=scheduler)) as client:
+    with scheduler_running(tmp_path) as address, connected(Wanted(scheduler=address)) as client:
         coming = run_on_cluster(
             cases(tmp_path, "a", "b odd", "c"), job, client, tmp_path / TABLE, task=_TASK, waiting=seen.append
         )
