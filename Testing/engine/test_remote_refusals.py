@@ -32,6 +32,7 @@ from pancreasseg.remote.address import PORT, Address
 pytest.importorskip("starlette", reason="starlette is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 
+from Testing.helpers.grids import quick
 from Testing.helpers.remote import LIMITS, TOKEN, serving
 from Testing.helpers.worker_talk import GEOMETRY
 
@@ -302,6 +303,7 @@ def test_nothing_that_is_sent_breaks_it(server: RunningServer, session: str, cap
 # What both sides share
 
 
+@quick
 @given(
     array=arrays.arrays(st.sampled_from([np.int16, np.uint8, np.float32, np.bool_]), arrays.array_shapes(max_dims=3))
 )

@@ -144,7 +144,8 @@ class Session:
                 passing = next((event for event in self._events if event[1].name not in FINAL), None)
                 if passing is not None:
                     self._events.remove(passing)
-        self._loop.call_soon_threadsafe(self._news.set)
+        with contextlib.suppress(RuntimeError):  # the server has ended at this moment
+            self._loop.call_soon_threadsafe(self._news.set)
 
     async def events(
         self, after: int, seconds: float, gone: Callable[[], Awaitable[bool]]
