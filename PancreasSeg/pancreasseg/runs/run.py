@@ -91,6 +91,8 @@ def segment(
 
 def _expected_overlap(pipeline: Pipeline, result: Segmentation, geometry: Geometry) -> float | None:
     """The DSC to be expected, where the model that made the mask says how to tell."""
+    if not pipeline.models:
+        return None  # made of networks that came in no package
     card = pipeline.models[-1].card
     line = card.expected_overlap
     # The line was drawn for the probabilities of the card's own pipeline; a mean of several voters has lower ones.
