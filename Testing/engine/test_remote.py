@@ -30,7 +30,7 @@ from Testing.helpers.http_server import Site
 from Testing.helpers.http_server import serving as serving_files
 from Testing.helpers.remote import ENVIRONMENT, LIMITS, TOKEN, a_client, bridge, serving
 
-from pancreasseg.core import Box
+from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import Cancelled, PancreasSegError, RunError
 from pancreasseg.core.setup import Setup
 from pancreasseg.remote.serve import RunningServer
@@ -133,8 +133,6 @@ def test_nothing_crosses_but_arrays_their_grids_and_settings(tap: Tap, ct: np.nd
 def test_arrays_are_compressed(tap: Tap) -> None:
     ct = np.full((60, 100, 100), -1000, np.int16)
     ct[20:40, 20:80, 20:80] = 130
-    from pancreasseg.core import Geometry
-
     with through(tap) as client:
         client.wait(client.load(ct, Geometry((100, 100, 60))))
         assert client.wait(client.segment()).mask.sum() == 20 * 60 * 60
@@ -250,19 +248,52 @@ def test_a_run_goes_on_when_the_connection_was_cut(tap: Tap, ct: np.ndarray) -> 
     assert uploads(tap) == 1
 
 
-def test_a_ct_that_was_cut_off_on_its_way_is_sent_again(tap: Tap) -> None:
-    from pancreasseg.core import Geometry
+@pytest.fixture
+def large() -> tuple[np.ndarray, Geometry]:
+    """A CT that does not fit into what a network has on its way at once."""
+    array = np.random.default_rng(0).integers(-100, 60, (60, 200, 200), dtype=np.int16)
+    array[20:40, 50:150, 50:150] = 130
+    return array, Geometry((200, 200, 60))
 
-    ct = np.random.default_rng(0).integers(-100, 60, (60, 200, 200), dtype=np.int16)
-    ct[20:40, 50:150, 50:150] = 130
+
+def test_a_ct_that_was_cut_off_on_its_way_is_sent_again(tap: Tap, large: tuple[np.ndarray, Geometry]) -> None:
+    ct, geometry = large
     with through(tap) as client:
         client.wait(client.hello())
-        request = client.load(ct, Geometry((200, 200, 60)))
+        request = client.load(ct, geometry)
         until(lambda: len(tap.sent) > 500_000)
         tap.cut(0.2)
         client.wait(request)
         np.testing.assert_array_equal(client.wait(client.segment()).mask, ct > 100)
     assert uploads(tap) == 2
+
+
+def test_a_ct_on_its_way_can_be_cancelled_and_is_there_at_the_next_click(
+    tap: Tap, large: tuple[np.ndarray, Geometry]
+) -> None:
+    ct, geometry = large
+    with a_client(f"http://127.0.0.1:{tap.port}", "--patience", "0.3") as client:
+        client.wait(client.hello())
+        tap.most = len(tap.sent) + 500_000
+        request = client.load(ct, geometry)
+        until(lambda: len(tap.sent) > tap.most)
+        client.cancel(request)
+        with pytest.raises(Cancelled):
+            client.wait(request)
+        tap.most = float("inf")
+        client.wait(client.load(ct, geometry))
+        # The same where a lost session makes the bridge send it anew, within a run.
+        tap.cut(1.0)
+        assert code_of(client, client.segment()) == "server-unreachable"
+        tap.cut(0.0)
+        tap.most = len(tap.sent) + 500_000
+        request = client.segment()
+        until(lambda: len(tap.sent) > tap.most)
+        client.cancel(request)
+        with pytest.raises(Cancelled):
+            client.wait(request)
+        tap.most = float("inf")
+        np.testing.assert_array_equal(client.wait(client.segment()).mask, ct > 100)
 
 
 def test_a_connection_that_stays_away_is_a_sentence_and_the_next_click_works(

@@ -17,6 +17,7 @@ class Tap:
         port: where it listens.
         sent: all that clients have sent.
         received: how much they have got.
+        most: nothing goes on to the server beyond so many bytes, until this is more.
     """
 
     def __init__(self, target: int) -> None:
@@ -25,6 +26,7 @@ class Tap:
         self.port = self._listening.getsockname()[1]
         self.sent = bytearray()
         self.received = 0
+        self.most = float("inf")
         self._open: set[socket.socket] = set()
         self._closed_until = 0.0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -61,6 +63,8 @@ class Tap:
             while data := source.recv(1 << 16):
                 if outward:
                     self.sent += data
+                    while len(self.sent) > self.most:
+                        time.sleep(0.01)
                 else:
                     self.received += len(data)
                 target.sendall(data)
