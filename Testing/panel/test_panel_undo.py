@@ -161,10 +161,12 @@ def test_a_draft_whose_file_was_not_saved_does_not_make_the_segment_edited(panel
     panel.onSelected()
     wait(lambda: panel.settled)
     assert not panel.session.edited
+    assert ui.statisticsTable.rowCount > 0, ui.statisticsMessage.text
     if kept:
         np.testing.assert_array_equal(Statistics.draftMask(parameters), whole)
     run(panel)
     assert dialogs.asked == []
+    assert ui.segmentMessage.text == ""
 
 
 def test_results_of_many_runs_do_not_pile_up(panel, client, selected) -> None:
