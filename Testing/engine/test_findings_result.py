@@ -12,7 +12,7 @@ from pancreasseg.core.results import Localization, Provenance, Segmentation
 from pancreasseg.findings.blocks import Blocks
 from pancreasseg.findings.faces import face_names, joined
 from pancreasseg.findings.phase import estimate_phase
-from pancreasseg.findings.result import review
+from pancreasseg.findings.result import CtLook, review
 from pancreasseg.io.read import read_mask, read_volume
 from pancreasseg.models.card import ExpectedOverlap
 from pancreasseg.phantom import make_phantom
@@ -275,6 +275,19 @@ def test_a_mask_that_the_model_itself_doubts_is_said_by_a_run_and_in_the_statist
     assert "expected-overlap" in codes(result.findings)
     row = next(entry for entry in complete(volume, result).measurements if entry.name == "expected_overlap")
     assert row.value == result.expected_overlap
+
+
+def test_a_moved_box_is_reviewed_with_the_look_at_the_ct_that_was_taken_before(monkeypatch) -> None:
+    looked = []
+    at = CtLook.at
+    monkeypatch.setattr(CtLook, "at", lambda volume: looked.append(volume) or at(volume))
+    volume, box = patient(spacing=(4.0, 4.0, 2.0)), with_gap("left", 8)
+    volume = replace(volume, source={"modality": "MR"})
+    for _ in range(2):
+        assert "not-ct" in codes(segment(volume, MaskInABox(), box).findings)
+    assert len(looked) == 1
+    assert "not-ct" not in codes(segment(replace(volume, source={}), MaskInABox(), box).findings)
+    assert len(looked) == 2, "another CT is looked at anew"
 
 
 def test_another_modality_is_no_ct() -> None:

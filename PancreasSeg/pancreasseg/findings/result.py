@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -36,10 +37,30 @@ _MISFITS = {
 }
 
 
+@dataclass(frozen=True)
+class CtLook:
+    """What is to be said of a CT whatever was segmented in it.
+
+    Attributes:
+        blocks: of the CT.
+        findings: about it.
+    """
+
+    blocks: Blocks
+    findings: tuple[Finding, ...]
+
+    @classmethod
+    def at(cls, volume: Volume) -> CtLook:
+        """Look at a CT."""
+        blocks = Blocks.of(volume)
+        return cls(blocks, (*_of_volume(volume, blocks), *wrong_way_round(volume, blocks)))
+
+
 def review(
     mask: np.ndarray,
     volume: Volume,
     *,
+    look: CtLook | None = None,
     box: Box | None = None,
     by_hand: bool = False,
     stage_dsc: float | None = None,
@@ -57,6 +78,7 @@ def review(
     Args:
         mask: (K, J, I) on the volume's grid, non-zero is the pancreas.
         volume: the CT.
+        look: at the same CT, where there was one already.
         box: the region that was segmented, after any growth.
         by_hand: a person has placed the box. Then a mask that ends up to 3 mm short of a face is told too: networks
             often stop a voxel or two before the end of what they see. Proposed boxes have grown where need be.
@@ -74,8 +96,8 @@ def review(
         looks-unenhanced, looks-arterial, looks-enhanced, not-ct, not-hu, spacing-above-5-mm, body-cut-off,
         patient-upside-down, patient-mirrored, patient-back-to-front.
     """
-    blocks = Blocks.of(volume)
-    found = [*_of_volume(volume, blocks), *wrong_way_round(volume, blocks)]
+    look = look or CtLook.at(volume)
+    found = list(look.findings)
     organ = Box.of_mask(mask)
     if organ is None:
         sentence = "No pancreas was found in this volume; drag the box over the pancreas and segment again."
@@ -92,7 +114,7 @@ def review(
             found.append(Finding("stages-disagree", Severity.WARNING, sentence, stage_dsc))
         found += _of_expectation(expected)
     if not any(finding.code in ("not-ct", "not-hu") for finding in (*found, *known)):
-        found += _of_phase(volume, blocks, mask, labels, classes, phase)
+        found += _of_phase(volume, look.blocks, mask, labels, classes, phase)
     codes = {finding.code for finding in known}
     order = list(Severity)
     new = [finding for finding in found if finding.code not in codes]
@@ -101,10 +123,8 @@ def review(
 
 def review_ct(volume: Volume, known: Collection[Finding] = ()) -> tuple[Finding, ...]:
     """Look at a CT alone; codes as for `review`, of which those among ``known`` are not given again."""
-    blocks = Blocks.of(volume)
     codes = {finding.code for finding in known}
-    found = (*_of_volume(volume, blocks), *wrong_way_round(volume, blocks))
-    return tuple(finding for finding in found if finding.code not in codes)
+    return tuple(finding for finding in CtLook.at(volume).findings if finding.code not in codes)
 
 
 def _of_expectation(expected: float | None) -> Iterator[Finding]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from pancreasseg.core.results import Attention, Localization, Segmentation
 
 if TYPE_CHECKING:
     from pancreasseg.core.measurement import Measurement
+    from pancreasseg.findings.result import CtLook
     from pancreasseg.pipelines.base import Pipeline
 
 
@@ -42,6 +45,27 @@ def announce(pipeline: Pipeline, progress: Progress, *, localize: bool) -> None:
     progress.plan([*(pipeline.localizing if localize else ()), *pipeline.segmenting, ("review", 0.3)])
 
 
+class _Looks:
+    """The last look at a CT: moving the box does not change what is to be said of the CT itself."""
+
+    def __init__(self) -> None:
+        self._last: tuple[weakref.ref[Volume], CtLook] | None = None
+
+    def at(self, volume: Volume, *, again: bool) -> CtLook:
+        """What is to be said of a CT; with ``again`` what was said of this very one, if it was the last."""
+        from pancreasseg.findings.result import CtLook
+
+        last = self._last
+        if again and last is not None and last[0]() is volume:
+            return last[1]
+        look = CtLook.at(volume)
+        self._last = (weakref.ref(volume), look)
+        return look
+
+
+_LOOKS = _Looks()
+
+
 def segment(
     volume: Volume, pipeline: Pipeline, region: Localization | Box | None = None, progress: Progress | None = None
 ) -> Segmentation:
@@ -65,9 +89,11 @@ def segment(
 
     progress = progress or Progress()
     announce(pipeline, progress, localize=region is None)
-    if region is None:
-        region = pipeline.localize(volume, progress)
-    result = pipeline.segment(volume, region, progress)
+    with ThreadPoolExecutor(1) as beside:
+        look = beside.submit(_LOOKS.at, volume, again=region is not None)
+        if region is None:
+            region = pipeline.localize(volume, progress)
+        result = pipeline.segment(volume, region, progress)
     result = replace(result, expected_overlap=_expected_overlap(pipeline, result, volume.geometry))
     with progress.stage("review"):
         known = (*volume.findings, *result.findings)
@@ -75,6 +101,7 @@ def segment(
         new = review(
             result.mask,
             volume,
+            look=look.result(),
             box=result.box,
             by_hand=isinstance(region, Box),
             stage_dsc=_stage_dsc(region, result, volume.geometry),
@@ -91,12 +118,10 @@ def segment(
 
 def _expected_overlap(pipeline: Pipeline, result: Segmentation, geometry: Geometry) -> float | None:
     """The DSC to be expected, where the model that made the mask says how to tell."""
-    if not pipeline.models:
-        return None  # made of networks that came in no package
-    card = pipeline.models[-1].card
-    line = card.expected_overlap
-    # The line was drawn for the probabilities of the card's own pipeline; a mean of several voters has lower ones.
-    if line is None or card.pipeline != pipeline.name or not result.mask.any():
+    # Such a line is drawn for the probabilities of the card's own pipeline; the mean of several voters has lower ones.
+    own = [package.card for package in pipeline.models if package.card.pipeline == pipeline.name]
+    line = next((card.expected_overlap for card in reversed(own) if card.expected_overlap is not None), None)
+    if line is None or not result.mask.any():
         return None
     from pancreasseg.pipelines.confidence import soft_dice
 
