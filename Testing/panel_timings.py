@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from Testing.scene_timings import GEOMETRY, _ct, _organ
+from Testing.scene_timings import GEOMETRY, a_ct, an_organ
 from Testing.standins import install
 
 from pancreasseg.core import Volume
@@ -121,12 +121,12 @@ def _statistics(repeats: int) -> list[tuple[str, float]]:
     there = _Panel()
     rows = []
     try:
-        ct = there.select(_ct())
+        ct = there.select(a_ct())
         parameters = there.session.parameters
         parameters.segmentationNode = Segments.addSegmentationNode(ct, "Pancreas")
         parameters.segmentId = Segments.addPancreasSegment(parameters.segmentationNode)
         target = (parameters.segmentationNode, parameters.segmentId)
-        _, mask = _organ()
+        _, mask = an_organ()
         Segments.writeMask(mask, *target, ct)
         Segments.keepDraft(*target)
         size = " x ".join(map(str, GEOMETRY.size))

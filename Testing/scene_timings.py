@@ -45,10 +45,10 @@ def timings(repeats: int) -> dict[str, list[float]]:
         done = subprocess.run([sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, check=True)
         figures.setdefault("importing the Slicer side", []).append(float(done.stdout))
     scene = boot().scene
-    box, mask = _organ()
+    box, mask = an_organ()
     for _ in range(repeats):
         scene.Clear(False)
-        volumeNode = timed("making the volume node", VolumeNodes.addVolumeNode, scene, _ct(), "CT")
+        volumeNode = timed("making the volume node", VolumeNodes.addVolumeNode, scene, a_ct(), "CT")
         parameters = Parameters.forVolume(volumeNode)
         timed("reading the volume node", VolumeNodes.readVolumeNode, volumeNode)
         parameters.roiNode = RoiNodes.addRoiNode(scene, "ROI")
@@ -65,11 +65,11 @@ def timings(repeats: int) -> dict[str, list[float]]:
     return figures
 
 
-def _ct() -> Volume:
+def a_ct() -> Volume:
     return Volume(np.random.default_rng(1).integers(-100, 200, GEOMETRY.shape, dtype=np.int16), GEOMETRY)
 
 
-def _organ() -> tuple[Box, np.ndarray]:
+def an_organ() -> tuple[Box, np.ndarray]:
     """A bent tube of about 80 ml and the box around it."""
     mask = np.zeros(GEOMETRY.shape, np.uint8)
     k, j, i = np.ogrid[: mask.shape[0], : mask.shape[1], : mask.shape[2]]

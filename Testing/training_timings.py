@@ -70,11 +70,11 @@ def timings(hardware: Hardware | None = None) -> tuple[list[Timing], str]:
         for recipe in recipes.RECIPES.values():
             console.say(f"Training {recipe.name} ...")
             for precision in PRECISIONS:
-                measured += _measured(recipe, BENCH[recipe.name], cohort, Hardware(device, precision), folder)
-        return measured, _estimate(measured, cohort, device, folder)
+                measured += measure_recipe(recipe, BENCH[recipe.name], cohort, Hardware(device, precision), folder)
+        return measured, estimate(measured, cohort, device, folder)
 
 
-def _measured(
+def measure_recipe(
     recipe: Recipe, settings: dict[str, object], cohort: Cohort, hardware: Hardware, folder: Path
 ) -> Iterator[Timing]:
     few = {"*.schedule.steps": 2 * STEPS, "*.schedule.every": STEPS, "*.schedule.batch": 1, "*.monitored": 0.0}
@@ -87,7 +87,7 @@ def _measured(
         yield Timing(recipe.name, part.role, hardware.precision, 1 / seconds, waiting)
 
 
-def _estimate(measured: list[Timing], cohort: Cohort, device: str, folder: Path) -> str:
+def estimate(measured: list[Timing], cohort: Cohort, device: str, folder: Path) -> str:
     """Hours for four folds of Zhao 2019: steps times seconds a step, times folds, and the evaluation."""
     zhao = recipes.get("zhao2019")
     if device == "cpu":  # blocks of the published size take too long here: as many times as they have more voxels
@@ -97,7 +97,7 @@ def _estimate(measured: list[Timing], cohort: Cohort, device: str, folder: Path)
     else:
         settings: dict[str, object] = {"*.sampling.kind": "whole", "localizer.grid.decimation": 2}
         settings |= {f"{role}.sampling.size": size for role, size in TYPICAL.items()}
-        found = _measured(zhao, settings, cohort, Hardware(device, "bf16"), folder)
+        found = measure_recipe(zhao, settings, cohort, Hardware(device, "bf16"), folder)
         seconds = {timing.role: 1 / timing.samples_per_second for timing in found}
         how = "measured on blocks of this size"
     training = sum(part.schedule.steps * seconds[part.role] for part in zhao.parts)

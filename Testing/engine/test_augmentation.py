@@ -71,7 +71,7 @@ def test_turns_are_in_mm_and_agree_with_itk(monkeypatch):
     angles, scale = np.deg2rad([10.0, -7.0, 14.0]), np.array([0.9, 1.1, 1.05])
     euler = sitk.Euler3DTransform((0.0, 0.0, 0.0), *angles)
     matrix = np.reshape(euler.GetMatrix(), (3, 3)) * scale
-    monkeypatch.setattr(module, "_matrix", lambda *_: matrix)
+    monkeypatch.setattr(module, "matrix_of", lambda *_: matrix)
     centre, size = (9.0, 14.0, 17.0), (7, 9, 11)
     hu, _ = view(sample, centre, size, replace(NONE, scale=0.1), rng())
     spacing = np.array(SPACING)
@@ -115,13 +115,13 @@ def test_everything_together_keeps_pancreas_on_its_tissue():
 def test_bending_moves_nothing_further_than_asked_and_never_folds():
     block, spacing = np.array([20, 40, 50]), np.array([2.5, 1.5, 1.0])
     a = Augmentation(elastic_mm=12.0, elastic_grid_mm=40.0)
-    control = module._bending(block, spacing, a, rng())
-    field = module._upsampled(control, block, spacing, a, torch.device("cpu"))[0].numpy()
+    control = module.bending(block, spacing, a, rng())
+    field = module.upsampled(control, block, spacing, a, torch.device("cpu"))[0].numpy()
     assert field.shape == (20, 40, 50, 3)
     assert np.abs(field).max() <= 12
     for axis in range(3):  # along k, j, i, which are z, y, x
         assert np.diff(field[..., 2 - axis], axis=axis).min() > -spacing[axis]
-    ones = module._upsampled(np.ones_like(control), block, spacing, a, torch.device("cpu"))
+    ones = module.upsampled(np.ones_like(control), block, spacing, a, torch.device("cpu"))
     np.testing.assert_allclose(ones, 1, atol=1e-5)  # a spline through one value is that value everywhere
 
 

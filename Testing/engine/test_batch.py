@@ -232,7 +232,7 @@ def test_masks_changed_by_hand_are_moved_aside_before_anything_is_written_over_t
 @pytest.fixture
 def batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run the command on CTs of these names, without a model."""
-    monkeypatch.setattr(apart, "_serve", batch_double.serve)
+    monkeypatch.setattr(apart, "serve", batch_double.serve)
 
     def run(*names: str) -> int:
         shutil.rmtree(tmp_path / "cts", ignore_errors=True)
@@ -298,7 +298,7 @@ def test_models_that_cannot_be_loaded_end_the_run_with_their_own_code(tmp_path: 
 
 
 def test_a_child_that_never_comes_up_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apart, "_serve", batch_double.serve_nothing)
+    monkeypatch.setattr(apart, "serve", batch_double.serve_nothing)
     with apart.Apart(Settings()) as runner, pytest.raises(PancreasSegError, match="ended unexpectedly") as failure:
         runner.run(apart.Case("a", tmp_path / "a.nii.gz", tmp_path / "out" / "a", tmp_path / "out"))
     assert failure.value.code == "process-ended"

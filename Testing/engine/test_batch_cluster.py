@@ -147,7 +147,7 @@ def test_a_scheduler_in_another_process_is_used_over_tcp(tmp_path: Path) -> None
 
 
 def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pancreasseg.batch.clusters._SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr("pancreasseg.batch.clusters.SECONDS_TO_CONNECT", 1)
     with pytest.raises(RunError, match="No Dask scheduler answers"), connected(Wanted(scheduler="tcp://127.0.0.1:9")):
         pass
     with pytest.raises(RunError, match="No Dask scheduler answers"), connected(Wanted(scheduler="nonsense://x")):

@@ -207,7 +207,7 @@ def test_a_pipe_beside_the_slices_is_never_opened(tmp_path) -> None:
 
 
 def test_a_whole_disk_is_no_series(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("pancreasseg.io.dicom_folder._MOST_FILES", 11)
+    monkeypatch.setattr("pancreasseg.io.dicom_folder.MOST_FILES", 11)
     refused(write_slices(tmp_path, a_series()), "folder-too-large")
 
 

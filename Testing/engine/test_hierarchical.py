@@ -75,7 +75,7 @@ def test_less_is_computed_inside_the_body_than_everywhere(store):
         calls = []
         progress = Progress(report=calls.append)
         with progress.stage("fine"):
-            pipeline._tiled(pipeline.segmenter, array, where, progress, overlap=False)
+            pipeline.tiled(pipeline.segmenter, array, where, progress, overlap=False)
         counts.append(len(calls))
     assert counts[0] > 100 > counts[1] == 1
 
@@ -117,7 +117,7 @@ def test_tiles_of_valid_convolutions_fit_together_without_seams(tmp_path):
         array, _ = pipeline.segmenter.prepare(volume, Box.whole(volume.geometry))
         array = array[:24, :36, :36]
         maps.append(
-            pipeline._tiled(pipeline.segmenter, array, np.ones(array.shape, dtype=bool), Progress(), overlap=False)
+            pipeline.tiled(pipeline.segmenter, array, np.ones(array.shape, dtype=bool), Progress(), overlap=False)
         )
     np.testing.assert_allclose(maps[0], maps[1], atol=1e-5)
     assert maps[0].std() > 0.001

@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from Testing.helpers.model_cards import card_of, network_entry, preprocessing
 from Testing.helpers.model_samples import ARGUMENTS, tensors, write_tiny
 
@@ -130,17 +132,15 @@ def bad_tensors(kind: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["NaN", "infinite", "huge", "bfloat16"])
-def test_weights_that_are_no_numbers_are_refused(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    from Testing.helpers.model_samples import card
-
-    with monkeypatch.context() as careless:
-        careless.setattr("pancreasseg.models.package.LARGEST_WEIGHT", float("inf"))
-        careless.setattr("pancreasseg.models.package._is_sound", lambda _file, _key: True)
-        package = write_package(tmp_path / "from" / "tiny-model", card(), bad_tensors(kind))
+def test_weights_that_are_no_numbers_are_refused(store: Store, tmp_path: Path, kind: str) -> None:
+    folder = raw_package(tmp_path / "from" / "tiny-model")
+    weights = folder / "weights.safetensors"
+    save_file(bad_tensors(kind), weights)
+    card = json.loads((folder / "model.json").read_text())
+    stated = {"file": weights.name, "sha256": sha256(weights.read_bytes()).hexdigest(), "size": weights.stat().st_size}
+    (folder / "model.json").write_text(json.dumps({**card, "weights": stated}))
     with pytest.raises(ModelError, match="no finite numbers") as caught:
-        store.install(package.folder)
+        store.install(folder)
     assert caught.value.code == "bad-weights"
     assert [p.card.name for p in store.packages()] == ["pancreas-ct"]
 
@@ -308,7 +308,7 @@ def test_a_zip_entry_is_unpacked_in_blocks(store: Store, tmp_path: Path, monkeyp
         sizes.append(len(data))
         return data
 
-    monkeypatch.setattr("pancreasseg.models.archive._BLOCK", 1000)
+    monkeypatch.setattr("pancreasseg.models.archive.BLOCK_BYTES", 1000)
     monkeypatch.setattr(zipfile.ZipExtFile, "read", counted)
     store.install(zipped(folder, tmp_path / "p.zip"))
     assert max(sizes) <= 1000

@@ -73,7 +73,7 @@ def seeing(pipeline: MaskRcnnPipeline, score: float = 0.9, skip: tuple[int, ...]
             result.append([Detections(box, torch.tensor([score]), mask)])
         return result
 
-    pipeline._detector.detect = detect  # type: ignore[method-assign]
+    pipeline.detector.detect = detect  # type: ignore[method-assign]
     return pipeline
 
 
@@ -153,14 +153,14 @@ def test_what_persists_elsewhere_is_dropped_from_box_and_map(store):
     volume, _ = a_patient()
     pipeline = seeing(made(store))
     alone = pipeline.localize(volume)
-    see = pipeline._detector.detect
+    see = pipeline.detector.detect
 
     def with_bowel(array: np.ndarray, outside: float, progress: Progress) -> list[list[Detections]]:
         result = see(array, outside, progress)
         box = Detections(torch.tensor([[2.0, 2, 6, 6]]), torch.tensor([0.95]), torch.ones(1, 28, 28))
         return [[*members, box] if place < 4 else members for place, members in enumerate(result)]
 
-    pipeline._detector.detect = with_bowel  # type: ignore[method-assign]
+    pipeline.detector.detect = with_bowel  # type: ignore[method-assign]
     assert pipeline.localize(volume).box == alone.box
     np.testing.assert_array_equal(pipeline.localize(volume).coarse, alone.coarse)
 

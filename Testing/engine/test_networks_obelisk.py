@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from pancreasseg import networks
-from pancreasseg.networks.obelisk import _sample
+from pancreasseg.networks.obelisk import sample_moved
 
 PUBLISHED = {"obelisk-hybrid": ("obeliskhybrid", 229_217), "obelisk-unet": ("allconvunet", 883_740)}
 
@@ -29,7 +29,7 @@ def test_samples_are_those_of_direct_interpolation():
 
     image = torch.randn(1, 1, 9, 7, 5, dtype=torch.float64)
     offsets = torch.randn(1, 3, 1, 1, 3, dtype=torch.float64) * 0.2
-    samples = _sample(image, offsets, (4, 3, 2))[0].numpy()
+    samples = sample_moved(image, offsets, (4, 3, 2))[0].numpy()
     shape = np.array([9, 7, 5])
     points = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in (4, 3, 2)], indexing="ij"))
     for channel in range(3):

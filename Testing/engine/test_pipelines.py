@@ -73,7 +73,7 @@ def two_stage(stage: Callable[[str, float], Stage]) -> Callable[..., TwoStagePip
 
 
 def shapes_seen(stage: Stage) -> list[tuple[int, ...]]:
-    network = stage.predictor._networks[0]
+    network = stage.predictor.networks[0]
     assert isinstance(network, Bright)
     return network.shapes
 

@@ -160,7 +160,7 @@ def test_cancel_takes_effect_within_a_pass() -> None:
     with pytest.raises(Cancelled):
         Predictor([network], CPU).probabilities(noise(8, 8, 8), Progress(cancelled=lambda: len(passed) >= 2))
     assert len(passed) == 2
-    assert not any(module._forward_pre_hooks for module in network.modules())
+    network(torch.zeros(1, 1, 8, 8, 8))  # what would have cancelled it is gone
 
 
 def test_bf16_agrees_with_f32_but_for_rounding() -> None:

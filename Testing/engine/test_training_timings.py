@@ -15,7 +15,7 @@ def test_the_bench_has_settings_for_every_recipe():
 def test_the_estimate_is_steps_times_seconds_times_folds_and_the_evaluation(monkeypatch, tmp_path):
     monkeypatch.setattr(training_timings, "TYPICAL", {"localizer": [64, 64, 96], "segmenter": [128, 64, 96]})
     measured = [Timing("zhao2019", "localizer", "bf16", 2.0, 0.0), Timing("zhao2019", "segmenter", "bf16", 1.0, 0.0)]
-    said = training_timings._estimate(measured, None, "cpu", tmp_path)  # the cohort is for GPUs
+    said = training_timings.estimate(measured, None, "cpu", tmp_path)  # the cohort is for GPUs
     # Blocks of twice and four times the bench's: 1 s and 4 s a step.
     steps = recipes.get("zhao2019").parts[0].schedule.steps
     hours = (FOLDS * steps * 5.0 + CASES * (EVALUATION_S + 3.0)) / 3600
@@ -30,8 +30,8 @@ def test_on_a_gpu_blocks_of_the_published_size_are_measured(monkeypatch, tmp_pat
         asked.append((recipe.with_settings(settings), hardware.device))
         return [Timing("zhao2019", role, "bf16", 10.0, 0.0) for role in ("localizer", "segmenter")]
 
-    monkeypatch.setattr(training_timings, "_measured", measured)
-    said = training_timings._estimate([], None, "cuda", tmp_path)
+    monkeypatch.setattr(training_timings, "measure_recipe", measured)
+    said = training_timings.estimate([], None, "cuda", tmp_path)
     ((recipe, used),) = asked
     assert used == "cuda"
     assert {part.role: list(part.sampling.size) for part in recipe.parts} == training_timings.TYPICAL

@@ -11,7 +11,7 @@ import pytest
 from Testing.helpers.kill_points import contents, killed_everywhere
 
 from pancreasseg.core.errors import OutputError
-from pancreasseg.io.atomic import _PREFIX, all_or_none, atomic_write, prepare_folder, staged
+from pancreasseg.io.atomic import PREFIX, all_or_none, atomic_write, prepare_folder, staged
 from pancreasseg.io.write import read_result
 
 OLD = {"mask.nii": b"old mask", "attention/one.nii": b"old map", "table.csv": b"old table", "result.json": b"old"}
@@ -31,7 +31,7 @@ def write(folder: Path, files: dict[str, bytes], outdated: tuple[str, ...] = ())
 
 
 def hidden(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name.startswith(_PREFIX)]
+    return [path.name for path in folder.iterdir() if path.name.startswith(PREFIX)]
 
 
 @pytest.mark.parametrize("before", [OLD, {}], ids=["over an old result", "into an empty folder"])
@@ -86,7 +86,7 @@ def test_putting_right_may_itself_be_killed_at_any_step(tmp_path) -> None:
 def test_what_another_process_is_just_putting_in_place_is_left_alone(tmp_path) -> None:
     with staged(tmp_path) as stage:
         (stage.new / "a.txt").write_text("new")
-        stage._write_journal(["a.txt"], [])
+        stage.write_journal(["a.txt"], [])
         prepare_folder(tmp_path)
         assert (stage.new / "a.txt").exists()
         (stage.path / "journal.json").unlink()

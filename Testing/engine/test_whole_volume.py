@@ -244,13 +244,13 @@ def test_a_small_box_only_limits_the_result(monkeypatch, length):
 def counted(pipeline: WholeVolumePipeline) -> list[Box]:
     """Every view that the members are run on from now on."""
     views: list[Box] = []
-    run = pipeline._members
+    run = pipeline.run_members
 
     def members(volume, box, progress):
         views.append(box)
         return run(volume, box, progress)
 
-    pipeline._members = members
+    pipeline.run_members = members
     return views
 
 
@@ -303,7 +303,7 @@ def test_the_maps_go_with_their_volume(monkeypatch):
     volume = patient(200, 190)
     pipeline = WholeVolumePipeline(stage(monkeypatch))
     pipeline.segment(volume, SMALL)
-    maps = weakref.ref(pipeline._kept.maps)
+    maps = weakref.ref(pipeline.kept.maps)
     assert maps() is not None
     del volume
     assert maps() is None

@@ -1,5 +1,6 @@
 """Attention maps through the worker: the pipeline's own, on request, beside the rest of the protocol."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,9 +35,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A temporary folder of its own."""
+    folder = tmp_path_factory.mktemp("temporary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="module", params=["pipe", "server"])
 def client(
-    request: pytest.FixtureRequest, home: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, home: Path, temporary: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WorkerClient]:
     environment = {"PANCREASSEG_HOME": str(home), "OMP_NUM_THREADS": "1"}
     with true_client(request.param, tmp_path_factory.mktemp("server"), environment) as started:
@@ -70,13 +80,13 @@ def test_what_cannot_be_shown_is_a_sentence_and_the_worker_goes_on(client: Worke
     assert client.wait(client.segment(BOX, setup=SETUP)).mask.any()
 
 
-def test_a_cancelled_request_leaves_no_map_behind(client: WorkerClient) -> None:
+def test_a_cancelled_request_leaves_no_map_behind(client: WorkerClient, temporary: Path) -> None:
     request = client.attention(BOX, setup=SETUP)
     client.cancel(request)
     with pytest.raises(Cancelled):
         client.wait(request)
     client.wait(client.hello())
-    assert not list(client._belongings.folder.path.glob("level-*"))  # type: ignore[union-attr]
+    assert not list(temporary.rglob("level-*.npy"))
 
 
 def test_maps_cross_the_pipe_unchanged_and_a_lost_one_is_told() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from Testing.helpers.played_process import PlayedProcess, played
 from Testing.helpers.worker_talk import Way
 
 from pancreasseg.core import Box, Geometry
@@ -22,9 +23,9 @@ from pancreasseg.core.errors import PancreasSegError, RunError
 from pancreasseg.core.setup import Setup
 from pancreasseg.worker.client import WorkerClient
 from pancreasseg.worker.folder import ExchangeFolder
-from pancreasseg.worker.protocol import Message
 
 GEOMETRY = Geometry((24, 20, 16), (1.5, 2.0, 2.5))
+Asked = tuple[WorkerClient, PlayedProcess]
 ORGAN = Box((5, 6, 7), (12, 11, 10))
 
 
@@ -118,14 +119,15 @@ def test_deleting_follows_no_name_out_of_the_folder(temporary: Path, name: Any) 
 # Answers
 
 
-def answers(client: WorkerClient, request: int, **fields: Any) -> Any:
+def answers(asked: Asked, request: int, **fields: Any) -> Any:
     """What comes of an answer with these fields to a request; raises what it fails with."""
-    pending = client._pending[request]
-    events = client._receive(Message.parse(json.dumps({"id": request, "event": "result", **fields}).encode()))
-    if not events and pending.reader is not None:
-        while not events:
-            events = client._read()
+    client, process = asked
+    process.say(json.dumps({"id": request, "event": "result", **fields}).encode())
+    events = client.poll()
+    while client.reading:
+        events += client.poll()
     (event,) = events
+    assert event.request == request
     if event.name == "error":
         raise event.value
     return event.value
@@ -149,11 +151,10 @@ JUNK: tuple[Any, ...] = (
 
 
 @pytest.fixture
-def asked() -> Iterator[WorkerClient]:
-    """A client whose worker never says anything."""
-    with WorkerClient([sys.executable, "-c", "import sys; sys.stdin.read()"]) as client:
-        client._geometry = GEOMETRY
-        yield client
+def asked() -> Iterator[Asked]:
+    """A client with a CT, and the process that it takes for a worker's."""
+    with played(GEOMETRY) as both:
+        yield both
 
 
 GOOD: dict[str, dict[str, Any]] = {
@@ -182,7 +183,8 @@ GOOD: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def ask(client: WorkerClient, name: str) -> int:
+def ask(asked: Asked, name: str) -> int:
+    client, process = asked
     array = np.zeros(GEOMETRY.shape, np.uint8)
     requests = {
         "localize": client.localize,
@@ -194,25 +196,29 @@ def ask(client: WorkerClient, name: str) -> int:
     }
     request = requests[name]()
     for file in ("m", "p", "a"):
-        client._belongings.folder.write(file, np.zeros((2, 2, 2), np.float32))  # type: ignore[union-attr]
+        process.leave(file, np.zeros((2, 2, 2), np.float32))
     return request
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_good_answer_is_read_and_a_garbled_one_is_a_sentence(asked: WorkerClient, name: str) -> None:
-    answers(asked, ask(asked, name), **GOOD[name])
+def test_a_good_answer_is_read_and_a_garbled_one_is_a_sentence(asked: Asked, name: str) -> None:
+    requests = [ask(asked, name)]
+    answers(asked, requests[0], **GOOD[name])
     refused: list[PancreasSegError] = []
     for field in GOOD[name]:
         missing = {key: value for key, value in GOOD[name].items() if key != field}
         for fields in (missing, *({**missing, field: junk} for junk in JUNK)):
+            requests.append(ask(asked, name))
             try:
-                answers(asked, ask(asked, name), **fields)
+                answers(asked, requests[-1], **fields)
             except PancreasSegError as error:
                 refused.append(error)
     assert len(refused) >= 4 * len(GOOD[name])
     assert {error.code for error in refused} <= {"protocol", "exchange-file"}
     assert all(error.hint for error in refused)
-    assert all(pending.silent for pending in asked._pending.values())
+    for request in requests:
+        with pytest.raises(ValueError, match="is not going on"):
+            asked[0].wait(request)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +232,7 @@ def test_a_good_answer_is_read_and_a_garbled_one_is_a_sentence(asked: WorkerClie
         {"provenance": {"pipeline": "p"}},
     ],
 )
-def test_arrays_that_do_not_lie_where_the_answer_says_are_refused(asked: WorkerClient, change: dict[str, Any]) -> None:
+def test_arrays_that_do_not_lie_where_the_answer_says_are_refused(asked: Asked, change: dict[str, Any]) -> None:
     request = ask(asked, "segment")
     with pytest.raises(PancreasSegError) as caught:
         answers(asked, request, **{**GOOD["segment"], **change})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 
 from pancreasseg.core.errors import Cancelled
@@ -41,7 +42,7 @@ def install(arguments, progress):
     Path({file!r}).write_text("installed")
     return {{"installed": ["slow"]}}
 
-task._TASKS["install"] = install
+task.TASKS["install"] = install
 sys.exit(task.main(sys.argv[2:]))
 """
 
@@ -153,14 +154,16 @@ def test_a_cancelled_task_behind_a_launcher_ends_and_installs_nothing(launched, 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the launcher is a script with a shebang line")
-def test_ending_a_task_does_not_wait_for_what_a_launcher_started(launched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ending_a_task_does_not_wait_for_what_a_launcher_started(
+    launched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task, _file = launched(stuck=True)
-    process = task._process._process
-    monkeypatch.setattr(process, "wait", lambda *_: pytest.fail("the panel stands still"))
+    (launcher,) = (it for it in psutil.Process().children() if str(tmp_path / "PythonSlicer") in it.cmdline())
+    monkeypatch.setattr("subprocess.Popen.wait", lambda *_: pytest.fail("the panel stands still"))
     monkeypatch.setattr("threading.Thread.start", lambda thread: None)  # what it does beside the panel
     task.end()
     monkeypatch.undo()
-    assert process.wait(30) != 0
+    assert launcher.wait(30) != 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the launcher is a script with a shebang line")
@@ -195,7 +198,7 @@ def test_on_windows_the_end_of_the_pipe_is_seen_without_a_read_that_waits(monkey
     reading, writing = os.pipe()
     os.write(writing, b"abc")
     monkeypatch.setattr(sys, "platform", "win32")
-    waiting = threading.Thread(target=standard_streams._await_end, args=(reading,), daemon=True)
+    waiting = threading.Thread(target=standard_streams.await_end, args=(reading,), daemon=True)
     waiting.start()
     waiting.join(20)
     assert answers == []

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from Testing.fuzz.trees import text_of
+from Testing.helpers.played_process import played
 from Testing.helpers.worker_double import Double
 from Testing.helpers.worker_in_process import talk_in_process
 
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import PancreasSegError
-from pancreasseg.worker.client import WorkerClient
 from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.memory import WorkerMemory
-from pancreasseg.worker.protocol import Message, Request
 
 Target = Callable[[np.random.Generator, Path], str]
 _GEOMETRY = Geometry((24, 20, 16), (1.5, 2.0, 2.5))
@@ -80,14 +80,11 @@ def fuzz_requests(random: np.random.Generator, folder: Path) -> str:
 
 def fuzz_answers(random: np.random.Generator, folder: Path) -> str:
     """A request is answered oddly: poll raises nothing, and the request ends at most once."""
-    client, exchange = WorkerClient(["no such worker"]), ExchangeFolder.create(folder)
-    try:
+    with mock.patch("tempfile.tempdir", str(folder)), played(_GEOMETRY) as (client, process):
         names = list(_ANSWERS)
         name = names[int(random.integers(0, len(names)))]
         for file in ("m", "p", "a"):
-            exchange.write(file, np.zeros((2, 2, 2), np.float32))
-        process = _Process()
-        client._belongings.process, client._belongings.folder, client._geometry = process, exchange, _GEOMETRY  # type: ignore[assignment]
+            process.leave(file, np.zeros((2, 2, 2), np.float32))
         array = np.zeros(_GEOMETRY.shape, np.uint8)
         request = {
             "hello": client.hello, "load": lambda: client.load(array, _GEOMETRY), "localize": client.localize,
@@ -101,35 +98,13 @@ def fuzz_answers(random: np.random.Generator, folder: Path) -> str:
             {"event": "error", "kind": "run", "code": "c", "message": "M.", "hint": ""},
         ]
         kind = kinds[int(random.choice(4, p=[0.7, 0.1, 0.1, 0.1]))]
-        process.say(text_of(random, {"id": request, **kind}))
+        with suppress(PancreasSegError):  # as the reading thread does
+            process.say(text_of(random, {"id": request, **kind}))
         events = [event for _ in range(6) for event in client.poll()]
         assert sum(event.final for event in events) <= 1
         errors = [event.value for event in events if event.name == "error"]
         assert all(isinstance(error, PancreasSegError) for error in errors)
         return "protocol" if "protocol" in [error.code for error in errors] else "accepted"
-    finally:
-        client._belongings.process = None
-        exchange.remove()
-
-
-class _Process:
-    """A worker process that says what it is told to."""
-
-    alive, ended = True, False
-
-    def __init__(self) -> None:
-        self._messages: list[Message] = []
-
-    def say(self, line: bytes) -> None:
-        with suppress(PancreasSegError):  # as the reading thread does
-            self._messages.append(Message.parse(line))
-
-    def messages(self, _seconds: float) -> list[Message]:
-        said, self._messages = self._messages, []
-        return said
-
-    def write(self, _request: Request) -> None:
-        """Nobody reads it."""
 
 
 def _no_one(_setup: object) -> list[str]:

@@ -19,9 +19,9 @@ NOTICE = Finding("slow", Severity.INFO, "This one takes long.")
 
 
 def serve(pipe: Connection, settings: Settings, debug: bool) -> None:
-    apart._load = lambda settings: None
+    apart.load_pipeline = lambda settings: None
     apart.run_case = run_case
-    apart._serve(pipe, settings, debug)
+    apart.serve(pipe, settings, debug)
 
 
 def serve_nothing(pipe: Connection, settings: Settings, debug: bool) -> None:

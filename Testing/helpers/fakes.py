@@ -78,7 +78,7 @@ class FakeClient:
     def hello(self) -> int:
         device = {"name": "Fake device", "precision": "f32", "memory": "1.0 of 2.0 GB free"}
         description = {"device": device, "models": [{"name": "fake", "title": "Fake model", "version": "1"}]}
-        return self._take("hello", None, description, final="ready")
+        return self.take("hello", None, description, final="ready")
 
     def upload(self, shape: tuple[int, int, int], dtype: np.dtype) -> FakeUpload:
         self.uploads.append(FakeUpload(self, shape, dtype))
@@ -93,10 +93,10 @@ class FakeClient:
         allow: Collection[str] = (),
     ) -> int:
         self.array, self.geometry = np.concatenate(self.uploads[-1].blocks), geometry
-        return self._take("load", geometry, ())
+        return self.take("load", geometry, ())
 
     def localize(self, setup: Setup = AUTOMATIC) -> int:
-        return self._take("localize", setup, Localization(self.box(), 0.9, (self.box(),)))
+        return self.take("localize", setup, Localization(self.box(), 0.9, (self.box(),)))
 
     def segment(self, box: Box | None = None, setup: Setup = AUTOMATIC) -> int:
         geometry, array = self._loaded()
@@ -111,7 +111,7 @@ class FakeClient:
             for number in range(2, len(self.classes)):  # slabs beside the box
                 labels[-number] = number
             result = replace(result, labels=labels, classes=self.classes)
-        return self._take("segment", box, result)
+        return self.take("segment", box, result)
 
     def attention(self, box: Box, maps: Collection[str] | None = None, setup: Setup = AUTOMATIC) -> int:
         raise AssertionError("this client knows no attention")
@@ -122,7 +122,7 @@ class FakeClient:
         self.measures.append((mask, reference))
         own = measure(mask, Volume(hu, geometry))
         against = [] if reference is None else compare(mask, reference, geometry)
-        number = self._take("measure", None, Measured(tuple(own), tuple(against)))
+        number = self.take("measure", None, Measured(tuple(own), tuple(against)))
         self.requests.pop()  # tests look at the runs
         return number
 
@@ -163,7 +163,7 @@ class FakeClient:
         self._open.clear()
         self._answers.clear()
 
-    def _take(self, name: str, asked: object, value: object, final: str = "result") -> int:
+    def take(self, name: str, asked: object, value: object, final: str = "result") -> int:
         self.requests.append((name, asked))
         self._number += 1
         number = self._number

@@ -30,12 +30,12 @@ class AttentiveClient(FakeClient):
         (name,) = maps
         ramp = np.linspace(0.1 * (1 + NAMES.index(name)), 0.9, box.shape[0], dtype=np.float32)
         array = np.broadcast_to(ramp[:, None, None], box.shape).copy()
-        return self._take("attention", (box, name), Attention(box, {name: array}))
+        return self.take("attention", (box, name), Attention(box, {name: array}))
 
-    def _take(self, name, asked, value, final="result") -> int:
+    def take(self, name, asked, value, final="result") -> int:
         if isinstance(value, Segmentation):
             value = replace(value, provenance=replace(value.provenance, pipeline="single-stage", models=self.models))
-        return super()._take(name, asked, value, final)
+        return super().take(name, asked, value, final)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -174,11 +175,17 @@ def test_settings_that_name_a_machine_nobody_agreed_to_send_nothing_there(panel,
 
 def test_the_token_never_stands_on_a_command_line_or_in_a_text_about_the_place():
     place = Place.server(ADDRESS, TOKEN, "/etc/ca.pem")
-    client = place.client("python")
-    assert client._command == ["python", "-m", "pancreasseg.remote", ADDRESS, "--authority", "/etc/ca.pem"]
     assert TOKEN not in repr(place)
-    assert client._environment == {"PANCREASSEG_TOKEN": TOKEN}
-    assert replace(place, address="").client("python")._command == ["python", "-m", "pancreasseg.worker"]
+    command = ["python", "-m", "pancreasseg.remote", ADDRESS, "--authority", "/etc/ca.pem"]
+    assert started_by(place) == (command, {"PANCREASSEG_TOKEN": TOKEN})
+    assert started_by(replace(place, address=""))[0] == ["python", "-m", "pancreasseg.worker"]
+
+
+def started_by(place: Place) -> tuple[list[str], dict[str, str]]:
+    """The command and the variables that a client of this place starts its process with."""
+    with mock.patch("pancreasseg.worker.client.WorkerProcess") as process, place.client("python") as client:
+        client.hello()
+    return process.call_args.args
 
 
 def test_a_click_goes_through_a_real_server(panel, ui, selected, tmp_path):

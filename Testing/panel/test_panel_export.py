@@ -44,7 +44,7 @@ class TaskHere:
     def __init__(self, arguments, python) -> None:
         TaskHere.started.append(arguments[0])
         try:
-            self._answer = task._TASKS[arguments[0]](arguments[1:], Progress())
+            self._answer = task.TASKS[arguments[0]](arguments[1:], Progress())
         except Exception as error:
             self._answer = explain(error)
 
@@ -169,7 +169,7 @@ def test_from_an_open_ct_to_a_saved_dicom_seg_in_four_clicks_and_later_in_three(
     """No click for a folder, none for a section that was left open, and no second one for anything."""
     monkeypatch.setenv("HOME", str(tmp_path))
     with Quiet(ui.exportFolder):
-        ui.exportFolder.setCurrentPath(ExportSection._rememberedFolder())
+        ui.exportFolder.setCurrentPath(ExportSection.rememberedFolder())
     panel.session.folder = ui.exportFolder.currentPath
 
     def segmentAndExport(hand: Clicks) -> int:
@@ -405,26 +405,26 @@ def test_no_slice_of_a_long_series_is_opened_in_slicer_itself(panel, ui, longCt,
     assert opened == []
 
 
-def test_while_headers_are_read_the_buttons_say_so(fromDicom, ui, folder, series, monkeypatch) -> None:
+def test_while_headers_are_read_the_buttons_say_so(tasksHere, panel, ui, dicomCt, folder, monkeypatch) -> None:
     held = [True]
     monkeypatch.setattr(TaskHere, "poll", lambda self: [] if held[0] else [self._answer])
-    fromDicom.export._reader._known.clear()
-    ui.exportSection.collapsed = True
+    ui.volumeSelector.setCurrentNode(dicomCt)
+    run(panel)
     ui.exportSection.collapsed = False
     assert ui.dicomSegButton.toolTip == "The headers of the DICOM series are being read."
     assert ui.niftiButton.enabled
     held[0] = False
-    wait(lambda: not fromDicom.export.busy)
+    wait(lambda: not panel.export.busy)
     assert ui.dicomSegButton.enabled
 
 
-def test_a_process_of_its_own_reads_the_headers_and_writes(fromDicom, ui, folder, monkeypatch) -> None:
-    monkeypatch.setattr(Dicom, "Task", task.Task)
+def test_a_process_of_its_own_reads_the_headers_and_writes(panel, ui, dicomCt, folder, monkeypatch) -> None:
     monkeypatch.setattr("pydicom.dcmread", lambda *_, **__: pytest.fail("read on the main thread"))
-    fromDicom.export._reader._known.clear()
-    openSection(fromDicom)
+    ui.volumeSelector.setCurrentNode(dicomCt)
+    run(panel)
+    openSection(panel)
     assert ui.rtstructButton.enabled, ui.rtstructButton.toolTip
-    click(fromDicom, ui.rtstructButton)
+    click(panel, ui.rtstructButton)
     assert ui.exportMessage.text.startswith("Written: pancreas.rtstruct.dcm.")
     assert (folder / "pancreas.rtstruct.dcm").stat().st_size > 1000
 

@@ -26,8 +26,8 @@ def bare(monkeypatch):
             raise importlib.metadata.PackageNotFoundError(name)
         return original(name)
 
-    monkeypatch.setattr(Dependencies, "_present", set())
-    monkeypatch.setattr(Dependencies, "_asked", {})
+    monkeypatch.setattr(Dependencies, "found", set())
+    monkeypatch.setattr(Dependencies, "asked", {})
     monkeypatch.setattr(importlib.metadata, "version", version)
     return absent
 
@@ -92,14 +92,14 @@ def test_what_is_missing_is_found_without_importing_it(bare) -> None:
 
 
 def test_an_old_version_counts_as_missing(monkeypatch) -> None:
-    monkeypatch.setattr(Dependencies, "_present", set())
+    monkeypatch.setattr(Dependencies, "found", set())
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.4.5" if name == "safetensors" else "99.0+cpu")
     assert Dependencies.missing() == ("safetensors",)
 
 
 def test_the_requirements_are_lower_bounds_only() -> None:
     assert set(Dependencies.requirements()) == {"safetensors", "scikit-image"}
-    lines = Dependencies._REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    lines = Dependencies.REQUIREMENTS.read_text(encoding="utf-8").splitlines()
     assert all(line.startswith("#") or ">=" in line for line in lines)
 
 

@@ -1,5 +1,7 @@
 """A model for synthetic images on a patient, and the organ in 3D."""
 
+from pathlib import Path
+
 import pytest
 import slicer
 from Testing.helpers.actions import edit, mask, run
@@ -7,6 +9,7 @@ from Testing.helpers.builders import aCt, aGeometry
 from Testing.helpers.model_samples import write_tiny
 from Testing.helpers.panel import wait
 
+from pancreasseg.models.store import Store
 from PancreasSegLib.Panel.Widgets import Quiet
 from PancreasSegLib.Scene import Segments, Surfaces, VolumeNodes
 
@@ -63,7 +66,7 @@ class Held:
 
 
 def test_with_a_model_for_patients_installed_one_click_takes_it(panel, ui, selected) -> None:
-    store = panel.session.models._store()
+    store = Store(Path(panel.session.models.home))
     write_tiny(store.folder / "tiny-model")
     write_tiny(store.folder / "phantoms", name="phantoms", synthetic=True)
     panel.models.list()

@@ -17,6 +17,12 @@ from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work import PatientTables
 
 
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch) -> None:
+    """Before the panel is built."""
+    monkeypatch.setattr("PancreasSegLib.Panel.PatientsSection.POLL_MILLISECONDS", 2)
+
+
 @pytest.fixture
 def cts(scene):
     """Three CTs of different sizes, and a labelmap."""
@@ -29,9 +35,7 @@ def cts(scene):
 
 
 @pytest.fixture
-def listed(panel, ui, cts, monkeypatch):
-    monkeypatch.setattr("PancreasSegLib.Panel.PatientsSection.POLL_MILLISECONDS", 2)
-    panel.patients._timer.setInterval(2)
+def listed(panel, ui, cts):
     ui.addLoadedButton.click()
     wait(lambda: not panel.patients.pending)
     return panel

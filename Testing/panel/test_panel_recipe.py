@@ -13,7 +13,7 @@ def test_the_section_of_the_recipe_follows_the_panel(panel, ui, selected) -> Non
     module = ModuleType("BoxSection")
     exec(compile(text, path, "exec"), module.__dict__)  # noqa: S102 - our own page
     section = module.BoxSection(ui, panel.session)
-    panel._sections = (section, *panel._sections)
+    panel.sections = (section, *panel.sections)
     panel.refresh()
     assert section.label.text == ""
     run(panel)

@@ -37,9 +37,14 @@ def browser(scene, arrays):
     return browser
 
 
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch) -> None:
+    """Before the panel is built."""
+    monkeypatch.setattr("PancreasSegLib.Panel.SequenceSection.POLL_MILLISECONDS", 2)
+
+
 @pytest.fixture
-def chosen(panel, ui, browser, monkeypatch):
-    panel.sequence._timer.setInterval(2)
+def chosen(panel, ui, browser):
     ui.sequenceSelector.setCurrentNode(browser)
     return panel
 

@@ -293,7 +293,7 @@ def test_from_the_chart_the_same_button_leads_back_to_the_views(done, ui, scene,
 def test_disagreement_is_laid_over_the_ct_and_taken_away(panel, ui, client, scene, selected, monkeypatch) -> None:
     from dataclasses import replace
 
-    original = client._take
+    original = client.take
 
     def differing(name, asked, value, final="result"):
         if name == "segment":
@@ -303,7 +303,7 @@ def test_disagreement_is_laid_over_the_ct_and_taken_away(panel, ui, client, scen
         return original(name, asked, value, final)
 
     assert not ui.agreementCheckBox.enabled
-    monkeypatch.setattr(client, "_take", differing)
+    monkeypatch.setattr(client, "take", differing)
     composite = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     run(panel)
     node = panel.session.parameters.agreementNode

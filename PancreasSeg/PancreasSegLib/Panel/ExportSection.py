@@ -46,7 +46,7 @@ class ExportSection:
         ui.marginXSpinBox.connect("valueChanged(double)", self.onMarginX)
         ui.addMarginButton.connect("clicked(bool)", self.onMargin)
         with Quiet(ui.exportFolder):
-            ui.exportFolder.setCurrentPath(_rememberedFolder())
+            ui.exportFolder.setCurrentPath(rememberedFolder())
         session.folder = ui.exportFolder.currentPath
         self.onIsotropic(ui.isotropicCheckBox.checked)
         showText(ui.exportMessage, "")
@@ -227,7 +227,7 @@ class ExportSection:
         self._reasons.show(self.ui.addMarginButton, situation.whyNotMargin())
 
 
-def _rememberedFolder() -> str:
+def rememberedFolder() -> str:
     """The folder of the last export; a person's own documents before the first."""
     stored = qt.QSettings().value(FOLDER_KEY)
     if stored and Path(stored).is_dir():

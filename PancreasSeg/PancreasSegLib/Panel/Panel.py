@@ -94,7 +94,7 @@ class Panel:
         self.firstRun = FirstRunSection(ui, self.session, self.installer, self.models)
         self.segment.installModel = self.models.download
         self.dependencies = DependencySection(ui, self.session, self.segment.say, self.onPackages)
-        self._sections = (
+        self.sections = (
             self.input,
             self.locate,
             self.segment,
@@ -182,7 +182,7 @@ class Panel:
             self.session.forgetGoneModel()
             with self.session.reading():
                 situation = self.session.situation()
-                for section in self._sections:
+                for section in self.sections:
                     section.show(situation)
                 self._watch()
         finally:

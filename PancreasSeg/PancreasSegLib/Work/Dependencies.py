@@ -24,15 +24,19 @@ TORCH_EXTENSION = "PyTorch"
 
 # Needed for one thing only: DICOM SEG where Slicer lost what it brings along, and models in ONNX files.
 OPTIONAL = {"highdicom": "0.22", "onnxruntime": "1.20"}
-_REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+
+#: What was there when it was looked for, and the optional packages that a person has asked for.
+found: set[str] = set()
+asked: dict[str, None] = {}
 
 
 @functools.cache
 def requirements() -> dict[str, str]:
     """What is needed beside torch: name -> lowest version."""
-    lines = _REQUIREMENTS.read_text(encoding="utf-8").splitlines()
-    found = (re.fullmatch(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", line.strip()) for line in lines)
-    return {match.group(1): match.group(2) for match in found if match}
+    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    matches = (re.fullmatch(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", line.strip()) for line in lines)
+    return {match.group(1): match.group(2) for match in matches if match}
 
 
 def missing() -> tuple[str, ...]:
@@ -45,7 +49,7 @@ def missing() -> tuple[str, ...]:
 
 def wanted() -> tuple[str, ...]:
     """Those that are missing, first of all `missing`, then what a person has asked for with `want`."""
-    return (*missing(), *_absent({name: OPTIONAL[name] for name in _asked}))
+    return (*missing(), *_absent({name: OPTIONAL[name] for name in asked}))
 
 
 def want(error: PancreasSegError) -> str:
@@ -54,7 +58,7 @@ def want(error: PancreasSegError) -> str:
         return ""
     name = next((name for name in OPTIONAL if name in error.message), "")
     if name:
-        _asked[name] = None
+        asked[name] = None
     return name
 
 
@@ -70,12 +74,8 @@ def impossible() -> str:
 
 
 def _absent(needed: dict[str, str]) -> tuple[str, ...]:
-    _present.update(name for name, lowest in needed.items() if name not in _present and _isInstalled(name, lowest))
-    return tuple(name for name in needed if name not in _present)
-
-
-_asked: dict[str, None] = {}
-_present: set[str] = set()
+    found.update(name for name, lowest in needed.items() if name not in found and _isInstalled(name, lowest))
+    return tuple(name for name in needed if name not in found)
 
 
 def _isInstalled(name: str, lowest: str) -> bool:

@@ -90,7 +90,7 @@ class _Child:
     def __init__(self, settings: Settings, *, debug: bool) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would share torch's threads, which do not survive it
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, settings, debug), daemon=True)
+        self._process = context.Process(target=serve, args=(theirs, settings, debug), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -148,11 +148,11 @@ class _Ended(Exception):
     """The child is no more."""
 
 
-def _serve(pipe: Connection, settings: Settings, debug: bool) -> None:
+def serve(pipe: Connection, settings: Settings, debug: bool) -> None:
     """The child: load the models, then a case after the other until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the parent ends the child
     try:
-        pipeline = _load(settings)
+        pipeline = load_pipeline(settings)
     except Exception as error:
         pipe.send(("refused", _as_fields(error, debug)))
         return
@@ -171,7 +171,8 @@ def _serve(pipe: Connection, settings: Settings, debug: bool) -> None:
                 pipe.send(("done", document))
 
 
-def _load(settings: Settings) -> Pipeline:
+def load_pipeline(settings: Settings) -> Pipeline:
+    """The pipeline that the settings name, in this process."""
     from pancreasseg import pipelines
     from pancreasseg.inference.hardware import use_cores
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 LOOPBACK = "127.0.0.1"
-_SECONDS_TO_CONNECT = 10
+SECONDS_TO_CONNECT = 10
 _LEAST_MEMORY = 100_000_000
 #: Of a worker's memory: at this share the nanny ends it, and its case is tried again.
 _END_AT = 0.95
@@ -36,7 +36,7 @@ _SETTINGS = {
     # A worker that does not come back in this time is given up, and started anew from the beginning (`cluster._Watch`).
     "distributed.deploy.lost-worker-timeout": "60s",
     "distributed.admin.system-monitor.gil.enabled": False,
-    "distributed.comm.timeouts.connect": f"{_SECONDS_TO_CONNECT}s",
+    "distributed.comm.timeouts.connect": f"{SECONDS_TO_CONNECT}s",
 }
 #: What SLURM options are called here, and in dask-jobqueue.
 SLURM_OPTIONS = {
@@ -155,7 +155,7 @@ def _at(address: str) -> Iterator[Client]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
+        client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise RunError(
             "no-scheduler",

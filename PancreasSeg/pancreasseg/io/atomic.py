@@ -26,7 +26,7 @@ from pathlib import Path
 from pancreasseg.core.errors import OutputError
 from pancreasseg.io.locks import try_lock
 
-_PREFIX = ".pancreasseg-partial-"
+PREFIX = ".pancreasseg-partial-"
 _IN_USE, _JOURNAL = "in-use", "journal.json"
 #: What nobody has locked may belong to a process that is about to, or lie where locks do not work.
 _STALE_AFTER_SECONDS = 3600.0
@@ -44,7 +44,7 @@ def prepare_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / (_PREFIX + secrets.token_hex(6))
+        probe = folder / (PREFIX + secrets.token_hex(6))
         probe.mkdir()
         probe.rmdir()
         recover(folder)
@@ -60,7 +60,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     # Beside the target, as renaming is atomic only within a file system; same suffixes, as some writers go by them.
-    partial = path.with_name(_PREFIX + secrets.token_hex(6) + "".join(path.suffixes[-2:])[-20:])
+    partial = path.with_name(PREFIX + secrets.token_hex(6) + "".join(path.suffixes[-2:])[-20:])
     with output_errors(path):
         try:
             yield partial
@@ -120,7 +120,7 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.path = folder / (_PREFIX + secrets.token_hex(6))
+        self.path = folder / (PREFIX + secrets.token_hex(6))
         self.new = self.path / "new"
         self._synced = False
         with output_errors(folder):
@@ -155,7 +155,7 @@ class Stage:
             for name in names:
                 if (self.folder / name).is_dir() and not (self.new / name).is_dir():
                     raise IsADirectoryError(errno.EISDIR, f"a folder is in the place of {name}")
-            self._write_journal(names, outdated)
+            self.write_journal(names, outdated)
             try:
                 self._move(names, outdated)
             except BaseException:
@@ -173,7 +173,8 @@ class Stage:
         if not (self.path / _JOURNAL).exists():  # else not even taking back has worked: `recover` tries it again
             shutil.rmtree(self.path, ignore_errors=True)
 
-    def _write_journal(self, names: Sequence[str], outdated: Sequence[str]) -> None:
+    def write_journal(self, names: Sequence[str], outdated: Sequence[str]) -> None:
+        """The first step of `commit`: say what is about to move, for `recover`."""
         made = _missing_parents(self.folder, names)
         text = json.dumps({"names": list(names), "outdated": list(outdated), "made": made})
         partial = self.path / (_JOURNAL + ".partial")
@@ -203,7 +204,7 @@ def recover(folder: Path) -> None:
     Raises:
         OSError: the folder cannot be written to.
     """
-    for path in folder.glob(_PREFIX + "*"):
+    for path in folder.glob(PREFIX + "*"):
         with suppress(FileNotFoundError):  # another process has just removed what it had there
             if path.is_dir() and not path.is_symlink():
                 _recover_stage(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pancreasseg.core.errors import InputError
 from pancreasseg.io.dicom_slices import Header, read_header
 
-_MOST_FILES = 100_000  # a person has named a whole disk rather than a series
+MOST_FILES = 100_000  # a person has named a whole disk rather than a series
 COPY = "copy of a slice"
 
 
@@ -28,10 +28,10 @@ def files_in(folder: Path) -> list[Path]:
     for place, names in _folders_below(folder):
         shown = (Path(place) / n for n in sorted(names) if not n.startswith(".") and n.upper() != "DICOMDIR")
         found += [file for file in shown if not _is_special(file)]
-        if len(found) > _MOST_FILES:
+        if len(found) > MOST_FILES:
             raise InputError(
                 "folder-too-large",
-                f"The folder {folder} holds more than {_MOST_FILES:,} files.",
+                f"The folder {folder} holds more than {MOST_FILES:,} files.",
                 "Give the folder of the CT series alone.",
             )
     if not found:

@@ -31,7 +31,7 @@ RATIO_LIMIT = 200
 #: Weights hardly shrink at all. Below a megabyte nobody is harmed.
 WEIGHTS_RATIO_LIMIT, HARMLESS = 4, 1 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 #: What the zip module raises for damaged files, beside what it says it does.
 _DAMAGED = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, NotImplementedError, ValueError,
@@ -204,7 +204,7 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, lim
         )
     left = entry.file_size
     with archive.open(entry) as source, output_errors(folder / name), (folder / name).open("wb") as target:
-        while block := source.read(min(_BLOCK, left + 1)):
+        while block := source.read(min(BLOCK_BYTES, left + 1)):
             left -= len(block)
             if left < 0:
                 raise ModelError("unsafe-zip", f"{name} in the zip is larger than the zip says.")

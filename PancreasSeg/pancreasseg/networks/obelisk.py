@@ -72,7 +72,7 @@ class ObeliskHybrid(_NamedLayers):
 
     def _sparse(self, name: str, image: Tensor, offsets: Tensor, size: Sequence[int]) -> Tensor:
         """Sample ``image`` around a grid of ``size`` points; three densely connected 1x1x1 layers on the samples."""
-        samples = _sample(image, offsets, size)
+        samples = sample_moved(image, offsets, size)
         x = F.leaky_relu(self.get_submodule(f"linear{name}a")(samples), self.slope, inplace=True)
         for before, layer in zip("abc", "bcd", strict=True):
             norm, linear = self.get_submodule(f"batch{name}{before}"), self.get_submodule(f"linear{name}{layer}")
@@ -97,7 +97,7 @@ class ObeliskHybrid(_NamedLayers):
         return self.conv77U(x)
 
 
-def _sample(image: Tensor, offsets: Tensor, size: Sequence[int]) -> Tensor:
+def sample_moved(image: Tensor, offsets: Tensor, size: Sequence[int]) -> Tensor:
     """Trilinear samples of a one-channel image.
 
     Args:

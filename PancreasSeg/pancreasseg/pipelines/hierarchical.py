@@ -101,7 +101,7 @@ class HierarchicalPipeline(Pipeline):
             hu = to_grid(volume.array[surroundings.slices], volume.geometry.crop(surroundings), grid)
             body = body_mask(hu, self.options.body_hu, self.options.body_steps)
         with progress.stage("coarse"):
-            classes = self._tiled(self.localizer, array, body, progress, overlap=False)
+            classes = self.tiled(self.localizer, array, body, progress, overlap=False)
         coarse = classes[self.localizer.card.pancreas]
         foreground = classes[1:].sum(axis=0) if len(classes) > 2 else None
         found = Box.of_mask(self._candidate(coarse))
@@ -129,7 +129,7 @@ class HierarchicalPipeline(Pipeline):
                 candidate = to_grid(inside, volume.geometry.crop(box), grid, 0.0, antialias=False) >= 0.5
             else:
                 candidate = self._candidate_on(region, grid)
-            classes = self._tiled(self.segmenter, array, candidate, progress, overlap=self.options.overlap)
+            classes = self.tiled(self.segmenter, array, candidate, progress, overlap=self.options.overlap)
             fine = classes[self.segmenter.card.pancreas]
         with progress.stage("fusion"):
             inner = surroundings(fine >= self.options.threshold, grid, volume.geometry, box)
@@ -166,7 +166,7 @@ class HierarchicalPipeline(Pipeline):
         candidate = self._candidate(region.coarse if region.foreground is None else region.foreground)
         return to_grid(candidate.astype(np.float32), region.coarse_grid, grid, 0.0, antialias=False) >= 0.5
 
-    def _tiled(
+    def tiled(
         self, stage: Stage, array: np.ndarray, where: np.ndarray, progress: Progress, *, overlap: bool
     ) -> np.ndarray:
         """Class probabilities (classes, K, J, I) where ``where`` is set, 0 elsewhere; other tiles are not run."""

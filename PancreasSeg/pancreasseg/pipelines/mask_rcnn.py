@@ -97,7 +97,7 @@ class MaskRcnnPipeline(TwoStagePipeline):
         )
         super().__init__(localizer, segmenter, after)
         self.name = "mask-rcnn"
-        self._detector = SliceDetector(localizer.predictor.networks, localizer.predictor.hardware)
+        self.detector = SliceDetector(localizer.predictor.networks, localizer.predictor.hardware)
 
     @property
     def localizing(self) -> Costs:
@@ -109,9 +109,9 @@ class MaskRcnnPipeline(TwoStagePipeline):
         progress = progress or Progress()
         progress.plan(self.localizing)
         array, grid = self.localizer.prepare(volume, body_box(volume))
-        with progress.stage("coarse", self._detector.passes(len(array))):
+        with progress.stage("coarse", self.detector.passes(len(array))):
             air = float(self.localizer.card.preprocessing.normalise(np.array(AIR_HU)))
-            everything = gather(self._detector.detect(array, air, progress))
+            everything = gather(self.detector.detect(array, air, progress))
             findings = []
             found = self._pancreas(everything, self.rules.score, grid.shape, grid.spacing)
             if found is None:

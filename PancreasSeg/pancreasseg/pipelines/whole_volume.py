@@ -88,6 +88,9 @@ class WholeVolumePipeline(Pipeline):
     Args:
         network: the one network, with its members.
         options: window and search.
+
+    Attributes:
+        kept: the maps of the view that was computed last, as long as its volume lives; None while there are none.
     """
 
     name = "whole-volume"
@@ -96,7 +99,7 @@ class WholeVolumePipeline(Pipeline):
         super().__init__(network)
         self.network = network
         self.options = options or WholeVolumeOptions()
-        self._kept: _Kept | None = None
+        self.kept: _Kept | None = None
 
     @property
     def localizing(self) -> Costs:
@@ -229,21 +232,21 @@ class WholeVolumePipeline(Pipeline):
 
     def _maps(self, volume: Volume, view: Box, progress: Progress) -> ViewMaps:
         """What the members make of a view; from memory when they saw it last."""
-        kept = self._kept
+        kept = self.kept
         hardware = (self.device, self.precision)
         if kept is not None and kept.volume() is volume and (kept.view, kept.hardware) == (view, hardware):
             return kept.maps
-        self._kept = None  # before there are new ones: both at once could be too much
-        maps = self._members(volume, view, progress)
-        self._kept = _Kept(weakref.ref(volume, self._forget), view, (self.device, self.precision), maps)
+        self.kept = None  # before there are new ones: both at once could be too much
+        maps = self.run_members(volume, view, progress)
+        self.kept = _Kept(weakref.ref(volume, self._forget), view, (self.device, self.precision), maps)
         return maps
 
     def _forget(self, gone: weakref.ref[Volume]) -> None:
         """A volume is gone; its maps serve nobody."""
-        if self._kept is not None and self._kept.volume is gone:
-            self._kept = None
+        if self.kept is not None and self.kept.volume is gone:
+            self.kept = None
 
-    def _members(self, volume: Volume, box: Box, progress: Progress) -> ViewMaps:
+    def run_members(self, volume: Volume, box: Box, progress: Progress) -> ViewMaps:
         """Run all members over a box."""
         array, grid = self.network.prepare(volume, box)
         mean = self.network.run(array, progress, members=[0])

@@ -68,14 +68,14 @@ def when_input_ends(act: Callable[[], None]) -> None:
     """Call ``act`` in a thread when the other side of standard input is gone; never, where that is no pipe."""
 
     def listen() -> None:
-        _await_end(0)
+        await_end(0)
         act()
 
     if stat.S_ISFIFO(os.fstat(0).st_mode):
         threading.Thread(target=listen, name="input", daemon=True).start()
 
 
-def _await_end(pipe: int) -> None:
+def await_end(pipe: int) -> None:
     """Return once nobody can write to the pipe any more; what comes before is thrown away."""
     if sys.platform == "win32":
         _await_end_by_looking(pipe)

@@ -104,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     when_input_ends(stop)
     progress = Progress(report=lambda update: say("progress", asdict(update)), cancelled=stopped.is_set)
     try:
-        say("result", _TASKS[arguments[0]](arguments[1:], progress))
+        say("result", TASKS[arguments[0]](arguments[1:], progress))
     except PancreasSegError as error:
         say("error", error_fields(error))
         return error.exit_code
@@ -150,7 +150,7 @@ def _export(arguments: Sequence[str], _progress: Progress) -> dict[str, Any]:
     return do_export_job(Path(arguments[0]))
 
 
-_TASKS = {"install": _install, "phantom": _phantom, "series": _series, "export": _export}
+TASKS = {"install": _install, "phantom": _phantom, "series": _series, "export": _export}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -233,10 +233,10 @@ def _seen(
     """The block turned, scaled and bent: HU, share and organs."""
     shape, block = np.array(sample.hu.shape), np.array([int(n) for n in size])
     spacing = np.array(sample.geometry.spacing[::-1])
-    matrix = _matrix(augmentation, random)[::-1, ::-1] * spacing / spacing[:, None]  # voxels to voxels, along k, j, i
+    matrix = matrix_of(augmentation, random)[::-1, ::-1] * spacing / spacing[:, None]  # voxels to voxels, along k, j, i
     bend = None
     if augmentation.elastic_mm and random.random() < augmentation.elastic_probability:
-        bend = _bending(block, spacing, augmentation, random)
+        bend = bending(block, spacing, augmentation, random)
     half = (block - 1) / 2
     reach = np.abs(matrix) @ half + (0.0 if bend is None else augmentation.elastic_mm / spacing) + 1
     low = np.clip(np.floor(np.array(centre) - reach), 0, shape - 1).astype(int)
@@ -252,7 +252,7 @@ def _seen(
         torch.from_numpy(theta.astype(np.float32)).to(device)[None], [1, 1, k, j, i], align_corners=True
     )
     if bend is not None:
-        turned = turned + _upsampled(bend, block, spacing, augmentation, device) * torch.from_numpy(
+        turned = turned + upsampled(bend, block, spacing, augmentation, device) * torch.from_numpy(
             (to_unit / spacing)[::-1].astype(np.float32)
         ).to(device)
     hu = torch.from_numpy(sample.hu[part].astype(np.float32)).to(device) - AIR_HU  # outside becomes 0: air
@@ -267,14 +267,14 @@ def _seen(
     return both[0] + AIR_HU, both[1], nearest[0, 0].to(torch.uint8)
 
 
-def _matrix(augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
+def matrix_of(augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
     """3x3, mm of the block to mm of the case, along x, y, z."""
     angles = np.deg2rad(random.uniform(-1, 1, 3) * augmentation.rotation_degrees)
     turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), *(float(a) for a in angles)).GetMatrix()
     return np.asarray(turn).reshape(3, 3) * np.exp(random.uniform(-1, 1, 3) * augmentation.scale)
 
 
-def _bending(
+def bending(
     block: np.ndarray, spacing: np.ndarray, augmentation: Augmentation, random: np.random.Generator
 ) -> np.ndarray:
     """Shifts in mm along x, y, z of control points over the block, (K, J, I, 3)."""
@@ -282,7 +282,7 @@ def _bending(
     return random.uniform(-1, 1, (*counts, 3)) * augmentation.elastic_mm
 
 
-def _upsampled(
+def upsampled(
     control: np.ndarray, block: np.ndarray, spacing: np.ndarray, augmentation: Augmentation, device: torch.device
 ) -> Tensor:
     """A cubic B-spline through shifts of control points at every voxel, float32 (1, K, J, I, 3)."""
