@@ -223,14 +223,13 @@ def test_a_panel_that_is_reloaded_while_it_is_shown_is_awake(module, scene, ente
     parent = slicer.qMRMLWidget()
     parent.setLayout(qt.QVBoxLayout())
     parent.setMRMLScene(scene)
-    parent.entered = entered
-    type(parent).isEntered = property(lambda self: self.__dict__.get("entered", False))
+    type(parent).isEntered = property(lambda _self: entered)
     widget = PancreasSeg.PancreasSegWidget(parent)
     try:
         widget.setup()
         assert (widget.ui.volumeSelector.currentNode() is ct) == entered
         widget.ui.correctSection.collapsed = False
-        assert widget.ui.segmentEditor.shortcuts == entered
+        assert widget.ui.segmentEditor._shortcuts == entered
     finally:
         widget.cleanup()
         del type(parent).isEntered

@@ -107,6 +107,8 @@ def dicomCt(panel, scene, series, monkeypatch):
     files = {f"uid{n}": str(path) for n, path in enumerate(sorted(series.iterdir()))}
     node.SetAttribute("DICOM.instanceUIDs", " ".join(files))
 
+    dcmread = pydicom.dcmread  # whatever a test makes of it
+
     class Database:
         """As Slicer's: whatever goes wrong while a file is inserted is logged, and nobody is told."""
 
@@ -128,7 +130,7 @@ def dicomCt(panel, scene, series, monkeypatch):
             cls.prepared, cls.shown = False, False
             if cls.writable:
                 cls.inserted.append(path)
-                files[pydicom.dcmread(path).SOPInstanceUID] = f"copy of {path}"
+                files[dcmread(path).SOPInstanceUID] = f"copy of {path}"
 
         @classmethod
         def updateDisplayedFields(cls) -> None:

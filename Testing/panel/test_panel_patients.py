@@ -284,7 +284,7 @@ def test_without_a_selection_in_the_dicom_browser_a_sentence_says_what_to_do(pan
 
 
 def test_packages_that_are_missing_are_said_and_nothing_is_begun(listed, ui, client, monkeypatch) -> None:
-    monkeypatch.setattr("PancreasSegLib.Panel.Runner.Dependencies.missing", lambda: ("torch",))
+    monkeypatch.setattr("PancreasSegLib.Work.Dependencies.missing", lambda: ("torch",))
     ui.segmentAllButton.click()
     finish(listed)
     assert states(ui) == ["failed"] * 3

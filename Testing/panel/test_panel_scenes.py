@@ -200,35 +200,35 @@ def test_entering_and_leaving_the_module_hands_views_and_shortcuts_over(panel, u
     panel.enter()
     ui.correctSection.collapsed = False
     ui.segmentEditor.setActiveEffectByName("Paint")
-    assert (ui.segmentEditor.shortcuts, ui.segmentEditor.views) == (True, True)
+    assert (ui.segmentEditor._shortcuts, ui.segmentEditor._views) == (True, True)
     panel.exit()
     assert ui.segmentEditor.activeEffect() is None
-    assert (ui.segmentEditor.shortcuts, ui.segmentEditor.views) == (False, False)
+    assert (ui.segmentEditor._shortcuts, ui.segmentEditor._views) == (False, False)
     wait(lambda: not panel.session.workflow.describing)
 
 
 def test_keys_are_the_editors_only_while_its_section_is_open(panel, ui, selected) -> None:
     """A stray 1 would start Paint, and the next drag in a view would paint into the pancreas."""
     assert ui.correctSection.collapsed
-    assert not ui.segmentEditor.shortcuts
+    assert not ui.segmentEditor._shortcuts
     ui.correctSection.collapsed = False
-    assert ui.segmentEditor.shortcuts
+    assert ui.segmentEditor._shortcuts
     ui.segmentEditor.setActiveEffectByName("Paint")
     ui.correctSection.collapsed = True
-    assert not ui.segmentEditor.shortcuts
+    assert not ui.segmentEditor._shortcuts
     assert ui.segmentEditor.activeEffect() is None
     ui.correctSection.collapsed = False
     panel.exit()
     ui.correctSection.collapsed = True
     ui.correctSection.collapsed = False
-    assert not ui.segmentEditor.shortcuts, "another module is shown"
+    assert not ui.segmentEditor._shortcuts, "another module is shown"
 
 
 def test_without_a_main_window_there_are_no_shortcuts_to_complain_of(panel, ui, monkeypatch) -> None:
     monkeypatch.setattr(slicer.app, "window", None)
     panel.wake()
     ui.correctSection.collapsed = False
-    assert not ui.segmentEditor.shortcuts
+    assert not ui.segmentEditor._shortcuts
 
 
 def test_the_overwrite_mode_is_left_alone_until_there_is_a_result_and_then_it_is_said(
@@ -250,7 +250,7 @@ def test_hidden_nodes_are_offered_nowhere(panel, ui, scene, selected, differing)
     hierarchy = scene.GetSubjectHierarchyNode()
     for node in (Segments.draftOf(parameters.segmentationNode), parameters.agreementNode):
         assert node.GetHideFromEditors()
-        assert node.GetID() not in [*ui.referenceSelector.ids, *ui.volumeSelector.ids]
+        assert node.GetID() not in [*ui.referenceSelector._ids, *ui.volumeSelector._ids]
         assert not hierarchy.GetItemByDataNode(node)
 
 
@@ -304,7 +304,7 @@ def test_the_scene_can_be_closed_while_a_person_paints(panel, ui, scene, selecte
     if gone:
         scene.RemoveNode(ui.segmentEditor.mrmlSegmentEditorNode())
     scene.Clear(False)
-    assert not ui.segmentEditor.views
+    assert not ui.segmentEditor._views
     slicer.app.layoutManager().setLayout(2)
     assert ui.segmentEditor.mrmlSegmentEditorNode() is scene.GetSingletonNode(
         "SegmentEditor", "vtkMRMLSegmentEditorNode"

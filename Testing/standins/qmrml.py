@@ -84,13 +84,13 @@ class qMRMLNodeComboBox(qt.QWidget):
             "noneDisplay": "None",
             "baseName": "",
         }
-        self.ids: list[str] = []
+        self._ids: list[str] = []
         self._accepted: dict[str, tuple[str, bool]] = {}
         named: list[tuple[Any, int]] = []
         self._named = named
         self.destroyed.connect(lambda *_: _removeAll(named))
         self._current = ""
-        self._box.activated.connect(lambda row: self._select(self.ids[row]))
+        self._box.activated.connect(lambda row: self._select(self._ids[row]))
 
     nodeTypes = _option("QStringList", "nodeTypes")
     noneEnabled = _option(bool, "noneEnabled")
@@ -123,13 +123,13 @@ class qMRMLNodeComboBox(qt.QWidget):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _nodeGoes(self, _scene: Any, _event: str, node: Any) -> None:
         """Qt's combo box moves on to what stands in the row of the node that is gone, whoever wanted that."""
-        if self._scene.IsBatchProcessing() or node.GetID() not in self.ids:
+        if self._scene.IsBatchProcessing() or node.GetID() not in self._ids:
             return
-        row = [i for i in self.ids if i].index(node.GetID())
-        self.ids.remove(node.GetID())
-        left = [i for i in self.ids if i]
+        row = [i for i in self._ids if i].index(node.GetID())
+        self._ids.remove(node.GetID())
+        left = [i for i in self._ids if i]
         if self._current == node.GetID():
-            self.ids = self.ids or [""]
+            self._ids = self._ids or [""]
             self._current = left[min(row, len(left) - 1)] if left else ""
             self._follow(self.currentNode())
             self.currentNodeChanged.emit(self.currentNode())
@@ -149,9 +149,9 @@ class qMRMLNodeComboBox(qt.QWidget):
         if event == "EndBatchProcessEvent":
             self._accepted.clear()
         if not self._scene.IsBatchProcessing():
-            before = set(self.ids)
+            before = set(self._ids)
             self._fill()
-            came = [i for i in self.ids if i and i not in before]
+            came = [i for i in self._ids if i and i not in before]
             if event == "NodeAddedEvent" and came and not self._current and not self._options["noneEnabled"]:
                 self._select(came[0])
 
@@ -173,16 +173,16 @@ class qMRMLNodeComboBox(qt.QWidget):
 
     def _fill(self) -> None:
         nodes = self._nodes() if self._scene is not None else []
-        self.ids = [*([""] if self._options["noneEnabled"] or not nodes else []), *(n.GetID() for n in nodes)]
+        self._ids = [*([""] if self._options["noneEnabled"] or not nodes else []), *(n.GetID() for n in nodes)]
         self._box.clear()
-        for identifier in self.ids:
+        for identifier in self._ids:
             node = self._scene.GetNodeByID(identifier) if identifier else None
             self._box.addItem(node.GetName() if node else self._options["noneDisplay"])
-        fallback = "" if "" in self.ids else self.ids[0]
-        self._select(self._current if self._current in self.ids else fallback)
+        fallback = "" if "" in self._ids else self._ids[0]
+        self._select(self._current if self._current in self._ids else fallback)
 
     def _select(self, identifier: str) -> None:
-        self._box.setCurrentIndex(self.ids.index(identifier))
+        self._box.setCurrentIndex(self._ids.index(identifier))
         if identifier != self._current:
             self._current = identifier
             self._follow(self.currentNode())
@@ -197,9 +197,9 @@ class qMRMLNodeComboBox(qt.QWidget):
 
     def setCurrentNodeID(self, identifier: str) -> None:
         # Like the real one: an ID that is not among the shown nodes clears the selection where that is allowed.
-        if identifier in self.ids:
+        if identifier in self._ids:
             self._select(identifier)
-        elif "" in self.ids:
+        elif "" in self._ids:
             self._select("")
 
     currentNodeID = QtCore.Property(str, lambda self: self._current, setCurrentNodeID)
@@ -211,7 +211,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         return node
 
     def nodeCount(self) -> int:
-        return len([i for i in self.ids if i])
+        return len([i for i in self._ids if i])
 
 
 class qMRMLSegmentEditorWidget(qMRMLWidget):
@@ -228,8 +228,8 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         observers: list[tuple[Any, int]] = []
         self._observers = observers
         self.destroyed.connect(lambda *_: _removeAll(observers))
-        self.shortcuts = False
-        self.views = False
+        self._shortcuts = False
+        self._views = False
         self._states = 10
         self._history = slicer.vtkSegmentationHistory()
         self._table = QtWidgets.QTableWidget(0, 2)
@@ -332,20 +332,20 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def installKeyboardShortcuts(self, parent: QtWidgets.QWidget | None = None) -> None:
         if parent is None and slicer.util.mainWindow() is None:
             raise RuntimeError("QShortcut: No widget parent defined")
-        self.shortcuts = True
+        self._shortcuts = True
 
     def uninstallKeyboardShortcuts(self) -> None:
-        self.shortcuts = False
+        self._shortcuts = False
 
     def setupViewObservations(self) -> None:
-        self.views = True
+        self._views = True
 
     def removeViewObservations(self) -> None:
-        self.views = False
+        self._views = False
 
     def _onLayoutChanged(self, _layout: int) -> None:
         """Slicer's widget shows the source volume in the views of the new layout; it asks for no node first."""
-        if not self.views:
+        if not self._views:
             return
         node = self.mrmlSegmentEditorNode()
         if node is None:

@@ -53,7 +53,7 @@ class QUiLoader(QtUiTools.QUiLoader):
         buffer.setData(ElementTree.tostring(root))
         buffer.open(QtCore.QBuffer.OpenModeFlag.ReadOnly)
         widget = super().load(buffer)
-        widget.made = self._made
+        widget._made = self._made
         named = {QtCore.QObject.objectName(it): it for it in self._made}
         for owner, name, value in flags:
             setattr(named[owner], name, value)
