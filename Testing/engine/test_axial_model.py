@@ -97,7 +97,7 @@ def test_one_command_leads_from_the_public_data_to_a_package_and_its_report(data
         for name in names:
             monkeypatch.setattr(module, name, TINY)
     monkeypatch.setattr(lab, "PHANTOMS", 0)
-    monkeypatch.setattr(lab, "_pseudo_labelled", labelled)
+    monkeypatch.setattr(lab, "pseudo_labelled", labelled)
     monkeypatch.setattr(augmentation, "SIZE", (48, 64))
     work, folder = tmp_path / "work", tmp_path / "pancreas-ct"
     call = ["model", "--data", str(data), "--work", str(work), "--package", str(folder)]

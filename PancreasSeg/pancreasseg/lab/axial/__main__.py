@@ -42,7 +42,7 @@ def prepare(data: Path, work: Path, cohort: Path | None = None) -> None:
     if (data / "labels").is_dir():
         _prepare_maps(data / "labels", work)
     for path in sorted((data / "unlabelled").glob("*_ct.nii.gz")):
-        _save([_pseudo_labelled(path)], work / "unlabelled")
+        _save([pseudo_labelled(path)], work / "unlabelled")
     if cohort is not None:
         _save(public.of_cohort(Cohort.open(cohort)), work / "cohort")
     _save(public.phantoms(PHANTOMS), work / "phantoms")
@@ -76,7 +76,7 @@ def _prepare_maps(labels: Path, work: Path) -> None:
     bodies.save(work / "maps", whole)
 
 
-def _pseudo_labelled(path: Path) -> SliceCase:
+def pseudo_labelled(path: Path) -> SliceCase:
     """An unlabelled CT with the organs that OBELISK-Net (installed, four folds) sees in it."""
     from pancreasseg.pipelines import create
 
