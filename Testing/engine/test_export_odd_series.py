@@ -208,3 +208,51 @@ def test_slices_of_several_patients_are_refused_and_lost_patient_ids_taken_from_
     assert pydicom.dcmread(tmp_path / "rt.dcm").PatientID == "SECRET-4711"
     with pytest.raises(InputError, match="2 different patients"):
         write_rtstruct(tmp_path / "rt.dcm", [ExportSegment(MASK)], GEOMETRY, tmp_path / "mixed")
+
+
+def test_slices_in_series_of_their_own_are_all_referred_to(tmp_path: Path) -> None:
+    source = write(tmp_path / "ct")
+    for k, file in enumerate(sorted(source.iterdir())):
+        header = pydicom.dcmread(file)
+        header.SeriesInstanceUID = f"1.2.3.4.{k}"
+        header.save_as(file)
+    told = check_dicom_export(source, [ExportSegment(MASK)], GEOMETRY, rehearse=REHEARSE)
+    assert [(it.code, it.severity.value) for it in told] == [("dicom-several-series", "warning")]
+    write_dicom_seg(tmp_path / "seg.dcm", [ExportSegment(MASK)], GEOMETRY, source)
+    write_rtstruct(tmp_path / "rtstruct.dcm", [ExportSegment(MASK)], GEOMETRY, source)
+    np.testing.assert_array_equal(read_seg(tmp_path / "seg.dcm", GEOMETRY)[1], MASK)
+    np.testing.assert_array_equal(read_rtstruct(tmp_path / "rtstruct.dcm", source, GEOMETRY)["Pancreas"], MASK)
+    of_seg = pydicom.dcmread(tmp_path / "seg.dcm").ReferencedSeriesSequence
+    frame = pydicom.dcmread(tmp_path / "rtstruct.dcm").ReferencedFrameOfReferenceSequence[0]
+    of_rtstruct = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence
+    where = {str(h.SOPInstanceUID): str(h.SeriesInstanceUID) for h in map(pydicom.dcmread, source.iterdir())}
+    for series, images in ((of_seg, "ReferencedInstanceSequence"), (of_rtstruct, "ContourImageSequence")):
+        assert {str(i.ReferencedSOPInstanceUID): str(s.SeriesInstanceUID) for s in series for i in s[images]} == where
+
+
+def test_a_frame_of_reference_that_some_slices_lost_is_that_of_the_others(tmp_path: Path) -> None:
+    source = write(tmp_path / "ct")
+    first = min(source.iterdir())
+    header = pydicom.dcmread(first)
+    known, header.FrameOfReferenceUID = header.FrameOfReferenceUID, ""
+    header.save_as(first)
+    findings = write_rtstruct(tmp_path / "rtstruct.dcm", [ExportSegment(MASK)], GEOMETRY, source)
+    assert [it.code for it in findings] == ["dicom-frame-of-reference-repaired"]
+    assert pydicom.dcmread(tmp_path / "rtstruct.dcm").FrameOfReferenceUID == known
+
+
+@pytest.mark.parametrize("term", ["idna", "punycode", "utf-16", "rot13", "hex", "unicode_escape"])
+def test_codecs_that_are_no_character_set_are_not_used(term: str) -> None:
+    stated, findings = identity(SpecificCharacterSet=term, PatientName=b"M\xfcller^Eva")
+    assert stated.PatientName == "Müller^Eva"
+    assert [it.code for it in findings] == ["dicom-charset-guessed"]
+
+
+def test_years_keep_their_four_digits() -> None:
+    assert identity(PatientBirthDate="00010101")[0].PatientBirthDate == "00010101"
+
+
+def test_a_slice_thickness_of_no_scanner_becomes_the_distance_of_the_slices(tmp_path: Path) -> None:
+    seg, _, findings = exported(tmp_path, SliceThickness="1e30")
+    assert seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness == GEOMETRY.spacing[2]
+    assert "dicom-no-slice-thickness" in [it.code for it in findings]

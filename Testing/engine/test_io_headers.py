@@ -387,3 +387,26 @@ def test_whatever_line_is_changed_there_is_an_image_or_a_sentence(tmp_path, data
     path.write_bytes(content[:start] + data.draw(st.binary(max_size=80)) + content[stop:])
     with suppress(InputError):
         READERS[suffix](path)
+
+
+@pytest.mark.parametrize(("name", "field"), [("ct.nhdr", "data file: ct.nhdr"), ("ct.mhd", "ElementDataFile = ct.mhd")])
+def test_a_header_is_not_the_file_of_its_own_voxels(tmp_path, name, field) -> None:
+    whole = write_image(tmp_path / name, a_ct((12, 20, 18)), a_grid())
+    text = whole.read_text().splitlines()
+    kept = [line for line in text if not line.startswith(field.split()[0])]
+    whole.write_text("\n".join([*kept, field, ""]) + "\n" + "0" * 20_000)
+    with pytest.raises(InputError, match="names itself"):
+        read_volume(whole)
+
+
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused_before_it_is(tmp_path) -> None:
+    packer = zlib.compressobj(9)
+    zeros = packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    head = (
+        "ObjectType = Image\nNDims = 3\nDimSize = 1024 1024 1000\nElementSpacing = 1 1 1\nElementType = MET_SHORT\n"
+        "CompressedData = True\nElementDataFile = LOCAL\n"
+    )
+    (tmp_path / "ct.mha").write_bytes(head.encode() + zeros * 128)
+    with pytest.raises(InputError) as caught:
+        read_volume(tmp_path / "ct.mha")
+    assert caught.value.code == "file-too-dense"

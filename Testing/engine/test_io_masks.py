@@ -260,3 +260,20 @@ def test_a_real_mask_in_another_axis_order_lies_on_its_dicom_series(real_data, t
     mask = read_mask(path, volume.geometry, 7)
     assert mask.sum() == np.count_nonzero(nibabel.load(path).get_fdata() == 7)
     assert -100 < np.median(volume.array[mask > 0]) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("mask.nrrd", b"NRRD0004\ntype: uchar\n"),
+        ("mask.mha", b"ObjectType = Image\nNDims = 2\nDimSize = 4 4\n"),
+        ("mask.dcm", b"anything"),
+        ("mask.hdr", b"anything"),
+    ],
+)
+def test_what_is_wrong_with_a_mask_is_told_of_the_mask_and_asks_for_one(tmp_path, name, content) -> None:
+    (tmp_path / name).write_bytes(content)
+    error = refused(tmp_path / name, a_grid())
+    assert error.message.startswith("The mask")
+    assert "CT" not in error.hint
+    assert "series" not in error.hint

@@ -128,6 +128,24 @@ def test_bundled_packages_are_neither_replaced_nor_removed(store, source, tmp_pa
     assert store.info("tiny-model")["bundled"] is True
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither")
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
+def test_a_pipe_or_a_device_in_a_package_is_not_waited_for(store, source, name, put):
+    (installed,) = store.install(source.folder)
+    broken = store.folder / "broken"
+    shutil.copytree(installed.folder, broken)
+    card = json.loads((broken / "model.json").read_text())
+    card["name"] = "broken"
+    (broken / "model.json").write_text(json.dumps(card))
+    (broken / name).unlink()
+    put(broken / name)
+    with pytest.raises(ModelError):
+        store.verify("broken")
+    assert "tiny-model" in [p.card.name for p in store.packages()]
+    assert (name == "model.json") == ("broken" in store.damaged())
+
+
 def test_a_damaged_folder_does_not_hide_the_others(store, source):
     store.install(source.folder)
     (store.folder / "broken").mkdir()

@@ -179,13 +179,13 @@ def _read_pancreas(
         InputError: it cannot be read, or has to be ``stated`` how it was made and neither file nor person says so.
     """
     from pancreasseg.export.segment import Algorithm, ExportSegment
-    from pancreasseg.io.labels import indicator_of, place, segment_names
-    from pancreasseg.io.read import read_labels
+    from pancreasseg.io.labels import segment_names
+    from pancreasseg.io.read import place_mask
     from pancreasseg.io.seg_nrrd import SEGMENT_NAME, tags_of
 
-    array, own, keys = read_labels(options.mask)
     label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
-    placed = place(indicator_of(array, keys, label), own, volume.geometry)
+    placed = place_mask(options.mask, volume.geometry, label)
+    keys = placed.keys
     names = segment_names(keys)
     name = options.label if isinstance(label, str) else names[0] if len(names) == 1 else SEGMENT_NAME
     tags = tags_of(keys, name)

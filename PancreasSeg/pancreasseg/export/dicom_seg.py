@@ -20,6 +20,7 @@ from pancreasseg import __version__
 from pancreasseg.core import Geometry
 from pancreasseg.core.finding import Finding
 from pancreasseg.export.format import Format, Order
+from pancreasseg.export.headers import by_series
 from pancreasseg.export.packages import needed
 from pancreasseg.export.preflight import Prepared, prepare
 from pancreasseg.export.segment import Algorithm, ExportSegment, as_dicom_code
@@ -82,7 +83,7 @@ def _segmentation(
     highdicom: ModuleType, prepared: Prepared, segments: Sequence[ExportSegment], name: str, version: str
 ) -> Any:
     dataset = highdicom.seg.Segmentation(
-        source_images=[_as_single_frame(header) for header in prepared.series.headers],
+        source_images=[_as_highdicom_wants(header, prepared.series.headers[0]) for header in prepared.series.headers],
         pixel_array=np.stack(prepared.masks, axis=-1),
         segmentation_type="BINARY",
         segment_descriptions=[
@@ -102,14 +103,19 @@ def _segmentation(
     )
     dataset.update(prepared.series.identity)
     _refer_to_true_classes(dataset, prepared.series.headers)
+    _refer_to_true_series(dataset, prepared.series.headers)
     return dataset
 
 
-def _as_single_frame(header: Dataset) -> Dataset:
-    """Of an enhanced class highdicom expects a file with functional groups, also where it holds one frame only."""
+def _as_highdicom_wants(header: Dataset, first: Dataset) -> Dataset:
+    """A single frame of one series; both are set right in what it makes.
+
+    Of an enhanced class it expects a file with functional groups, also where it holds one frame only.
+    """
     single = Dataset()
-    single.update({element.tag: element for element in header if element.keyword != "SOPClassUID"})
-    single.SOPClassUID = CTImageStorage
+    replaced = ("SOPClassUID", "SeriesInstanceUID")
+    single.update({element.tag: element for element in header if element.keyword not in replaced})
+    single.SOPClassUID, single.SeriesInstanceUID = CTImageStorage, first.SeriesInstanceUID
     return single
 
 
@@ -122,6 +128,24 @@ def _refer_to_true_classes(dataset: Dataset, headers: Sequence[Dataset]) -> None
 
     if classes:
         dataset.walk(correct)
+
+
+def _refer_to_true_series(dataset: Dataset, headers: Sequence[Dataset]) -> None:
+    several = by_series(headers)
+    if len(several) == 1:
+        return
+    (one,) = dataset.ReferencedSeriesSequence
+    instances = {str(item.ReferencedSOPInstanceUID): item for item in one.ReferencedInstanceSequence}
+    items = []
+    for uid, slices in several.items():
+        item = Dataset()
+        item.SeriesInstanceUID = uid
+        item.ReferencedInstanceSequence = [
+            instances[header.SOPInstanceUID] for header in slices if header.SOPInstanceUID in instances
+        ]
+        if item.ReferencedInstanceSequence:
+            items.append(item)
+    dataset.ReferencedSeriesSequence = items
 
 
 def _description(highdicom: ModuleType, number: int, segment: ExportSegment, name: str, version: str) -> Any:

@@ -20,6 +20,7 @@ from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.export.identity import CHARACTER_SET, MAY_BE_EMPTY, is_decimal, stated
 from pancreasseg.io.dicom_slices import Slice
+from pancreasseg.io.grids import MAX_VOXEL_MM
 
 _CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
@@ -39,8 +40,12 @@ def make_headers(
         InputError: no identifiers to refer to, or those of several studies, series or positions.
     """
     headers = [_header(original, one) for original, one in zip(originals, slices, strict=True)]
-    _check_study(headers)
-    findings = [*_repair_instances(headers, originals), *_repair_classes(headers), *_repair_frame(headers)]
+    findings = [
+        *_check_study(headers),
+        *_repair_instances(headers, originals),
+        *_repair_classes(headers),
+        *_repair_frame(headers),
+    ]
     return headers, [*findings, *_repair_thickness(headers, originals, step)]
 
 
@@ -62,8 +67,16 @@ def _header(original: Dataset, one: Slice) -> Dataset:
     return header
 
 
-def _check_study(headers: Sequence[Dataset]) -> None:
-    """Refuse what would point nowhere or to the wrong patient's study."""
+def by_series(headers: Sequence[Dataset]) -> dict[str, list[Dataset]]:
+    """Slices by the series that they say they belong to; one, but for exports that gave each slice its own."""
+    found: dict[str, list[Dataset]] = {}
+    for header in headers:
+        found.setdefault(str(header.SeriesInstanceUID), []).append(header)
+    return found
+
+
+def _check_study(headers: Sequence[Dataset]) -> list[Finding]:
+    """Refuse what would point nowhere or to the wrong patient's study; remark on slices in series of their own."""
     for name, what in (("StudyInstanceUID", "study"), ("SeriesInstanceUID", "series")):
         values = {header[name].value for header in headers}
         if "" in values:
@@ -73,12 +86,20 @@ def _check_study(headers: Sequence[Dataset]) -> None:
                 "segmentation belongs to.",
                 "Get the series from the archive again, without the step that emptied it, or export NIfTI or NRRD.",
             )
-        if len(values) > 1:
+        if what == "study" and len(values) > 1:
             raise InputError(
                 "dicom-several-series",
-                f"The slices belong to {len(values)} different {'studies' if what == 'study' else 'series'}.",
+                f"The slices belong to {len(values)} different studies.",
                 "Give the files of one series only, or export NIfTI or NRRD instead.",
             )
+    series = len(by_series(headers))
+    if series == 1:
+        return []
+    sentence = (
+        f"The slices belong to {series} different series of one study; the export refers to all of them. Check that "
+        "the exported file opens on this CT in the other program."
+    )
+    return [Finding("dicom-several-series", Severity.WARNING, sentence, float(series))]
 
 
 def _repair_instances(headers: Sequence[Dataset], originals: Sequence[Dataset]) -> list[Finding]:
@@ -126,7 +147,7 @@ def _repair_classes(headers: Sequence[Dataset]) -> list[Finding]:
 def _repair_thickness(headers: Sequence[Dataset], originals: Sequence[Dataset], step: float) -> list[Finding]:
     """State how thick the slices are, which DICOM SEG must; where none says it, as thick as they lie apart."""
     texts = [stated(original, "SliceThickness") for original in originals]
-    numbers = [float(text) for text in texts if is_decimal(text) and float(text) > 0]
+    numbers = [float(text) for text in texts if is_decimal(text) and 0 < float(text) <= MAX_VOXEL_MM]
     for header in headers:
         header.SliceThickness = DSfloat(numbers[0] if numbers else step, auto_format=True)
     if numbers:
@@ -137,6 +158,12 @@ def _repair_thickness(headers: Sequence[Dataset], originals: Sequence[Dataset], 
 
 def _repair_frame(headers: Sequence[Dataset]) -> list[Finding]:
     frames = {header.FrameOfReferenceUID for header in headers}
+    if len(frames) == 2 and "" in frames:
+        (known,) = frames - {""}
+        for header in headers:
+            header.FrameOfReferenceUID = known
+        sentence = "Some slices have no frame of reference (the identifier of a position); that of the others is used."
+        return [Finding("dicom-frame-of-reference-repaired", Severity.WARNING, sentence)]
     if frames == {""}:
         # Made from the series' own UID, so that all exports of one series share it.
         made = generate_uid(entropy_srcs=[str(headers[0].SeriesInstanceUID), "frame of reference"])

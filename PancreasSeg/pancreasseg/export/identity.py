@@ -7,6 +7,7 @@ value). Texts are decoded here once, and both writers encode them as UTF-8.
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.io.dicom_file import is_charset
 
 CHARACTER_SET = "ISO_IR 192"  # UTF-8
 #: Attributes that every DICOM object must have and that may be empty (type 2).
@@ -111,10 +113,10 @@ def _encoding(term: str) -> str | None:
         if name in charset.python_encoding:
             return str(charset.python_encoding[name])
     try:
-        "".encode(term)
+        codecs.lookup(term)
     except (LookupError, ValueError):
         return None
-    return term
+    return term if is_charset(term) else None
 
 
 def _decoded(content: bytes, encodings: list[str]) -> tuple[str, bool]:
@@ -142,7 +144,9 @@ def _printable(value: str) -> str:
 def _date(value: str) -> str:
     found = re.fullmatch(r"(\d{4})([-./]?)(\d{2})\2(\d{2})", value.strip())
     try:
-        return datetime(int(found[1]), int(found[3]), int(found[4])).strftime("%Y%m%d") if found else ""
+        return (
+            datetime(int(found[1]), int(found[3]), int(found[4])).date().isoformat().replace("-", "") if found else ""
+        )
     except ValueError:
         return ""
 

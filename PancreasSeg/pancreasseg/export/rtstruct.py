@@ -28,6 +28,7 @@ from pancreasseg.core import Geometry
 from pancreasseg.core.finding import Finding
 from pancreasseg.export.contours import slice_contours
 from pancreasseg.export.format import Format, Order
+from pancreasseg.export.headers import by_series
 from pancreasseg.export.preflight import Prepared, prepare
 from pancreasseg.export.segment import PANCREAS, ExportSegment
 from pancreasseg.export.series import Source, SourceSeries
@@ -122,17 +123,21 @@ def _structure_set(source: SourceSeries, label: str) -> FileDataset:
 
 
 def _frame_of_reference(headers: Sequence[Dataset]) -> Dataset:
-    series = Dataset()
-    series.SeriesInstanceUID = headers[0].SeriesInstanceUID
-    series.ContourImageSequence = [_image(header) for header in headers]
     study = Dataset()
     study.ReferencedSOPClassUID = _DETACHED_STUDY
     study.ReferencedSOPInstanceUID = headers[0].StudyInstanceUID
-    study.RTReferencedSeriesSequence = [series]
+    study.RTReferencedSeriesSequence = [_series(uid, slices) for uid, slices in by_series(headers).items()]
     frame = Dataset()
     frame.FrameOfReferenceUID = headers[0].FrameOfReferenceUID
     frame.RTReferencedStudySequence = [study]
     return frame
+
+
+def _series(uid: str, headers: Sequence[Dataset]) -> Dataset:
+    series = Dataset()
+    series.SeriesInstanceUID = uid
+    series.ContourImageSequence = [_image(header) for header in headers]
+    return series
 
 
 def _image(header: Dataset) -> Dataset:

@@ -9,8 +9,9 @@ import numpy as np
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.io.evenness import uneven
 from pancreasseg.io.grids import refuse_implausible
-from pancreasseg.io.hounsfield import AIR_BELOW_HU, alternates, not_hu, refuse_impossible
+from pancreasseg.io.hounsfield import AIR_BELOW_HU, air_elsewhere, not_hu, refuse_impossible
 
 MIN_SLICES = 5
 MIN_EXTENT_MM = 20.0
@@ -51,13 +52,14 @@ def check_ct(array: np.ndarray, geometry: Geometry, allow: Collection[str] = ())
                 largest,
             )
         )
-    difference = alternates(array)
-    if difference:
+    air = air_elsewhere(array)
+    if air is not None:
         sentence = (
-            f"Every second slice is {difference:.0f} HU brighter than its neighbours: the volume is probably woven "
-            "from two contrast phases or scans. Give one of them only."
+            f"The darkest regions lie near {air:.0f} HU, but air in a CT lies near -1000: the values may be shifted or "
+            "rescaled. Compare with the original CT."
         )
-        findings.append(Finding("slices-alternate", Severity.SERIOUS, sentence, difference))
+        findings.append(Finding("air-not-at-1000", Severity.WARNING, sentence, air))
+    findings += uneven(array)
     return tuple(findings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,9 @@ from pancreasseg.io.dicom_stack import stack
 from pancreasseg.io.values import fits_int16
 
 _GAP_FROM = 1.2  # times the slice thickness
-# HU by the names that scanners and exports give it; HU_MOD is that of spectral CT.
-_HU = re.compile(r"HU|HU_MOD|HOUN?D?SFIELD( UNITS?)?")
+# HU by the names that scanners and exports give it, without blanks and points; HU_MOD is that of spectral CT.
+_HU = re.compile(r"(HU|HU_MOD|HOUN?D?SFIELD(UNITS?)?)+")
+_UNKNOWN_UNITS = {"US", "UNSPECIFIED", "UNKNOWN", "NONE"}
 
 
 def read_dicom(folder: Path, *, series: int | str | None = None) -> Volume:
@@ -102,7 +103,7 @@ def _refuse_mixture(chosen: Sequence[Header]) -> None:
     slices = [one for header in chosen for one in header.slices]
     stated = {(one.slope, one.intercept) for one in slices if one.rescaled}
     lost = sum(not one.rescaled for one in slices)
-    if lost and stated - {(1.0, 0.0)}:
+    if lost and stated - {(one.slope, one.intercept) for one in slices if not one.rescaled}:
         raise InputError(
             "dicom-mixed-rescale",
             f"{lost} of {len(slices)} slices do not state how their values become HU, though the others do.",
@@ -112,8 +113,8 @@ def _refuse_mixture(chosen: Sequence[Header]) -> None:
 
 def _remarks(chosen: Sequence[Header], others: Counter[str], step: float) -> tuple[Finding, ...]:
     findings = []
-    kinds = {unit for header in chosen for unit in header.units if unit and not _HU.fullmatch(unit)}
-    if kinds - {"US"}:
+    kinds = {unit for header in chosen for unit in header.units if unit and not _is_hu(unit)}
+    if kinds - _UNKNOWN_UNITS:
         raise InputError(
             "not-hu",
             f"The series holds {', '.join(sorted(kind[:20] for kind in kinds))} values, not HU.",
@@ -123,6 +124,7 @@ def _remarks(chosen: Sequence[Header], others: Counter[str], step: float) -> tup
         findings.append(
             Finding("unit-not-stated", Severity.WARNING, "The series does not say that its values are HU; check them.")
         )
+    findings += _disagreements(chosen)
     if any(not header.series or not header.instance for header in chosen):
         sentence = "The slices carry empty identifiers, so they may come from several series; check the picture."
         findings.append(Finding("dicom-empty-uids", Severity.WARNING, sentence))
@@ -142,6 +144,32 @@ def _remarks(chosen: Sequence[Header], others: Counter[str], step: float) -> tup
         severity = Severity.WARNING if "empty file" in others else Severity.INFO
         findings.append(Finding("dicom-files-left-aside", severity, sentence, float(count)))
     return tuple(findings)
+
+
+def _is_hu(unit: str) -> bool:
+    return _HU.fullmatch(re.sub(r"[^A-Z0-9_%]", "", unit)) is not None
+
+
+def _disagreements(chosen: Sequence[Header]) -> Iterator[Finding]:
+    """Remarks on what all slices of one patient's series would state alike."""
+    stated: dict[str, set[str]] = {}
+    for header in chosen:
+        for words, value in header.shared:
+            stated.setdefault(words, set()).add(value)
+    differing = [words for words, values in stated.items() if len(values - {""}) > 1]
+    if differing:
+        sentence = (
+            f"The slices do not agree on: {', '.join(differing)}. They may be of two patients or scans; check whose "
+            "they are."
+        )
+        yield Finding("dicom-slices-disagree", Severity.SERIOUS, sentence, float(len(differing)))
+    rescales = {(one.slope, one.intercept) for header in chosen for one in header.slices}
+    if len(rescales) > 1:
+        sentence = (
+            f"The slices state {len(rescales)} different ways from stored values to HU; check that all are equally "
+            "bright."
+        )
+        yield Finding("dicom-rescales-differ", Severity.WARNING, sentence, float(len(rescales)))
 
 
 def _facts(chosen: Sequence[Header], slices: int) -> dict[str, str]:

@@ -55,7 +55,7 @@ def _grouped(headers: Sequence[Header]) -> dict[object, list[Header]]:
     together: dict[object, list[Header]] = {}
     for header in headers:
         one = header.slices[0]
-        key = (header.study, header.number, header.description, one.rows, one.columns, one.orientation, one.spacing)
+        key = (header.patient, header.number, header.description, one.rows, one.columns, one.orientation, one.spacing)
         together.setdefault(key, []).append(header)
     return together
 

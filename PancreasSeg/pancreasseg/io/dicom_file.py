@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 import warnings
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom import charset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filebase import DicomIO
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.filewriter import write_file_meta_info
@@ -21,6 +23,7 @@ from pancreasseg.core.errors import InputError
 from pancreasseg.io.voxels import inflated, open_regular
 
 HEADER_BYTES = 2**24  # what a header may unpack to: functional groups of thousands of frames stay far below
+_PLAIN = rb"Az09^=\x41+-~"  # every encoding of texts leaves it as it is
 _RAW_DEFLATE = -15  # zlib: no header
 _LOGGER = logging.getLogger("pydicom")
 
@@ -56,7 +59,13 @@ def read_file(file: BinaryIO, *, tags: list[str] | None = None, pixels: int | No
         return None
     file.seek(0)
     content = _unpacked(file, HEADER_BYTES + (pixels or 0), whole=pixels is not None)
-    return pydicom.dcmread(content, stop_before_pixels=pixels is None, force=True, specific_tags=tags)
+    data = pydicom.dcmread(content, stop_before_pixels=pixels is None, force=True, specific_tags=tags)
+    if tags is not None and not all(is_charset(term) for term in _terms(data)):
+        # Even plain letters would be garbled, or no attribute could be read.
+        del data["SpecificCharacterSet"]
+        implicit, little = data.original_encoding
+        data.set_original_encoding(implicit, little, charset.default_encoding)
+    return data
 
 
 def read_whole_header(path: Path) -> FileDataset:
@@ -71,6 +80,25 @@ def read_whole_header(path: Path) -> FileDataset:
     if data is None:
         raise InputError("dicom-damaged", "A DICOM file in the folder is damaged.", "Copy or export the series again.")
     return data
+
+
+def is_charset(term: str) -> bool:
+    """Whether text may be encoded as a term of Specific Character Set says; Python knows codecs that are none."""
+    if term in charset.python_encoding:
+        return True
+    try:
+        codecs.lookup(term)
+    except (LookupError, ValueError):
+        return True  # no codec: pydicom corrects or ignores what is misspelt
+    try:
+        return (_PLAIN + b"\xfc").decode(term, "replace").startswith(_PLAIN.decode("ascii"))
+    except (LookupError, ValueError):
+        return False
+
+
+def _terms(data: Dataset) -> list[str]:
+    value = data.get("SpecificCharacterSet") or ""
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _is_dicom(start: bytes) -> bool:

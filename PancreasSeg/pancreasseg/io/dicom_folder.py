@@ -9,11 +9,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from pancreasseg.core.errors import InputError
-from pancreasseg.io.dicom_slices import Header, read_header
+from pancreasseg.io.dicom_pixels import read_pixels
+from pancreasseg.io.dicom_slices import CAPTURE, Header, read_header
 
 MOST_FILES = 100_000  # a person has named a whole disk rather than a series
 COPY = "copy of a slice"
+_OTHER_FORMATS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -71,10 +75,14 @@ def _cannot_list(error: OSError) -> None:
 def read_headers(files: Sequence[Path]) -> tuple[list[Header], Counter[str]]:
     """The headers of CT slices, each slice once, and how many files are what else.
 
+    Captures that state all of a CT slice are slices where there are no others: a step on the way has changed their
+    class.
+
     Raises:
         InputError: a file that cannot be opened, a damaged header, or slices that were lost on the way.
     """
     headers: list[Header] = []
+    captures: list[Header] = []
     others: Counter[str] = Counter()
     empty: list[Path] = []
     for file in files:
@@ -90,22 +98,26 @@ def read_headers(files: Sequence[Path]) -> tuple[list[Header], Counter[str]]:
         if header is not None and not header.aside:
             headers.append(header)
         elif header is not None:
+            (captures if header.slices else []).append(header)
             others[header.aside] += 1
         elif size:
             others["file that is no DICOM"] += 1
         else:
             others["empty file"] += 1
             empty.append(file)
+    if captures and not headers:
+        headers = captures
+        others -= Counter({CAPTURE: len(captures)})
     _refuse_empty(empty, headers)
     return _without_copies(headers, others), others
 
 
 def _without_copies(headers: list[Header], others: Counter[str]) -> list[Header]:
-    """Leave out files that are byte for byte another one, as exports that were merged hold them."""
+    """Leave out files that hold the same picture at the same place as another one, as merged exports do."""
     alike: dict[object, list[Header]] = {}
     for header in headers:
         one = header.slices[0]
-        key = (header.series, header.instance, one.position, len(header.slices), one.file.stat().st_size)
+        key = (header.series, one.position, one.orientation, one.rows, one.columns, len(header.slices))
         alike.setdefault(key, []).append(header)
     kept = {id(group[0]) for group in alike.values()}
     for group in alike.values():
@@ -120,7 +132,14 @@ def _without_copies(headers: list[Header], others: Counter[str]) -> list[Header]
 
 
 def _digest(header: Header) -> bytes:
-    return hashlib.sha256(header.slices[0].file.read_bytes()).digest()
+    """Of the picture in HU; of the file's bytes where there is no picture in it."""
+    digest = hashlib.sha256()
+    try:
+        for plane in read_pixels(header.slices[0].file, header.slices):
+            digest.update(plane.astype(np.float64).tobytes())
+    except InputError:
+        digest.update(header.slices[0].file.read_bytes())
+    return digest.digest()
 
 
 def _refuse_empty(empty: Sequence[Path], headers: Sequence[Header]) -> None:
@@ -144,9 +163,10 @@ def _ending(file: Path) -> str:
 def nothing_found(folder: Path, others: Counter[str]) -> InputError:
     """The error for a folder without CT slices."""
     if set(others) <= {"file that is no DICOM", "empty file"}:
-        return InputError(
-            "no-dicom", f"The folder {folder} holds no DICOM images.", "Give the folder of the CT series."
-        )
+        hint = "Give the folder of the CT series."
+        if any(file.name.lower().endswith(_OTHER_FORMATS) for file in folder.iterdir()):
+            hint = "Give the NIfTI, NRRD or MetaImage file in it by its own name."
+        return InputError("no-dicom", f"The folder {folder} holds no DICOM images.", hint)
     return InputError(
         "not-ct", f"The folder {folder} holds no CT slices ({tally(others)}).", "Give the folder of the CT series."
     )

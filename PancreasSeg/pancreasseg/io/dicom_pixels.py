@@ -51,7 +51,7 @@ class _Layout:
         high = int(data.get("HighBit") or bits - 1)
         if allocated not in (8, 16, 32) or not 0 <= bits - 1 <= high < allocated:
             raise _broken()
-        return cls(allocated, bits, high, bool(data.PixelRepresentation))
+        return cls(allocated, bits, high, bool(data.get("PixelRepresentation") or 0))
 
     @property
     def dtype(self) -> np.dtype:
@@ -92,7 +92,9 @@ def _stored(data: FileDataset, slices: Sequence[Slice]) -> list[np.ndarray]:
     if "PixelData" not in data:
         raise _cut_short()
     layout, one = _Layout.of(data), slices[0]
-    if syntax is not None and syntax.is_compressed and not syntax.is_deflated:
+    if syntax and not syntax.is_transfer_syntax:
+        _refuse_unknown(syntax)
+    if syntax and syntax.is_compressed and not syntax.is_deflated:
         _refuse_unknown(syntax)
         return [_decoded(data, syntax, layout, s) for s in slices]
     count = one.frames * one.rows * one.columns
@@ -127,7 +129,9 @@ def _decoded(data: FileDataset, syntax: UID, layout: _Layout, one: Slice) -> np.
     clean.SOPInstanceUID = clean.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     clean.Rows, clean.Columns, clean.SamplesPerPixel = one.rows, one.columns, 1
     clean.PhotometricInterpretation, clean.PixelRepresentation = "MONOCHROME2", int(layout.signed)
-    clean.BitsAllocated, clean.BitsStored, clean.HighBit = layout.allocated, layout.bits, layout.high
+    # Run lengths leave the bits as they lie, and `kept` moves them; other codecs know of stored bits alone.
+    bits, high = (layout.allocated, layout.allocated - 1) if syntax == RLELossless else (layout.bits, layout.high)
+    clean.BitsAllocated, clean.BitsStored, clean.HighBit = layout.allocated, bits, high
     clean.PixelData = encapsulate([frame])
     with tempfile.TemporaryDirectory(prefix="pancreasseg-") as folder:
         path = Path(folder) / "frame"

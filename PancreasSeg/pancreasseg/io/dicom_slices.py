@@ -6,6 +6,8 @@ to group files in memory.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,9 @@ from pancreasseg.io.voxels import open_regular
 
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber",
-    "Modality", "ImageType", "PatientID", "AcquisitionNumber", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
+    "Modality", "ImageType", "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "FrameOfReferenceUID",
+    "AcquisitionNumber", "TemporalPositionIdentifier", "AcquisitionTime", "Rows", "Columns", "SamplesPerPixel",
+    "NumberOfFrames",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept",
     "RescaleType", "SliceThickness", "ContrastBolusAgent", "ConvolutionKernel", "KVP",
@@ -27,7 +31,18 @@ TAGS = [
 ]  # fmt: skip
 _CT_STORAGE = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _MAX_NUMBER = 1e6  # mm, and HU of a rescale
+CAPTURE = "screen capture"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+# What all slices of a series state alike, in words for people.
+_SHARED = {
+    "PatientName": "patient's name",
+    "PatientBirthDate": "date of birth",
+    "PatientSex": "sex",
+    "StudyInstanceUID": "study",
+    "FrameOfReferenceUID": "frame of reference",
+}
+# Two runs over a patient, or two phases, differ in one of these.
+_RUN = ("AcquisitionNumber", "TemporalPositionIdentifier", "KVP", "ConvolutionKernel", "ContrastBolusAgent")
 
 
 @dataclass(frozen=True)
@@ -39,8 +54,9 @@ class Slice:
         orientation: LPS directions along a row and along a column, six numbers; None likewise.
         spacing: mm between rows, between columns, as DICOM orders them; None likewise.
         slope, intercept: HU = stored * slope + intercept; 1 and 0 where the header says neither.
-        rescaled: the header states an intercept.
-        acquisition: the scanner's number of the run over the patient that it belongs to.
+        rescaled: the header states both of them.
+        run: what tells one run of the scanner over the patient, or one phase, from another; None where it says nothing.
+        time: of its acquisition, in seconds of the day.
         frame: index within a multi-frame file, else 0.
     """
 
@@ -55,19 +71,20 @@ class Slice:
     slope: float
     intercept: float
     rescaled: bool = True
-    acquisition: int | None = None
+    run: tuple[str, ...] | None = None
+    time: float | None = None
 
 
 @dataclass(frozen=True)
 class Header:
     """What one file contributes to a series; ``slices`` is empty when it is no CT image.
 
-    ``aside`` then says in a word or two what it is instead. ``series``, ``study``, ``instance`` and ``patient`` are
-    identifiers, and never shown.
+    ``aside`` then says in a word or two what it is instead; a capture that states all of a CT slice has both.
+    ``series``, ``instance``, ``patient`` and the values of ``shared`` are identifiers, and never shown. ``shared`` is
+    what all slices of a series state alike: words for people, and what is stated.
     """
 
     series: str
-    study: str = ""
     instance: str = ""
     patient: str = ""
     description: str = ""
@@ -79,6 +96,7 @@ class Header:
     contrast: str = "unknown"
     kernel: str = ""
     kvp: str = ""
+    shared: tuple[tuple[str, str], ...] = ()
 
 
 def read_header(path: Path) -> Header | None:
@@ -103,15 +121,15 @@ def _header_of(path: Path, data: FileDataset) -> Header:
     uid = _text(data, "SeriesInstanceUID")
     modality = _text(data, "Modality").upper()
     aside = _why_aside(data, modality)
-    if aside:
+    if aside and not (aside == CAPTURE and _may_be_ct(data)):
         return Header(uid, aside=aside)
     groups = _frame_groups(data)
     measures = _macro(groups[0], "PixelMeasuresSequence") if groups else data
-    values = [_macro(frame, "PixelValueTransformationSequence") for frame in groups] or [data]
+    values = [_macro(frame, "PixelValueTransformationSequence") or data for frame in groups] or [data]
     thickness, kvp = _floats(measures, "SliceThickness", 1), _floats(data, "KVP", 1)
     return Header(
         uid,
-        study=_text(data, "StudyInstanceUID"),
+        aside=aside,
         instance=_text(data, "SOPInstanceUID"),
         patient=_text(data, "PatientID"),
         description=_text(data, "SeriesDescription")[:60],
@@ -122,6 +140,7 @@ def _header_of(path: Path, data: FileDataset) -> Header:
         contrast=_contrast(data),
         kernel=_text(data, "ConvolutionKernel"),
         kvp=f"{kvp[0]:g}" if kvp else "",
+        shared=tuple((words, _text(data, name)) for name, words in _SHARED.items()),
     )
 
 
@@ -141,8 +160,14 @@ def _why_aside(data: Dataset, modality: str) -> str:
     colours = _integer(data, "SamplesPerPixel") or 1
     sop = _text(data, "SOPClassUID")
     if sop.startswith(_SECONDARY_CAPTURE) or colours > 1 or any("SCREEN" in v for v in kind):
-        return "screen capture"
-    return "" if modality else "picture without modality"
+        return CAPTURE
+    return "" if modality or sop in _CT_STORAGE else "picture without modality"
+
+
+def _may_be_ct(data: Dataset) -> bool:
+    """One grey picture that says where it lies and how its values become HU, whatever class somebody made of it."""
+    stated = all(name in data for name in ("ImagePositionPatient", "ImageOrientationPatient", "RescaleIntercept"))
+    return stated and (_integer(data, "SamplesPerPixel") or 1) == 1
 
 
 def _frame_groups(data: Dataset) -> list[list[Dataset]]:
@@ -156,7 +181,14 @@ def _slices_of(path: Path, data: Dataset, groups: list[list[Dataset]]) -> Iterat
     count = _integer(data, "NumberOfFrames") or 1
     if min(rows, columns, count) < 1:
         raise _damaged_header()
-    acquisition = _integer(data, "AcquisitionNumber")
+    if groups and len(groups) != count:
+        raise InputError(
+            "dicom-frames-disagree",
+            f"A DICOM file says that it holds {count} slices, but describes {len(groups)}.",
+            "Export the series again, if possible as one file a slice.",
+        )
+    run = tuple(_text(data, name) for name in _RUN)
+    time = _seconds(_text(data, "AcquisitionTime"))
     if not groups:
         yield Slice(
             path, 0, count, rows, columns,
@@ -164,7 +196,8 @@ def _slices_of(path: Path, data: Dataset, groups: list[list[Dataset]]) -> Iterat
             _floats(data, "ImageOrientationPatient", 6),
             _floats(data, "PixelSpacing", 2),
             *_rescale(data),
-            acquisition,
+            run if any(run) else None,
+            time,
         )  # fmt: skip
     for index, frame in enumerate(groups):
         content = _macro(frame, "FrameContentSequence")
@@ -173,8 +206,9 @@ def _slices_of(path: Path, data: Dataset, groups: list[list[Dataset]]) -> Iterat
             _floats(_macro(frame, "PlanePositionSequence"), "ImagePositionPatient", 3),
             _floats(_macro(frame, "PlaneOrientationSequence"), "ImageOrientationPatient", 6),
             _floats(_macro(frame, "PixelMeasuresSequence"), "PixelSpacing", 2),
-            *_rescale(_macro(frame, "PixelValueTransformationSequence")),
-            _integer(content, "FrameAcquisitionNumber") or acquisition,
+            *_rescale(_macro(frame, "PixelValueTransformationSequence") or data),
+            (*run, _text(content, "FrameAcquisitionNumber"), _text(content, "TemporalPositionIndex")),
+            None,
         )  # fmt: skip
 
 
@@ -196,7 +230,7 @@ def _damaged_header() -> InputError:
 
 
 def _rescale(data: Dataset) -> tuple[float, float, bool]:
-    """Slope, intercept, and whether the header states the intercept.
+    """Slope, intercept, and whether the header states both.
 
     Raises:
         InputError: it states one that is no number, or a slope of 0.
@@ -208,18 +242,31 @@ def _rescale(data: Dataset) -> tuple[float, float, bool]:
             "A slice states a rescale slope of 0, which would make all its voxels equal.",
             "Export the original CT series again.",
         )
-    return slope or 1.0, intercept or 0.0, intercept is not None
+    return slope or 1.0, intercept or 0.0, slope is not None and intercept is not None
 
 
 def _stated_number(data: Dataset, name: str) -> float | None:
-    """A number, or None when the header states none; raises `ValueError` or `TypeError` for anything else."""
-    value = data.get(name)
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    number = float(value)
+    """A number, or None when the header states none; raises `InputError` for anything else."""
+    try:
+        value = data.get(name)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
     if not abs(number) <= _MAX_NUMBER:
-        raise ValueError(name)
+        raise InputError(
+            "dicom-damaged",
+            "A slice states a rescale slope or intercept that makes no sense, so its values cannot become HU.",
+            "Export the original CT series again.",
+        )
     return number
+
+
+def _seconds(time: str) -> float | None:
+    """Seconds of the day that a DICOM time (HHMMSS.FFFFFF) states; None where it states none."""
+    found = re.fullmatch(r"(\d\d)(\d\d)(\d\d(?:\.\d{1,6})?)", time)
+    return None if found is None else 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3])
 
 
 def _contrast(data: Dataset) -> str:

@@ -14,11 +14,13 @@ from pancreasseg.io.dicom_slices import Slice
 from pancreasseg.io.grids import make_geometry
 
 SAME_POSITION_MM = 0.01
+_NO_MULTIPLE = 0.2  # steps that hide whole slices are multiples of the usual one
 MISSING_FROM = 1.5  # a step this many times the usual one hides a slice
 JITTER_ACCEPTED = 0.05  # of the usual step
 JITTER_NOTED = 0.01
 ROUNDING_MM = 0.06  # of positions that were written with one decimal
 ROUNDING_SHARE = 0.2  # of the usual step, which rounding may move a slice by
+_FEWEST_TIMES = 10
 MAX_DRIFT_PIXELS = 0.5  # sideways, over the whole stack
 SAME_DIRECTION = 1e-3
 _SHOWN = 3
@@ -63,7 +65,7 @@ def stack(slices: Sequence[Slice]) -> tuple[list[Slice], Geometry, tuple[Finding
 
 
 def _refuse_unplaced(slices: Sequence[Slice]) -> None:
-    unplaced = sum(s.position is None or s.orientation is None or s.spacing is None for s in slices)
+    unplaced = sum(s.position is None or s.orientation is None or min(s.spacing or (-1,)) < 0 for s in slices)
     if unplaced:
         raise InputError(
             "dicom-no-positions",
@@ -78,7 +80,7 @@ def _refuse_mixed(slices: Sequence[Slice]) -> None:
         listed = ", ".join(f"{i} x {j}" for i, j in sorted(sizes)[:_SHOWN])
         raise InputError("dicom-mixed-sizes", f"The slices of the series differ in size ({listed} pixels).", _ONE_STACK)
     spacings = np.array([s.spacing for s in slices])
-    if np.ptp(spacings, axis=0).max() > 1e-3 * spacings.min():
+    if np.ptp(spacings, axis=0).max() > 1e-3 * np.abs(spacings).min():
         raise InputError("dicom-mixed-spacing", "The slices of the series differ in pixel spacing.", _ONE_STACK)
     orientations = np.array([s.orientation for s in slices])
     if np.ptp(orientations, axis=0).max() > SAME_DIRECTION:
@@ -115,11 +117,12 @@ def _check_steps(depths: np.ndarray) -> tuple[Finding, ...]:
     holes = steps > MISSING_FROM * usual
     if holes.any():
         missing = int((np.rint(steps[holes] / usual) - 1).clip(min=1).sum())
-        if missing > len(depths) // 2:
+        ratios = steps[holes] / usual
+        if missing > len(depths) // 2 or np.abs(ratios - np.rint(ratios)).max() > _NO_MULTIPLE:
             raise InputError(
                 "dicom-irregular-spacing",
-                f"The slices are no even stack: most are {usual:.2f} mm apart, some {steps.max():.1f} mm.",
-                "Give a folder with one whole stack of slices, without single slices from elsewhere.",
+                f"The slices are no even stack: most are {usual:.2f} mm apart, some {steps.max():.2f} mm.",
+                "Give a folder with one whole stack of slices of one acquisition, without slices from elsewhere.",
             )
         between = [f"{a:.1f} and {b:.1f} mm" for a, b in zip(depths[:-1][holes], depths[1:][holes], strict=True)]
         raise InputError(
@@ -151,17 +154,24 @@ def _off_grid(depths: np.ndarray) -> float:
 
 def _check_runs(ordered: Sequence[Slice]) -> tuple[Finding, ...]:
     """Runs of the scanner over the patient that alternate from slice to slice are two pictures in one."""
-    runs = [one.acquisition for one in ordered]
-    if None in runs or len(set(runs)) < 2:
-        return ()
+    runs = [one.run for one in ordered]
+    count = len(set(runs))
     changes = sum(a != b for a, b in pairwise(runs))
-    if changes <= max(2 * len(set(runs)), len(runs) // 4):
+    alternate = count > 1 and changes > max(2 * count, len(runs) // 4)
+    if not alternate and not _go_back_and_forth([one.time for one in ordered if one.time is not None]):
         return ()
     sentence = (
-        f"The slices come from {len(set(runs))} acquisitions that alternate from slice to slice, perhaps two contrast "
+        f"The slices come from {max(count, 2)} acquisitions that alternate from slice to slice, perhaps two contrast "
         "phases or two breath-holds in one series. Give one acquisition only."
     )
-    return (Finding("dicom-interleaved", Severity.SERIOUS, sentence, float(len(set(runs)))),)
+    return (Finding("dicom-interleaved", Severity.SERIOUS, sentence, float(max(count, 2))),)
+
+
+def _go_back_and_forth(times: Sequence[float]) -> bool:
+    """Times of slices in their order through the body that rise and fall in turn; a scanner takes them one by one."""
+    steps = [b - a for a, b in pairwise(times)]
+    turns = sum(a * b < 0 for a, b in pairwise(steps))
+    return len(times) >= _FEWEST_TIMES and turns > 0.8 * (len(steps) - 1)
 
 
 def _refuse_drift(positions: np.ndarray, depths: np.ndarray, normal: np.ndarray, pixel: float) -> None:

@@ -14,8 +14,11 @@ _FAT_HU = -30  # what a twentieth of any trunk lies below: fat at least, where a
 _TISSUE_HU = (-200, 300)  # fat, organs, vessels; bone, contrast and metal are less than half of a body
 _SHIFTED_TISSUE_HU = 600  # soft tissue of a CT that lost its intercept of -1024 lies near 1,000
 _SHIFTED_SHARE = 0.1
-_FEWEST_TO_ALTERNATE = 10
-_LEAST_ALTERNATION_HU = 2.0
+_BELOW_AIR_HU = -1100  # no scanner measures less; what lies below is padding, all of one value
+_BELOW_AIR_SHARE = 0.05
+_AIR_HU = (-850, -300)  # lungs lie below, clipped windows and fat above
+_AIR_SPREAD_HU = 100
+_AIR_SHARE = 0.1
 _MOST_SLICES = 64
 _BLOCK = 4
 _FEWEST_BLOCKS = 40  # along an axis; larger ones would mix body and air
@@ -38,8 +41,8 @@ def not_hu(array: np.ndarray) -> InputError | None:
     """The refusal of values that are no HU; None when they may be.
 
     Recognized: nothing below 0; a range too small for a body; 8-bit windows (-128 to 127); HU times 10; a CT that lost
-    its rescale intercept, padded or not; MR, even with a few values below 0. A CT that was clipped to a window, such as
-    -100 to 240, passes.
+    its rescale intercept, padded or not; MR, even with a few values below 0; air far below -1000. A CT that was
+    clipped to a window, such as -100 to 240, passes.
 
     Args:
         array: shape (K, J, I), finite.
@@ -55,7 +58,12 @@ def not_hu(array: np.ndarray) -> InputError | None:
     planes = array[:: -(-len(array) // _MOST_SLICES)]
     blocks = _block_means(planes, lowest)
     darkest = float(np.percentile(blocks, 5)) if blocks.size else lowest
-    if darkest > _FAT_HU and (lowest > AIR_BELOW_HU or (blocks > _SHIFTED_TISSUE_HU).mean() >= _SHIFTED_SHARE):
+    if blocks.size and (blocks < _BELOW_AIR_HU).mean() >= _BELOW_AIR_SHARE:
+        return _refusal(f"Air lies at {darkest:.0f} HU, not near -1000.", _RESCALED)
+    padded = lowest < _BELOW_AIR_HU  # what is left is the patient, of whom a twentieth is fat at least
+    if darkest > _FAT_HU and (
+        lowest > AIR_BELOW_HU or padded or (blocks > _SHIFTED_TISSUE_HU).mean() >= _SHIFTED_SHARE
+    ):
         return _refusal(f"What should be air lies at {darkest:.0f} HU, not near -1000.", _MR_OR_SHIFTED)
     tissue = planes[planes > max(AIR_BELOW_HU, lowest + 1)]  # without what a window has clipped
     share = float(((tissue > _TISSUE_HU[0]) & (tissue < _TISSUE_HU[1])).mean()) if tissue.size else 1.0
@@ -66,6 +74,24 @@ def not_hu(array: np.ndarray) -> InputError | None:
             _MR_OR_SHIFTED,
         )
     return None
+
+
+def air_elsewhere(array: np.ndarray) -> float | None:
+    """Where air lies, in HU, when that is well above -1000 though nothing was clipped; None when all seems well.
+
+    Args:
+        array: shape (K, J, I), finite.
+    """
+    lowest = float(array.min())
+    planes = array[:: -(-len(array) // _MOST_SLICES)]
+    blocks = _block_means(planes, lowest)
+    if not blocks.size:
+        return None
+    first, air = (float(v) for v in np.percentile(blocks, (0.5, 5)))
+    inside = _AIR_HU[0] < first and air < _AIR_HU[1]
+    even = air - first < _AIR_SPREAD_HU and (np.abs(blocks - air) < _AIR_SPREAD_HU).mean() >= _AIR_SHARE
+    clipped = (planes == lowest).mean() >= _AIR_SHARE
+    return air if inside and even and not clipped else None
 
 
 def _refusal(sentence: str, hint: str) -> InputError:
@@ -79,15 +105,3 @@ def _block_means(planes: np.ndarray, lowest: float) -> np.ndarray:
     tiles = whole.reshape(len(whole), whole.shape[1] // rows, rows, -1, columns)
     means = tiles.mean(axis=(2, 4), dtype=np.float32)
     return means[tiles.min(axis=(2, 4)) > lowest] if lowest < AIR_BELOW_HU else means.ravel()
-
-
-def alternates(array: np.ndarray) -> float:
-    """HU by which every second slice is brighter than its neighbours on average; 0 where there is no such pattern."""
-    if len(array) < _FEWEST_TO_ALTERNATE:
-        return 0.0
-    tissue = np.clip(array[:, ::_BLOCK, ::_BLOCK], *_TISSUE_HU).mean(axis=(1, 2), dtype=float)
-    steps = tissue[1:-1] - (tissue[:-2] + tissue[2:]) / 2
-    steps[1::2] *= -1
-    typical = float(np.median(steps))  # the body's ends are steps of their own
-    spread = 1.5 * float(np.median(np.abs(steps - typical)))
-    return abs(typical) if abs(typical) >= max(_LEAST_ALTERNATION_HU, 2 * spread) else 0.0

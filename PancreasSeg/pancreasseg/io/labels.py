@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,10 +25,12 @@ class PlacedMask:
     Attributes:
         array: uint8 (K, J, I), 1 is inside; may be empty.
         findings: what is odd about where it lies.
+        keys: the key-value pairs of its file, which name the segments of a .seg.nrrd.
     """
 
     array: np.ndarray
     findings: tuple[Finding, ...] = ()
+    keys: dict[str, str] = field(default_factory=dict)
 
 
 def indicator_of(array: np.ndarray, keys: dict[str, str], label: int | str | None = None) -> np.ndarray:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _NIFTI = (".nii", ".nii.gz")
 _META = (".nrrd", ".nhdr", ".mha", ".mhd")
 _PAIR = (".hdr", ".img", ".hdr.gz", ".img.gz")
+_PACKED = (".zip", ".tar", ".tgz", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
 _FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha, .mhd) or a folder of DICOM files"
 
 
@@ -83,14 +84,13 @@ def place_mask(path: str | Path, geometry: Geometry, label: int | str | None = N
     """
     from pancreasseg.io.labels import PlacedMask, indicator_of, place
 
-    path = Path(path)
-    image = _stored_labels(path)
+    image = _stored_labels(Path(path))
     placed = place(indicator_of(_meant(image), dict(image.keys), label), image.geometry, geometry)
     own = tuple(
         replace(finding, code=f"mask-{finding.code}", sentence=finding.sentence.replace("The file", "The mask's file"))
         for finding in image.findings
     )
-    return PlacedMask(placed.array, own + placed.findings)
+    return PlacedMask(placed.array, own + placed.findings, dict(image.keys))
 
 
 def _read_file(path: Path) -> tuple[np.ndarray, Geometry, tuple[Finding, ...], dict[str, str]]:
@@ -133,7 +133,21 @@ def _stored_labels(path: Path) -> StoredImage:
         raise InputError(
             "mask-is-folder", "The mask is a folder; a file is needed.", "Give a .nii.gz or .seg.nrrd file."
         )
-    return _read_image(path, _kind_of(path), components=True)
+    try:
+        return _read_image(path, _kind_of(path), components=True)
+    except InputError as error:
+        raise _about_mask(error) from error
+
+
+def _about_mask(error: InputError) -> InputError:
+    """What is wrong with a file, told of a mask: a person has given a CT besides, and must know which is meant."""
+    sentence = error.message
+    for words, meant in (("The file", "The mask's file"), ("This is", "The mask is"), ("The volume", "The mask")):
+        sentence = meant + sentence.removeprefix(words) if sentence.startswith(words) else sentence
+    of_ct = any(word in error.hint for word in ("CT", "series"))
+    return InputError(
+        error.code, sentence, "Give the mask as .nii.gz, .seg.nrrd or .mha file." if of_ct else error.hint
+    )
 
 
 def _meant(image: StoredImage) -> np.ndarray:
@@ -166,6 +180,6 @@ def _kind_of(path: Path) -> str:
         raise InputError(
             "single-dicom-file", "This is a single DICOM file.", "Give the folder that holds the whole series."
         )
-    if start[:4] == b"PK\x03\x04" or name.endswith((".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")):
+    if start[:4] == b"PK\x03\x04" or name.endswith(_PACKED):
         raise InputError("packed", f"{path} is a packed archive.", "Unpack it and give the folder or file inside.")
     raise InputError("unknown-format", f"The file {path} is in no format known here.", f"Give {_FORMATS}.")

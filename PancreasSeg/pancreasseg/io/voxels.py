@@ -18,6 +18,8 @@ Packing = Literal["raw", "deflate", "text"]
 
 MAX_BYTES = 2**32  # of stored values; 2,048 slices of 1,024 x 1,024 as int16
 _MAX_DEFLATE = 1100  # no deflate stream expands further than 1032:1
+_USUAL_DEFLATE = 100  # to one; CTs shrink to a half or a third, masks a thousandfold
+_MAX_DENSE = 3 << 29  # bytes; masks of 700 slices with 8 bytes a voxel fit
 _MAX_TEXT = 40  # characters for one number
 _BLOCK = 1 << 20
 _ANY_HEADER = 47  # zlib: gzip or zlib header, whichever is there
@@ -51,6 +53,8 @@ def beside(header: Path, name: str) -> Path:
     if not name or len(name) > 255 or not name.isprintable() or name in (".", "..") or set(name) & set("/\\:"):
         raise damaged("its header names a file of voxels that does not lie beside it")
     data = header.with_name(name)
+    if name == header.name:
+        raise damaged("its header names itself as the file of its voxels")
     if not data.exists():
         raise InputError(
             "data-file-missing",
@@ -82,6 +86,12 @@ def read_voxels(file: BinaryIO, dtype: np.dtype, count: int, packing: Packing, s
         return _from_text(file, dtype, count, left - skip)
     if skip + needed > left * (_MAX_DEFLATE if packing == "deflate" else 1):
         raise truncated()
+    if packing == "deflate" and needed > max(_MAX_DENSE, left * _USUAL_DEFLATE):
+        raise InputError(
+            "file-too-dense",
+            "The file unpacks to far more than any CT of its size does.",
+            "Check how it was made, or save it without compression.",
+        )
     values = np.empty(count, dtype=dtype)
     content = values.view(np.uint8).data
     if packing == "raw":

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from pancreasseg.core.errors import ModelError
+from pancreasseg.core.errors import InputError, ModelError
 from pancreasseg.io.atomic import output_errors, staged
+from pancreasseg.io.voxels import open_regular
 from pancreasseg.models.card import Card
 
 CARD_FILE = "model.json"
@@ -226,8 +227,9 @@ def _card_text(folder: Path) -> bytes:
     try:
         if path.stat().st_size > CARD_LIMIT:
             raise ModelError("bad-card", f"The model card {path} is too large to be one.")
-        return path.read_bytes()
-    except OSError as error:
+        with open_regular(path) as file:
+            return file.read(CARD_LIMIT)
+    except (OSError, InputError) as error:
         raise ModelError(
             "no-package",
             f"{folder} holds no model package: {CARD_FILE} cannot be read.",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pancreasseg.core.errors import ModelError
+from pancreasseg.core.errors import InputError, ModelError
+from pancreasseg.io.voxels import open_regular
 
 PLANS, DATASET = "plans.json", "dataset.json"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
@@ -131,8 +132,9 @@ def read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > _TEXT_LIMIT:
             raise _unreadable(path, "is too large to be one")
-        return json.loads(path.read_bytes())
-    except OSError as error:
+        with open_regular(path) as file:
+            return json.loads(file.read(_TEXT_LIMIT))
+    except (OSError, InputError) as error:
         raise _unreadable(path, "is missing") from error
     except (ValueError, RecursionError) as error:
         raise _unreadable(path, "is no JSON") from error
