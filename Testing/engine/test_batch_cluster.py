@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from Testing.helpers import cluster_double
@@ -16,10 +17,12 @@ from Testing.helpers.dask_processes import scheduler_running
 
 pytest.importorskip("distributed", reason="the extra 'cohort' is not installed")
 
+import dask
 from distributed import Client
+from distributed.system import MEMORY_LIMIT
 
 from pancreasseg.batch.case import Case, Settings
-from pancreasseg.batch.cluster import run_on_cluster
+from pancreasseg.batch.cluster import _Watch, run_on_cluster
 from pancreasseg.batch.clusters import Wanted, connected, slurm_cluster
 from pancreasseg.batch.on_worker import Job
 from pancreasseg.batch.table import TABLE, Row
@@ -127,10 +130,12 @@ def test_everything_of_a_local_cluster_listens_on_this_computer_alone(client: Cl
 
 def test_workers_are_limited_in_threads_and_memory(client: Client) -> None:
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    assert all(worker["nthreads"] == 1 and worker["memory_limit"] > 0 for worker in workers)
+    assert {(worker["nthreads"], worker["memory_limit"]) for worker in workers} == {(1, MEMORY_LIMIT // 2)}
     limits = client.run(lambda: (os.environ["OMP_NUM_THREADS"], signal.getsignal(signal.SIGINT)))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert set(limits.values()) == {(str(max(1, (cores or 1) // 2)), signal.SIG_IGN)}
+    settings = client.run(lambda: dask.config.get("distributed.worker.memory"))
+    assert all(memory["pause"] is False and 0 < memory["terminate"] < 1 for memory in settings.values())
 
 
 def test_a_scheduler_in_another_process_is_used_over_tcp(tmp_path: Path) -> None:
@@ -152,6 +157,42 @@ def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pyte
         pass
     with pytest.raises(RunError, match="No Dask scheduler answers"), connected(Wanted(scheduler="nonsense://x")):
         pass
+
+
+class AClient:
+    """A client whose workers come and go as told; None for a scheduler that has gone."""
+
+    def __init__(self, *workers: int | None) -> None:
+        self._workers = iter(workers)
+        self.scaled: list[int] = []
+        self.cluster = SimpleNamespace(worker_spec={0: {}, 1: {}}, scale=self.scaled.append)
+
+    def nthreads(self) -> dict[str, int]:
+        count = next(self._workers)
+        if count is None:
+            raise OSError("connection lost")
+        return {f"worker {n}": 1 for n in range(count)}
+
+
+def test_workers_that_were_given_up_are_started_anew_and_waited_for_with_patience(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("pancreasseg.batch.cluster.time.monotonic", lambda: now)
+    client, seen = AClient(2, 1, 0, 0, None), []
+    watch = _Watch(client, seen.append, patience=100.0)  # type: ignore[arg-type]
+    for _ in range(3):
+        watch.look()
+        watch.look()  # within the same second
+        now += 50.0
+    assert seen == [2, 1, 0]
+    assert client.scaled == [2, 2]
+    now += 10.0
+    with pytest.raises(RunError, match="No worker process comes up"):
+        watch.look()
+    now += 10.0
+    with pytest.raises(RunError, match="scheduler does not answer"):
+        watch.look()
 
 
 @pytest.mark.parametrize("words", ["--scheduler tcp://x:1 --workers 2", "--memory 4GB", "--workers 0", "--slurm queue",

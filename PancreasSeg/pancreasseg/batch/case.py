@@ -87,16 +87,8 @@ class Case:
         """
         own: dict[str, Any] = {} if self.series is None else {"series": self.series}
         if self.reference is not None:
-            own["reference"] = [reference_content(self.reference), self.label]
+            own["reference"] = [_content(self.reference), self.label]
         return {**settings, **own}
-
-
-def reference_content(reference: Path) -> str:
-    """What tells one reference from another; empty where it cannot be read, which the comparison will say."""
-    try:
-        return identify(reference).content
-    except InputError:
-        return ""
 
 
 def kept(case: Case, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -178,3 +170,11 @@ def _read_reference(case: Case, volume: Volume) -> tuple[np.ndarray | None, tupl
         sentence = f"The result was not compared with its reference. {told}"
         return None, (Finding("reference-unusable", Severity.WARNING, sentence),)
     return placed.array, placed.findings
+
+
+def _content(reference: Path) -> str:
+    """What tells one reference from another; empty where it cannot be read, which the comparison will say."""
+    try:
+        return identify(reference).content
+    except InputError:
+        return ""

@@ -119,6 +119,7 @@ def _started(wanted: Wanted) -> Any:
 
 def _local(wanted: Wanted) -> Any:
     from distributed import LocalCluster
+    from distributed.system import MEMORY_LIMIT
 
     from pancreasseg.batch.on_worker import Limits
 
@@ -132,7 +133,7 @@ def _local(wanted: Wanted) -> Any:
         host=LOOPBACK,
         dashboard_address=f"{LOOPBACK}:0",
         worker_dashboard_address=f"{LOOPBACK}:0",
-        memory_limit=wanted.memory or "auto",
+        memory_limit=wanted.memory or MEMORY_LIMIT // (wanted.workers or 1),  # Dask's own share is by threads
         silence_logs=logging.CRITICAL,
         plugins=(Limits(threads),),
         env={"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},

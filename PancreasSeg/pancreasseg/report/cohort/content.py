@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pancreasseg.core.finding import Finding, Severity
 
 #: Shares between 0 and 1 that tell how well a result overlaps with its reference, and their titles.
-OVERLAPS = {"dsc": "DSC", "precision": "Precision", "recall": "Recall", "nsd_1mm": "NSD 1 mm", "nsd_2mm": "NSD 2 mm"}
+OVERLAPS = {"dsc": "DSC", "precision": "Prec.", "recall": "Recall", "nsd_1mm": "NSD 1", "nsd_2mm": "NSD 2"}
 
 
 @dataclass(frozen=True)

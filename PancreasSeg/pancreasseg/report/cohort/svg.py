@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 380.0, 250.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 10.0, 36.0
+WIDTH, HEIGHT = 320.0, 240.0
+LEFT, RIGHT, TOP, BOTTOM = 42.0, 8.0, 10.0, 36.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def axes(x: Axis | None, y: Axis, x_title: str, y_title: str) -> Iterable[Markup
         yield line(LEFT, place, WIDTH - RIGHT, place, "grid")
         yield text(LEFT - 6, place + 4, number(value), "tick end")
     if x is not None:
-        for value in x.ticks(7):
+        for value in x.ticks(6):
             yield text(x.at(value), HEIGHT - BOTTOM + 15, number(value), "tick middle")
     yield line(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, "axis")
     yield text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, x_title, "title middle")
