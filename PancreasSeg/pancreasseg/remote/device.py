@@ -332,11 +332,8 @@ class Device:
         assert process is not None  # noqa: S101  (the caller looked)
         self._loaded = self._facts = None
         process.end(0.0)
-        lost = list(self._beside.values())
+        lost = [*self._beside.values(), *([self._running] if self._running is not None else [])]
         self._beside.clear()
-        with self._changed:
-            if self._running is not None:  # what its client asked after it may well end in the same way
-                lost += [self._running, *self._waiting.pop(self._running.session, ())]
-            self._running = None
+        self._release()
         for job in lost:
             job.fail(process.obituary())
