@@ -102,10 +102,10 @@ def choose(setup: Setup = AUTOMATIC, store: Store | None = None) -> list[ModelPa
     pipeline = name or _pipeline_of(packages)
     if pipeline not in declarations():
         raise no_such_pipeline(packages[0].card)
-    roles = declarations()[pipeline].roles
-    found = completed(packages, roles, store)
-    for role, part in zip(roles, parts_of(found, roles), strict=True):
-        if part is None:
+    declaration = declarations()[pipeline]
+    found = completed(packages, declaration.roles, store)
+    for role, part in zip(declaration.roles, parts_of(found, declaration.roles), strict=True):
+        if part is None or not declaration.takes(role, part[1]):
             raise misfit(packages, role, pipeline)
     return [*found, *(package for package in voting if package not in found)]
 
@@ -143,7 +143,9 @@ def no_such_pipeline(card: Card) -> ModelError:
 def _leads(card: Card, name: str | None) -> bool:
     """Whether a package can be chosen for a pipeline, or for its own, when nobody has named a model."""
     wanted = declarations().get(name or card.pipeline)
-    return wanted is not None and can_lead(card, wanted.roles, own=wanted.name == card.pipeline)
+    if wanted is None or not all(wanted.takes(network.role, network) for network in card.networks):
+        return False
+    return can_lead(card, wanted.roles, own=wanted.name == card.pipeline)
 
 
 def _known(name: str) -> Declaration:

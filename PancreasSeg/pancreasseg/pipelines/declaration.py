@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pancreasseg.models.card import NetworkCard
     from pancreasseg.pipelines.base import Pipeline
 
 
@@ -24,6 +25,7 @@ class Declaration:
         preset: options that are part of the name.
         faster: the name of the pipeline that does the same in less time, where there is one.
         place: where it stands in lists; the lowest first.
+        takes: whether a network can play a role of it; all of that role can, where nothing is said.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Declaration:
     preset: Mapping[str, Any] = field(default_factory=dict)
     faster: str | None = None
     place: int = 100
+    takes: Callable[[str, NetworkCard], bool] = lambda _role, _card: True
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -233,6 +233,7 @@ DECLARATIONS = (
         name="hierarchical",
         title="Two networks, the second around what the first found",
         roles=("localizer", "segmenter"),
+        takes=lambda _role, card: card.preprocessing.neighbours_mm is None,  # its tiles are blocks, not slices
         pipeline=HierarchicalPipeline,
         options=HierarchicalOptions,
         steps={

@@ -230,6 +230,7 @@ DECLARATIONS = (
         name="mask-rcnn",
         title="Box from axial slices (Mask R-CNN), then 3D",
         roles=("localizer", "segmenter"),
+        takes=lambda role, card: role != "localizer" or card.network == "mask-rcnn",
         pipeline=MaskRcnnPipeline,
         options=MaskRcnnOptions,
         steps={
