@@ -88,7 +88,13 @@ def test_links_pipes_and_loops_among_the_inputs_do_no_harm(tmp_path: Path) -> No
     (folder / "loop").symlink_to(folder / "loop")
     (folder / "nowhere.nii.gz").symlink_to(tmp_path / "nowhere")
     os.mkfifo(folder / "pipe.nii.gz")
-    assert list(find_cts([folder])) == ["p1"], "a link has the name that a person gave it"
+    found = list(find_cts([folder]))
+    assert found == ["nowhere", "p1"], "a link has the name that a person gave it, and a row also where the CT is gone"
+
+
+def test_a_header_beside_its_voxels_is_a_ct(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("a.nhdr", "a.raw", "b.mhd", "b.zraw")))
+    assert list(find_cts([tmp_path])) == ["a", "b"]
 
 
 # When an earlier result stands
@@ -285,6 +291,22 @@ def test_a_table_that_is_open_elsewhere_costs_no_ct(
     assert tries == [1, 2]
     assert batch("a") == 5
     assert (tmp_path / "out" / "a" / "result.json").is_file()
+
+
+def test_a_ct_that_hangs_is_given_up_and_the_next_one_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "serve", batch_double.serve)
+    touch(tmp_path / "hang.nii.gz", tmp_path / "b.nii.gz")
+    hanging, good = (
+        apart.Case(name, tmp_path / f"{name}.nii.gz", tmp_path / "out" / name, tmp_path / "out")
+        for name in ("hang", "b")
+    )
+    (tmp_path / "out").mkdir()
+    with apart.Apart(Settings(), time_limit=0.5) as runner:
+        with pytest.raises(PancreasSegError, match="given up") as failure:
+            runner.run(hanging)
+        assert failure.value.code == "time-limit"
+    with apart.Apart(Settings(), time_limit=600) as runner:
+        assert runner.run(good)["files"] == ["result.json"]
 
 
 def test_models_that_cannot_be_loaded_end_the_run_with_their_own_code(tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ def test_a_role_that_a_package_lacks_is_named():
         (full_card(options=["recrops"]), "options"),
         (full_card(options={"margin_mm": float("inf")}), r"options.margin_mm"),
         (full_card(options={"margin_mm": [10]}), r"options.margin_mm"),
+        (full_card(options={"threshold": -5}), r"options.threshold"),
+        (full_card(options={"faint_threshold": 1.5}), r"options.faint_threshold"),
         (full_card(figures=[{"metric": "DSC", "value": float("nan"), "data": "x"}]), r"figures\[0\].value"),
         ({k: v for k, v in full_card().items() if k != "licence"}, "licence: it is missing"),
         (network_card(role="oracle"), r"networks\[0\].role"),

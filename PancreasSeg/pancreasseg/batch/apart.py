@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,11 +30,13 @@ class Apart:
     Args:
         settings: of all cases.
         debug: let the child print tracebacks.
+        time_limit: seconds that one case may take, beside the loading of the models; None for any time.
     """
 
-    def __init__(self, settings: Settings, *, debug: bool = False) -> None:
+    def __init__(self, settings: Settings, *, debug: bool = False, time_limit: float | None = None) -> None:
         self._settings = settings
         self._debug = debug
+        self._time_limit = time_limit
         self._child: _Child | None = None
 
     def __enter__(self) -> Apart:
@@ -53,13 +56,20 @@ class Apart:
         """What result.json holds.
 
         Raises:
-            PancreasSegError: as for `run_case`; or the process ended each time.
+            PancreasSegError: as for `run_case`; or the process ended each time, or took too long.
             ModelsNotLoaded: the child could not load its models, so no case can be run.
         """
         attempt = 1
         while True:
             try:
-                return self._warm().run(case, report, notify)
+                return self._warm().run(case, report, notify, self._time_limit)
+            except _TooLong as late:
+                self.close()
+                raise RunError(
+                    "time-limit",
+                    f"This CT was not done after {(self._time_limit or 0.0) / 60:.3g} minutes and was given up.",
+                    "Allow more time with --time-limit, or look at the CT: it may be damaged or very large.",
+                ) from late
             except _Ended as ended:
                 self.close()
                 if attempt == ATTEMPTS:
@@ -100,12 +110,17 @@ class _Child:
         return _error_from(value) if what == "refused" else None
 
     def run(
-        self, case: Case, report: Callable[[Update], None] | None, notify: Callable[[Finding], None] | None
+        self,
+        case: Case,
+        report: Callable[[Update], None] | None,
+        notify: Callable[[Finding], None] | None,
+        time_limit: float | None,
     ) -> dict[str, Any]:
+        deadline = None if time_limit is None else time.monotonic() + time_limit
         with suppress(OSError):  # it ended meanwhile: the next line says so
             self._pipe.send(case)
         while True:
-            what, value = self._next()
+            what, value = self._next(deadline)
             if what == "update" and report is not None:
                 report(value)
             elif what == "notice" and notify is not None:
@@ -124,9 +139,11 @@ class _Child:
             self._process.kill()
             self._process.join()
 
-    def _next(self) -> tuple[str, Any]:
-        """What the child says next."""
-        wait([self._pipe, self._process.sentinel])
+    def _next(self, deadline: float | None = None) -> tuple[str, Any]:
+        """What the child says next, until a moment of `time.monotonic`."""
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not wait([self._pipe, self._process.sentinel], left):
+            raise _TooLong
         with suppress(EOFError, OSError):
             if self._pipe.poll():
                 said: tuple[str, Any] = self._pipe.recv()
@@ -142,6 +159,10 @@ class ModelsNotLoaded(Exception):
     def __init__(self, error: PancreasSegError) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+class _TooLong(Exception):
+    """The child has not done its case in time."""
 
 
 class _Ended(Exception):

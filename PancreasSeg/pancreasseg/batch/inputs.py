@@ -12,7 +12,7 @@ from pancreasseg.batch.table import TABLE
 from pancreasseg.core.errors import InputError
 
 #: Files that are CTs, by how their names end.
-CTS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+CTS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 def find_cts(inputs: Sequence[Path], output: Path | None = None) -> dict[str, Path]:
@@ -74,7 +74,7 @@ def _cts_at(path: Path, output: Path | None) -> list[Path]:
             "Check its permissions.",
         ) from error
     inside = [p for p in entries if not _is_result(p, output)]
-    files = [p for p in inside if p.name.lower().endswith(CTS) and _is(p, Path.is_file)]
+    files = [p for p in inside if p.name.lower().endswith(CTS) and (_is(p, Path.is_file) or _leads_nowhere(p))]
     folders = [p for p in inside if _is(p, Path.is_dir)]
     # DICOM series have files of their own; a folder without any, or with CT files, holds several CTs.
     several = bool(files) or (bool(folders) and not any(_is(p, Path.is_file) for p in inside))
@@ -94,6 +94,11 @@ def _is(path: Path, kind: object) -> bool:
     return False
 
 
+def _leads_nowhere(path: Path) -> bool:
+    """True for a link to what is gone: a CT that was lost, which its row has to say."""
+    return path.is_symlink() and not _is(path, Path.exists)
+
+
 def _same(one: Path, other: Path) -> bool:
     with suppress(OSError):
         return one.samefile(other)
@@ -103,5 +108,5 @@ def _same(one: Path, other: Path) -> bool:
 def name_of(path: Path) -> str:
     """What a CT is called when nobody says: its file's name without the ending, or its folder's."""
     name = path.name if path.name not in ("", "..") else path.resolve().name
-    ending = next((end for end in CTS if path.is_file() and name.lower().endswith(end)), "")
+    ending = next((end for end in CTS if not path.is_dir() and name.lower().endswith(end)), "")
     return printable(name[: len(name) - len(ending)]) or "ct"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pancreasseg.batch.pace import Pace
     from pancreasseg.batch.table import Row
 
-_MOST = 10_000  # workers, retries: more is a slip of the finger
+_MOST = 10_000  # workers, retries, minutes: more is a slip of the finger
+_TIME_LIMIT = 60  # minutes; a CT with the largest models on a slow CPU takes a few
 _DESCRIPTION = """\
 Segment many CTs. FOLDER gets a folder for each with what 'segment' writes; cohort.csv and cohort.parquet: a row for
 each CT with its measurements and findings, or with what is wrong with it; and report.html: all of it on one page for a
@@ -51,6 +52,14 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
         type=_formats,
         default=(),
         help="also export each CT's mask, into a folder 'export' beside it; see 'pancreasseg export --help'",
+    )
+    command.add_argument(
+        "--time-limit",
+        metavar="MINUTES",
+        type=_at_least(0),
+        default=_TIME_LIMIT,
+        help="give a CT up that takes longer, where the CTs run one after the other "
+        f"(default: {_TIME_LIMIT}; 0: never)",
     )
     add_series(command)
     add_engine(command)
@@ -147,7 +156,8 @@ def _one_after_the_other(cohort: _Cohort) -> Iterator[Iterator[Row]]:
                 console.say(_words(row, cohort.pace))
             yield row
 
-    with Apart(cohort.settings, debug=cohort.options.debug) as apart:
+    minutes = cohort.options.time_limit
+    with Apart(cohort.settings, debug=cohort.options.debug, time_limit=60.0 * minutes if minutes else None) as apart:
         yield told(run_all(cohort.cases, cohort.settings, cohort.identity, segment, cohort.table))
 
 

@@ -24,6 +24,7 @@ TORCHSCRIPT = "torchscript"
 _DEPTH, _LARGEST, _LONGEST = 16, 1e15, 200
 _SPACING_MM, _SIDE, _VOXELS, _DECIMATION = (0.1, 50.0), 1024, 1 << 27, 64
 _HU, _SCALE, _SHIFT, _ARGUMENT = 1e5, (1e-7, 1e4), 1e5, 4096
+_LINE = 100.0  # of one overlap against another
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -358,6 +359,8 @@ def _options(entry: _Entry) -> dict[str, Any]:
     for name, value in options.items():
         if not isinstance(value, (bool, int, float, str)) or (isinstance(value, float) and not math.isfinite(value)):
             raise _bad(f"{entry.place('options')}.{name}", "a number, a text, true or false is expected")
+        if name.endswith("threshold") and isinstance(value, (int, float)) and not 0 < value < 1:
+            raise _bad(f"{entry.place('options')}.{name}", "a probability between 0 and 1 is expected")
     return options
 
 
@@ -514,9 +517,9 @@ def _expected_overlap(entry: _Entry) -> ExpectedOverlap | None:
         return None
     line = entry.entry("expected_overlap")
     return ExpectedOverlap(
-        offset=line.number("offset"),
-        slope=line.number("slope"),
-        error=line.number("error"),
+        offset=line.number("offset", largest=_LINE),
+        slope=line.number("slope", largest=_LINE),
+        error=line.number("error", largest=1.0),
         cases=line.integer("cases"),
     )
 
