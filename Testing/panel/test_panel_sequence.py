@@ -119,7 +119,7 @@ def test_volumes_over_time_are_a_table_and_a_chart(chosen, ui, client, browser, 
     chart = scene.GetFirstNodeByName("Perfusion pancreas volumes")
     assert chart is not None
     chart = results(browser).GetNodeReference("PancreasSeg.PlotChart")
-    assert chart.GetXAxisTitle() == "time [s]"
+    assert (chart.GetXAxisTitle(), chart.GetYAxisTitle()) == ("time [s]", "Pancreas volume [ml]")
     table = results(browser).GetNodeReference("PancreasSeg.Table").GetTable()
     times, volumes = (vtk_to_numpy(table.GetColumn(n)) for n in range(2))
     np.testing.assert_array_equal(times, [0, 1.5, 3, 4.5])
