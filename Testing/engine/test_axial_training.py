@@ -12,7 +12,7 @@ from pancreasseg.inference.hardware import Hardware
 from pancreasseg.lab.axial import crossvalidation, evaluation, groups, organs, package, public
 from pancreasseg.lab.axial.augmentation import emptied
 from pancreasseg.lab.axial.cases import OTHER, PANCREAS, UNKNOWN, SliceCase, load_group
-from pancreasseg.lab.axial.synthesis import FAT, Maps
+from pancreasseg.lab.axial.synthesis import FAT, LabelMaps
 from pancreasseg.lab.axial.training import Batches, Plan, Source, Training, loss
 from pancreasseg.pipelines.confidence import soft_dice
 
@@ -93,7 +93,7 @@ def test_an_organ_that_is_not_known_may_be_any_but_the_pancreas():
 
 
 def test_batches_come_from_all_sources_by_their_weights():
-    sources = [Source(0.5, [patient(0)]), Source(0.25, [patient(1)], slab=True), Source(0.25, Maps([body_map()]))]
+    sources = [Source(0.5, [patient(0)]), Source(0.25, [patient(1)], slab=True), Source(0.25, LabelMaps([body_map()]))]
     x, labels = next(iter(Batches(sources, 12, seed=1)))
     assert x.shape == (12, 5, 128, 176)
     assert x.min() >= -1
@@ -130,13 +130,16 @@ def test_a_package_of_a_checkpoint_runs(tmp_path):
 
 
 def test_the_calibration_is_the_line_through_held_out_patients():
-    scores = [evaluation.Score(str(n), 0.1 + 0.9 * c, 0.5, 1.0, c) for n, c in enumerate((0.5, 0.6, 0.7, 0.9))]
+    scores = [evaluation.PatientScore(str(n), 0.1 + 0.9 * c, 0.5, 1.0, c) for n, c in enumerate((0.5, 0.6, 0.7, 0.9))]
     line = evaluation.calibrate(scores)
     assert (line.offset, line.slope, line.error, line.cases) == (0.1, 0.9, 0.0, 4)
 
 
 def test_scores_come_back_from_their_table(tmp_path):
-    scores = [evaluation.Score("PANCREAS_0001", 0.8123, 0.79, 1.05, 0.9), evaluation.Score("p", 0.5, 0.4, 2.0, 0.7)]
+    scores = [
+        evaluation.PatientScore("PANCREAS_0001", 0.8123, 0.79, 1.05, 0.9),
+        evaluation.PatientScore("p", 0.5, 0.4, 2.0, 0.7),
+    ]
     evaluation.write(tmp_path / "scores.csv", scores)
     assert evaluation.read(tmp_path / "scores.csv") == scores
 
@@ -227,7 +230,7 @@ def prepared(tmp_path):
     (tmp_path / "maps").mkdir()
     for name in ("gibson7", "body"):
         np.savez(tmp_path / "maps" / f"{name}.npz", labels=body_map())
-    organs.save_places(tmp_path / "places.json", {7: organs.Place("p0", 0, 0, 0, 0.95)})
+    organs.save_places(tmp_path / "places.json", {7: organs.MapPlace("p0", 0, 0, 0, 0.95)})
     return tmp_path
 
 

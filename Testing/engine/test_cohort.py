@@ -16,7 +16,7 @@ from pancreasseg.lab.cohorts import CaseGrid, Cohort, phantoms
 from pancreasseg.lab.cohorts.axes import TURNS, AxisTurn, fits
 from pancreasseg.lab.cohorts.folds import nih_fold, spread
 from pancreasseg.lab.cohorts.grid import resample
-from pancreasseg.lab.cohorts.prepare import Settings, prepare
+from pancreasseg.lab.cohorts.prepare import Preparation, prepare
 from pancreasseg.phantom import make_phantom
 
 NUMBERS = (2, 25, 30, 70)
@@ -66,7 +66,7 @@ def test_labels_with_flipped_headers_come_to_lie_on_the_phantoms_pancreas(downlo
         assert case.pancreas_ml == pytest.approx(phantom.pancreas.sum() * 0.15)
     # What the header says is another place, so reading it like any mask finds something else.
     with pytest.raises(InputError, match="another place or orientation"):
-        prepare("nih", download, prepared.folder.parent / "by-header", Settings(label_axes="header"))
+        prepare("nih", download, prepared.folder.parent / "by-header", Preparation(label_axes="header"))
 
 
 def test_copies_of_a_scan_stay_in_its_standard_fold(prepared):
@@ -164,7 +164,7 @@ def test_a_spoilt_case_is_named_and_refused_or_left_out_as_asked(code, copy, tmp
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert [(entry["id"], entry["code"]) for entry in report["left_out"]] == [("0030", code)]
     assert f"| 0030 | {report['left_out'][0]['message']}" in (tmp_path / "out" / "report.md").read_text("utf-8")
-    cohort = prepare("nih", copy, tmp_path / "out", Settings(on_error="skip"))
+    cohort = prepare("nih", copy, tmp_path / "out", Preparation(on_error="skip"))
     assert [case.id for case in Cohort.open(cohort.folder).cases] == ["0002", "0025", "0070"]
 
 
@@ -173,7 +173,7 @@ def test_a_damaged_slice_names_its_case_which_can_be_left_out(copy, tmp_path):
     with pytest.raises(InputError, match="0030: ") as error:
         prepare("nih", copy, tmp_path / "out")
     assert error.value.code == "cases-unusable"
-    cohort = prepare("nih", copy, tmp_path / "out", Settings(on_error="skip"))
+    cohort = prepare("nih", copy, tmp_path / "out", Preparation(on_error="skip"))
     assert [entry["id"] for entry in cohort.left_out] == ["0030"]
     assert len(cohort.cases) == 3
 
@@ -191,9 +191,9 @@ def test_a_preparation_that_was_stopped_continues_where_it_was(copy, tmp_path, m
     monkeypatch.setattr(module, "check", counting)
     progress = Progress(cancelled=lambda: len(read) >= 2)
     with pytest.raises(Cancelled):
-        prepare("nih", copy, tmp_path / "out", Settings(label_axes="stored"), progress)
+        prepare("nih", copy, tmp_path / "out", Preparation(label_axes="stored"), progress)
     assert not (tmp_path / "out" / "cohort.json").exists()
-    cohort = prepare("nih", copy, tmp_path / "out", Settings(label_axes="stored"))
+    cohort = prepare("nih", copy, tmp_path / "out", Preparation(label_axes="stored"))
     assert sorted(read) == ["0002", "0025", "0030", "0070"]
     assert [case.id for case in cohort.cases] == sorted(read)
 
@@ -234,7 +234,7 @@ def test_a_cohort_without_any_sound_case_is_refused_even_when_skipping(copy, tmp
     for number in NUMBERS:
         rewrite(label_file(copy, number), lambda a: a * 0)
     with pytest.raises(InputError, match="None of 4 cases can be used"):
-        prepare("nih", copy, tmp_path / "out", Settings(on_error="skip"))
+        prepare("nih", copy, tmp_path / "out", Preparation(on_error="skip"))
 
 
 @pytest.mark.parametrize("name", ["flip-j", "flip-k", "swap-ij", "swap-ij-flip-jk"])
@@ -272,10 +272,10 @@ def test_unchanged_cases_are_not_read_again_and_changed_ones_are(copy, tmp_path,
 
     check = module.check
     monkeypatch.setattr(module, "check", counting)
-    first = prepare("nih", copy, tmp_path / "out", Settings(label_axes="stored"))
+    first = prepare("nih", copy, tmp_path / "out", Preparation(label_axes="stored"))
     assert read == []
     rewrite(label_file(copy, 30), lambda a: a * (np.arange(a.shape[2]) != 38))
-    second = prepare("nih", copy, tmp_path / "out", Settings(label_axes="stored"))
+    second = prepare("nih", copy, tmp_path / "out", Preparation(label_axes="stored"))
     assert read == ["0030"]
     assert second.case("0030").fingerprint != first.case("0030").fingerprint
 
@@ -329,7 +329,7 @@ def test_samples_are_refused_when_the_scan_has_changed_since(copy, tmp_path):
 
 def test_all_samples_can_be_made_at_once(download, tmp_path):
     grid = CaseGrid((8.0, 8.0, 8.0))
-    cohort = prepare("nih", download, tmp_path / "out", Settings(grids=(grid,)))
+    cohort = prepare("nih", download, tmp_path / "out", Preparation(grids=(grid,)))
     assert cohort.fill([grid]) == 0
     assert cohort.fill([grid, CaseGrid(decimation=4)], cohort.cases[:2]) == 2
 

@@ -20,7 +20,7 @@ from pancreasseg.inference.hardware import Hardware
 from pancreasseg.lab.cohorts import CaseGrid, Cohort, phantoms
 from pancreasseg.lab.cohorts.grid import largest_share
 from pancreasseg.lab.cohorts.organs import SEVEN, canonical, of_names, parse
-from pancreasseg.lab.cohorts.prepare import Settings, prepare
+from pancreasseg.lab.cohorts.prepare import Preparation, prepare
 from pancreasseg.lab.training import recipes
 from pancreasseg.lab.training.part import PartLoop
 from pancreasseg.lab.training.run import train
@@ -83,7 +83,7 @@ def cohort(tmp_path_factory) -> Cohort:
     folder = tmp_path_factory.mktemp("organs")
     write_source(folder / "source", 6)
     (folder / "source" / "labels.json").write_text(json.dumps(LABELS))
-    return prepare("folder", folder / "source", folder / "cohort", Settings(folds=2))
+    return prepare("folder", folder / "source", folder / "cohort", Preparation(folds=2))
 
 
 def told(tmp_path: Path, source: Path) -> Cohort:
@@ -208,7 +208,7 @@ def test_organs_change_nothing_for_a_cohort_of_the_pancreas_alone(tmp_path):
     source = write_apart(tmp_path)
     (source / "organ_labels").rename(tmp_path / "aside")
     grid = CaseGrid((4.0, 4.0, 4.0))
-    plain = prepare("folder", source, tmp_path / "out", Settings(grids=(grid,)))
+    plain = prepare("folder", source, tmp_path / "out", Preparation(grids=(grid,)))
     assert "organs" not in plain.cases[0].as_dict()
     kept = {path: path.stat().st_mtime_ns for path in (plain.folder / "grids").rglob("*.npy")}
     assert prepare("folder", source, tmp_path / "out").cases == plain.cases

@@ -13,7 +13,7 @@ from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError
 from pancreasseg.grids.resample import to_image
 from pancreasseg.lab.cohorts import sources
-from pancreasseg.lab.cohorts.prepare import Settings, prepare
+from pancreasseg.lab.cohorts.prepare import Preparation, prepare
 
 
 def write(path: Path, array: np.ndarray, geometry: Geometry = GEOMETRY) -> None:
@@ -52,7 +52,7 @@ def test_pancreas_and_tumour_of_msd_are_one(msd, tmp_path):
 
 
 def test_only_one_of_the_labels_when_asked(msd, tmp_path):
-    case = prepare("msd", msd, tmp_path / "out", Settings(label=2)).cases[0]
+    case = prepare("msd", msd, tmp_path / "out", Preparation(label=2)).cases[0]
     whole = prepare("msd", msd, tmp_path / "both").cases[0]
     assert case.pancreas_ml < 0.7 * whole.pancreas_ml
 
@@ -125,7 +125,7 @@ def test_several_labels_have_to_be_chosen_from(folder, tmp_path):
     write(folder / "labels" / "p1.nii.gz", mask)
     with pytest.raises(InputError, match="p1: The mask holds 2 labels"):
         prepare("folder", folder, tmp_path / "out")
-    cohort = prepare("folder", folder, tmp_path / "out", Settings(label=1))
+    cohort = prepare("folder", folder, tmp_path / "out", Preparation(label=1))
     assert len(cohort.cases) == 3
 
 
@@ -146,7 +146,7 @@ def test_a_ct_that_is_no_ct_is_named(folder, tmp_path):
 
 def test_more_folds_than_cases_are_refused(folder, tmp_path):
     with pytest.raises(InputError, match="do not suffice for 4 folds"):
-        prepare("folder", folder, tmp_path / "out", Settings(folds=4))
+        prepare("folder", folder, tmp_path / "out", Preparation(folds=4))
 
 
 def test_a_single_case_can_be_prepared_but_not_trained_on(folder, tmp_path):

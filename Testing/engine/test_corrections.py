@@ -10,7 +10,7 @@ from pancreasseg.core.errors import InputError
 from pancreasseg.io.corrections import corrections, keep_correction
 from pancreasseg.io.nifti import encode_nifti
 from pancreasseg.io.read import read_mask, read_volume
-from pancreasseg.lab.cohorts.prepare import Settings, prepare
+from pancreasseg.lab.cohorts.prepare import Preparation, prepare
 from pancreasseg.phantom import make_phantom
 
 
@@ -87,7 +87,7 @@ def test_kept_corrections_are_a_cohort(tmp_path, patient):
     kept = keep_correction(tmp_path / "kept", volume, mask, ct=ct)
     other = Volume(np.where(volume.array > -500, volume.array + 5, volume.array), volume.geometry)
     beside = keep_correction(tmp_path / "kept", other, mask)
-    cohort = prepare("corrections", tmp_path / "kept", tmp_path / "cohort", Settings(folds=2))
+    cohort = prepare("corrections", tmp_path / "kept", tmp_path / "cohort", Preparation(folds=2))
     assert {case.id for case in cohort.cases} == {kept.name, beside.name}
     assert {case.fold for case in cohort.cases} == {1, 2}
     case = cohort.case(kept.name)

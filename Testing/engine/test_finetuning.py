@@ -18,7 +18,7 @@ from pancreasseg.io.corrections import keep_correction
 from pancreasseg.lab.axial import augmentation, finetuning, package
 from pancreasseg.lab.axial.cases import CLASSES
 from pancreasseg.lab.axial.finetuning import finetune, folds_of
-from pancreasseg.lab.cohorts.prepare import Settings, prepare
+from pancreasseg.lab.cohorts.prepare import Preparation, prepare
 from pancreasseg.lab.training import recipes
 from pancreasseg.lab.training.export import export
 from pancreasseg.lab.training.run import train
@@ -136,7 +136,7 @@ def test_two_corrections_are_too_few_and_three_are_enough(tmp_path, capsys):
     assert "2 CTs" in error["message"]
     hu, mask = easy_case(2)
     keep_correction(tmp_path / "kept", Volume(hu, EASY), mask)
-    assert len(folds_of(prepare("corrections", tmp_path / "kept", tmp_path / "cohort", Settings()))) == 3
+    assert len(folds_of(prepare("corrections", tmp_path / "kept", tmp_path / "cohort", Preparation()))) == 3
 
 
 def test_a_model_of_another_kind_is_refused_with_what_to_do_instead(tmp_path):

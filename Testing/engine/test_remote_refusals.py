@@ -36,7 +36,7 @@ from Testing.helpers.grids import quick
 from Testing.helpers.remote import LIMITS, TOKEN, serving
 from Testing.helpers.worker_talk import GEOMETRY
 
-from pancreasseg.remote.serve import RunningServer, Settings
+from pancreasseg.remote.serve import RunningServer, ServerSettings
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 SMALL = replace(LIMITS, array_bytes=1 << 20, session_bytes=3 << 20, message_bytes=1 << 12, outstanding=5)
@@ -359,15 +359,18 @@ def test_addresses_that_are_none_or_unencrypted_are_refused(text: str, code: str
 
 def test_other_machines_are_not_served_without_tls_unless_it_is_said() -> None:
     with pytest.raises(InputError) as caught:
-        Settings(TOKEN, host="192.0.2.1").check()
+        ServerSettings(TOKEN, host="192.0.2.1").check()
     assert caught.value.code == "server-unencrypted"
-    Settings(TOKEN, host="192.0.2.1", unencrypted=True).check()
-    Settings(TOKEN).check()
+    ServerSettings(TOKEN, host="192.0.2.1", unencrypted=True).check()
+    ServerSettings(TOKEN).check()
 
 
 def test_certificates_that_cannot_be_used_are_a_sentence(tmp_path: Path) -> None:
     nothing = tmp_path / "nothing.pem"
-    for settings in (Settings(TOKEN, certificate=nothing), Settings(TOKEN, certificate=nothing, key=nothing)):
+    for settings in (
+        ServerSettings(TOKEN, certificate=nothing),
+        ServerSettings(TOKEN, certificate=nothing, key=nothing),
+    ):
         with pytest.raises(InputError) as caught:
             settings.check()
         assert caught.value.code == "certificate"
@@ -375,7 +378,7 @@ def test_certificates_that_cannot_be_used_are_a_sentence(tmp_path: Path) -> None
 
 def test_an_address_that_is_taken_is_a_sentence(server: RunningServer, tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
-        RunningServer(Settings(TOKEN, port=server.address.port, parent=tmp_path))
+        RunningServer(ServerSettings(TOKEN, port=server.address.port, parent=tmp_path))
     assert caught.value.code == "server-address"
 
 

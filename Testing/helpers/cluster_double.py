@@ -7,25 +7,25 @@ from Testing.helpers import batch_double
 
 from pancreasseg.batch.case import Case
 from pancreasseg.batch.loop import row_of
-from pancreasseg.batch.on_worker import Job, Outcome
+from pancreasseg.batch.on_worker import CaseOutcome, Job
 from pancreasseg.core.errors import ModelError, OutputError
 from pancreasseg.core.progress import Progress
 
 END = (ModelError, "models-differ", "A worker has other models.", "Install the same.")
 
 
-def task(case: Case, job: Job) -> Outcome:
+def task(case: Case, job: Job) -> CaseOutcome:
     if "no model" in case.name:
-        return Outcome(end=END)
+        return CaseOutcome(end=END)
     if "slow" in case.name:
         time.sleep(0.3)
     try:
-        return Outcome(row_of(case, job.settings, job.identity, lambda it: _run(it, job)))
+        return CaseOutcome(row_of(case, job.settings, job.identity, lambda it: _run(it, job)))
     except OutputError as error:
-        return Outcome(end=(OutputError, error.code, error.message, error.hint))
+        return CaseOutcome(end=(OutputError, error.code, error.message, error.hint))
 
 
-def unpicklable(case: Case, job: Job) -> Outcome:
+def unpicklable(case: Case, job: Job) -> CaseOutcome:
     raise RuntimeError("Doe^Jane")
 
 

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from pancreasseg.core import Geometry
 from pancreasseg.grids.resample import to_image
 from pancreasseg.lab.cohorts import Cohort
-from pancreasseg.lab.cohorts.prepare import Settings, prepare
+from pancreasseg.lab.cohorts.prepare import Preparation, prepare
 
 GEOMETRY = Geometry((44, 40, 18), (2.0, 2.0, 4.0), (12.0, -30.0, 400.0))
 
@@ -33,4 +33,4 @@ def easy_cohort(folder: Path, count: int = 6, folds: int = 2) -> Cohort:
     for seed in range(count):
         for name, array in zip(("images", "labels"), easy_case(seed), strict=True):
             sitk.WriteImage(to_image(array, GEOMETRY), str(source / name / f"case{seed}.nii.gz"))
-    return prepare("folder", source, folder / "cohort", Settings(folds=folds))
+    return prepare("folder", source, folder / "cohort", Preparation(folds=folds))

@@ -13,7 +13,7 @@ from Testing.helpers.worker_talk import DOUBLE, Way
 
 from pancreasseg.remote.limits import Limits
 from pancreasseg.remote.secret import VARIABLE
-from pancreasseg.remote.serve import RunningServer, Settings
+from pancreasseg.remote.serve import RunningServer, ServerSettings
 from pancreasseg.worker.client import WorkerClient
 
 TOKEN = "a-token-for-tests-that-is-long-enough"
@@ -25,7 +25,7 @@ ENVIRONMENT = {VARIABLE: TOKEN}
 def serving(folder: Path, **settings) -> Iterator[RunningServer]:
     """A server, its temporary files in ``folder``."""
     chosen = {"token": TOKEN, "port": 0, "limits": LIMITS, "parent": folder, "worker": DOUBLE, **settings}
-    server = RunningServer(Settings(**chosen))
+    server = RunningServer(ServerSettings(**chosen))
     thread = threading.Thread(target=server.run)
     thread.start()
     deadline = time.monotonic() + 30

@@ -15,7 +15,7 @@ from distributed import Client, Future, KilledWorker
 from pancreasseg.batch.case import Case
 from pancreasseg.batch.inputs import printable
 from pancreasseg.batch.loop import stale_words
-from pancreasseg.batch.on_worker import Job, Outcome, error_of, killed, run_on_worker
+from pancreasseg.batch.on_worker import CaseOutcome, Job, error_of, killed, run_on_worker
 from pancreasseg.batch.table import LiveTable, Row, failed_row, write_table
 from pancreasseg.core.errors import RunError
 
@@ -25,7 +25,7 @@ _TICK_SECONDS = 1.0
 #: Without a worker, where workers are ours to start.
 PATIENCE_SECONDS = 120.0
 
-Task = Callable[[Case, Job], Outcome]
+Task = Callable[[Case, Job], CaseOutcome]
 
 
 def run_on_cluster(
@@ -118,7 +118,7 @@ def _next(come: queue.SimpleQueue[Future], watch: _Watch) -> Future:
 
 def _row(case: Case, ended: Future) -> Row:
     try:
-        outcome: Outcome = ended.result()
+        outcome: CaseOutcome = ended.result()
     except KilledWorker as error:
         attempts = error.allowed_failures + 1
         return failed_row(case.name, printable(case.path), killed(attempts), stale_words(case))

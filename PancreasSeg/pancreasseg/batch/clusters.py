@@ -121,7 +121,7 @@ def _local(wanted: Wanted) -> Any:
     from distributed import LocalCluster
     from distributed.system import MEMORY_LIMIT
 
-    from pancreasseg.batch.on_worker import Limits
+    from pancreasseg.batch.on_worker import WorkerLimits
 
     threads = wanted.threads or 1
     if wanted.memory is not None:
@@ -135,7 +135,7 @@ def _local(wanted: Wanted) -> Any:
         worker_dashboard_address=f"{LOOPBACK}:0",
         memory_limit=wanted.memory or MEMORY_LIMIT // (wanted.workers or 1),  # Dask's own share is by threads
         silence_logs=logging.CRITICAL,
-        plugins=(Limits(threads),),
+        plugins=(WorkerLimits(threads),),
         env={"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
     )
 

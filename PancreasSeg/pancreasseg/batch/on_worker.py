@@ -46,7 +46,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CaseOutcome:
     """What became of a case.
 
     Attributes:
@@ -58,7 +58,7 @@ class Outcome:
     end: tuple[type[PancreasSegError], str, str, str] | None = None
 
 
-class Limits(WorkerPlugin):
+class WorkerLimits(WorkerPlugin):
     """Prepares a worker process of ours: numerical libraries get their threads, Ctrl-C is the parent's to handle.
 
     Args:
@@ -78,15 +78,15 @@ class Limits(WorkerPlugin):
             os.environ[name] = str(self.threads)
 
 
-def run_on_worker(case: Case, job: Job) -> Outcome:
+def run_on_worker(case: Case, job: Job) -> CaseOutcome:
     """Run one case, or keep its earlier result; raises nothing, as Dask would log it with names in it."""
     try:
-        return Outcome(row_of(case, job.settings, job.identity, lambda it: _segment(it, job)))
+        return CaseOutcome(row_of(case, job.settings, job.identity, lambda it: _segment(it, job)))
     except Exception as error:
         if job.debug:
             traceback.print_exception(error)
         told = explain(error)
-        return Outcome(end=(type(told), told.code, told.message, told.hint))
+        return CaseOutcome(end=(type(told), told.code, told.message, told.hint))
 
 
 _ONE_AT_A_TIME = threading.Lock()  # a pipeline is no place for two threads
@@ -130,7 +130,7 @@ def _load(job: Job) -> Pipeline:
 
 
 def error_of(end: tuple[type[PancreasSegError], str, str, str]) -> PancreasSegError:
-    """The error that `Outcome.end` tells."""
+    """The error that `CaseOutcome.end` tells."""
     kind, *words = end
     return kind(*words)
 

@@ -93,7 +93,7 @@ class _Lines:
             say(f"{stage_title(update.stage)} ...")
 
 
-class Cohort:
+class CohortDisplay:
     """What is shown of many cases that run at once; this one shows nothing."""
 
     def came(self, line: str, *, important: bool) -> None:
@@ -104,10 +104,10 @@ class Cohort:
 
 
 @contextmanager
-def cohort_shown(pace: Pace, *, quiet: bool) -> Iterator[Cohort]:
+def cohort_shown(pace: Pace, *, quiet: bool) -> Iterator[CohortDisplay]:
     """Many cases on standard error: a bar with their pace on a terminal, a line for each elsewhere."""
     if quiet:
-        yield Cohort()
+        yield CohortDisplay()
     elif streams.is_terminal(sys.stderr):
         with _cohort_bar(pace) as shown:
             yield shown
@@ -115,7 +115,7 @@ def cohort_shown(pace: Pace, *, quiet: bool) -> Iterator[Cohort]:
         yield _CohortLines()
 
 
-class _CohortLines(Cohort):
+class _CohortLines(CohortDisplay):
     def __init__(self) -> None:
         self._waits = False
 
@@ -130,7 +130,7 @@ class _CohortLines(Cohort):
 
 
 @contextmanager
-def _cohort_bar(pace: Pace) -> Iterator[Cohort]:
+def _cohort_bar(pace: Pace) -> Iterator[CohortDisplay]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
@@ -146,7 +146,7 @@ def _cohort_bar(pace: Pace) -> Iterator[Cohort]:
     with Bars(*columns, console=console, transient=True) as bars:
         task = bars.add_task("Starting workers", total=pace.total, words="")
 
-        class Bar(Cohort):
+        class Bar(CohortDisplay):
             def came(self, line: str, *, important: bool) -> None:
                 if important:
                     console.print(line, markup=False, highlight=False)

@@ -115,13 +115,13 @@ def _add_prepare(actions: Commands, common: argparse.ArgumentParser) -> None:
 def prepare_cohort(options: argparse.Namespace) -> None:
     """``data prepare``."""
     from pancreasseg.lab.cohorts.organs import parse
-    from pancreasseg.lab.cohorts.prepare import Settings, prepare
+    from pancreasseg.lab.cohorts.prepare import Preparation, prepare
     from pancreasseg.lab.cohorts.summary import MARKDOWN, summary
 
     label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
     grids = tuple(_grid(text) for text in options.spacing)
     organs = () if options.organs is None else tuple(parse(options.organs).items())
-    settings = Settings(options.on_error, label, options.label_axes, options.folds, grids, organs)
+    settings = Preparation(options.on_error, label, options.label_axes, options.folds, grids, organs)
     with console.progress_shown(quiet=options.json) as progress:
         cohort = prepare(options.kind, options.source, options.output, settings, progress)
     if options.json:

@@ -14,7 +14,7 @@ from pancreasseg.core.setup import AUTO, DEVICES, PRECISIONS
 
 if TYPE_CHECKING:
     from pancreasseg.core.progress import Progress
-    from pancreasseg.lab.axial.finetuning import Outcome
+    from pancreasseg.lab.axial.finetuning import FineTuned
     from pancreasseg.lab.cohorts import Cohort
 
 _DESCRIPTION = """\
@@ -80,14 +80,14 @@ def _cohort(options: argparse.Namespace, progress: Progress) -> Cohort:
     """The prepared cohort, or one made of kept corrections."""
     from pancreasseg.lab.cohorts import Cohort
     from pancreasseg.lab.cohorts.cohort import FILE
-    from pancreasseg.lab.cohorts.prepare import Settings, prepare
+    from pancreasseg.lab.cohorts.prepare import Preparation, prepare
 
     if (options.data / FILE).is_file():
         return Cohort.open(options.data)
-    return prepare("corrections", options.data, options.output / "cohort", Settings(), progress)
+    return prepare("corrections", options.data, options.output / "cohort", Preparation(), progress)
 
 
-def _show(options: argparse.Namespace, outcome: Outcome) -> None:
+def _show(options: argparse.Namespace, outcome: FineTuned) -> None:
     """The verdict, case by case."""
     pairs = list(zip(outcome.before, outcome.after, strict=True))
     installed = options.install and outcome.better

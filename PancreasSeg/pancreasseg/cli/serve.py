@@ -49,9 +49,9 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     from pancreasseg.remote.limits import Limits
-    from pancreasseg.remote.serve import Settings, serve
+    from pancreasseg.remote.serve import ServerSettings, serve
 
-    settings = Settings(
+    settings = ServerSettings(
         token=_token(options.token_file),
         host=options.host,
         port=options.port,

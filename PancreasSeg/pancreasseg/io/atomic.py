@@ -1,6 +1,6 @@
 """Files and folders that appear whole or not at all, whenever the process that writes them is killed.
 
-What is new is made in a hidden folder beside its place, the stage. `Stage.commit` puts it there:
+What is new is made in a hidden folder beside its place, the stage. `Staging.commit` puts it there:
 
 1. everything new is on the disk, and a journal in the stage names it;
 2. the old file that vouches for the others (the last of the names) moves into the stage;
@@ -92,20 +92,20 @@ def all_or_none(folder: Path, names: Sequence[str], outdated: Sequence[str] = ()
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Stage]:
-    """A `Stage` in ``folder``; gone afterwards, whatever happens.
+def staged(folder: Path) -> Iterator[Staging]:
+    """A `Staging` in ``folder``; gone afterwards, whatever happens.
 
     Raises:
         OutputError: the folder cannot be written to.
     """
-    stage = Stage(folder)
+    stage = Staging(folder)
     try:
         yield stage
     finally:
         stage.remove()
 
 
-class Stage:
+class Staging:
     """A hidden folder in which something new is made before it takes its place, see the module's text.
 
     Args:

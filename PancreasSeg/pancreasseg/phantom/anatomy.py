@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from pancreasseg.core.geometry import Geometry
 from pancreasseg.phantom.organs import build_organs
 from pancreasseg.phantom.parts import LABELS, PANCREAS, BodyPart, Layer
-from pancreasseg.phantom.patient import Patient
+from pancreasseg.phantom.patient import PhantomPatient
 from pancreasseg.phantom.shapes import FAR, Frame
 from pancreasseg.phantom.trunk import Trunk, build_trunk
 
@@ -45,7 +45,7 @@ class Anatomy:
     """
 
     def __init__(self, seed: int) -> None:
-        self.patient = Patient(seed)
+        self.patient = PhantomPatient(seed)
         self.trunk: Trunk = build_trunk(self.patient)
         self.organs: tuple[BodyPart, ...] = build_organs(self.patient)
         r = np.random.default_rng([seed, 2])

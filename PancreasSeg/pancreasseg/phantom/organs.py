@@ -13,12 +13,12 @@ import numpy as np
 
 from pancreasseg.phantom.pancreas import artery_parts, pancreas_course, pancreas_parts, portal_parts
 from pancreasseg.phantom.parts import LABELS, BodyPart, Layer, Tissue
-from pancreasseg.phantom.patient import Patient
+from pancreasseg.phantom.patient import PhantomPatient
 
 Path = list[Sequence[float]]
 
 
-def build_organs(patient: Patient) -> tuple[BodyPart, ...]:
+def build_organs(patient: PhantomPatient) -> tuple[BodyPart, ...]:
     """All parts inside the abdominal cavity and the chest above it."""
     course = pancreas_course(patient)
     return (
@@ -34,14 +34,14 @@ def build_organs(patient: Patient) -> tuple[BodyPart, ...]:
     )
 
 
-def _chest(p: Patient) -> Iterator[BodyPart]:
+def _chest(p: PhantomPatient) -> Iterator[BodyPart]:
     heart = p.lumps([((22, -45, 150), (58, 42, 44)), ((-5, -35, 165), (45, 38, 40))], jitter=3, blend=10)
     yield BodyPart(
         LABELS["heart"], heart, (Layer(p.tissues["visceral fat"]), Layer(p.tissues["heart"], depth=5)), "chest"
     )
 
 
-def _content(p: Patient, key: int, wall: float) -> tuple[Layer, ...]:
+def _content(p: PhantomPatient, key: int, wall: float) -> tuple[Layer, ...]:
     """Layers of a gut segment: wall, fluid or oral contrast, bubbles of gas, or collapsed."""
     r = p.random
     kind = r.choice(["fluid", "contrast", "collapsed", "mixed"], p=[0.35, 0.15, 0.2, 0.3])
@@ -59,7 +59,7 @@ def _content(p: Patient, key: int, wall: float) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-def _loops(p: Patient, centre: Sequence[float], reach: Sequence[float], turns: int, radius: float) -> Path:
+def _loops(p: PhantomPatient, centre: Sequence[float], reach: Sequence[float], turns: int, radius: float) -> Path:
     """Control points of bowel wound up in an ellipsoid region."""
     r = p.random
     path: Path = []
@@ -72,7 +72,7 @@ def _loops(p: Patient, centre: Sequence[float], reach: Sequence[float], turns: i
     return path
 
 
-def _bowel(p: Patient) -> Iterator[BodyPart]:
+def _bowel(p: PhantomPatient) -> Iterator[BodyPart]:
     r = p.random
     small, colon = LABELS["small bowel"], LABELS["colon"]
     regions = [
@@ -110,7 +110,7 @@ def _bowel(p: Patient) -> Iterator[BodyPart]:
         yield BodyPart(colon, shape, layers, "beside the pancreas")
 
 
-def _stomach(p: Patient) -> Iterator[BodyPart]:
+def _stomach(p: PhantomPatient) -> Iterator[BodyPart]:
     r = p.random
     fill = float(np.clip(r.normal(0.95, 0.2), 0.6, 1.3))
     course: Path = [
@@ -130,7 +130,7 @@ def _stomach(p: Patient) -> Iterator[BodyPart]:
     yield BodyPart(LABELS["stomach"], shape, layers, "beside the pancreas")
 
 
-def _solid_organs(p: Patient) -> Iterator[BodyPart]:
+def _solid_organs(p: PhantomPatient) -> Iterator[BodyPart]:
     t, r = p.tissues, p.random
     liver_size = float(np.clip(r.normal(1.0, 0.06), 0.86, 1.14))
     liver = p.lumps(
@@ -194,7 +194,7 @@ def _solid_organs(p: Patient) -> Iterator[BodyPart]:
         yield BodyPart(LABELS["adrenal glands"], p.tube(gland, jitter=1.5, stretch=(1, 1, 2.4)), (Layer(t["adrenal"]),))
 
 
-def _great_vessels(p: Patient) -> Iterator[BodyPart]:
+def _great_vessels(p: PhantomPatient) -> Iterator[BodyPart]:
     t, r = p.tissues, p.random
     width = float(np.clip(r.normal(1.0, 0.1), 0.8, 1.3))
     aorta = [(14, 8, 200, 11.5), (10, 9, 120, 11), (6, 10, 50, 10.5), (4, 11, -30, 9.5), (3, 11, -95, 8.5)]
@@ -225,7 +225,7 @@ def _great_vessels(p: Patient) -> Iterator[BodyPart]:
     )
 
 
-def _duodenum(p: Patient) -> Iterator[BodyPart]:
+def _duodenum(p: PhantomPatient) -> Iterator[BodyPart]:
     course: Path = [
         (-32, -38, 4, 10), (-44, -32, 8, 12), (-53, -16, 2, 12.5), (-54, -6, -22, 12.5), (-50, -2, -46, 12.5),
         (-34, -4, -60, 12), (-8, -7, -62, 10.5), (16, -10, -54, 10.5), (28, -16, -34, 11), (36, -26, -24, 11.5),

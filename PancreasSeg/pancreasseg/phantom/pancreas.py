@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from pancreasseg.phantom.parts import LABELS, PANCREAS, BodyPart, Layer, Tissue
-from pancreasseg.phantom.patient import Patient
+from pancreasseg.phantom.patient import PhantomPatient
 from pancreasseg.phantom.shapes import Balls, curve
 
 _FLATTENING = 0.98  # section area relative to a circle, from the stretch in `pancreas_parts`
 
 
-def pancreas_course(p: Patient) -> np.ndarray:
+def pancreas_course(p: PhantomPatient) -> np.ndarray:
     """Centreline of the pancreas from the uncinate process to the tail: (n, 4), mm and radius, in the patient."""
     r = p.random
     lift = float(r.normal(22, 11))  # how far the tail climbs; some lie flat, some hang
@@ -45,7 +45,7 @@ def pancreas_course(p: Patient) -> np.ndarray:
     return path
 
 
-def pancreas_parts(p: Patient, path: np.ndarray) -> Iterator[BodyPart]:
+def pancreas_parts(p: PhantomPatient, path: np.ndarray) -> Iterator[BodyPart]:
     """The pancreas around its course: lobulated, with fatty clefts, in some patients with a visible duct."""
     r = p.random
     lobules = float(r.uniform(0.5, 1.5))
@@ -68,7 +68,7 @@ def pancreas_parts(p: Patient, path: np.ndarray) -> Iterator[BodyPart]:
         )
 
 
-def portal_parts(p: Patient, path: np.ndarray) -> Iterator[BodyPart]:
+def portal_parts(p: PhantomPatient, path: np.ndarray) -> Iterator[BodyPart]:
     """Splenic vein along the back of the pancreas, superior mesenteric vein behind its neck, portal vein upwards."""
     t, label = p.tissues["vein"], LABELS["portal and splenic vein"]
     neck = int(np.argmin(np.abs(path[:, 0] + 8 * p.spread[0]) + np.where(path[:, 2] < path[:, 2].mean() - 12, 1e3, 0)))
@@ -129,7 +129,7 @@ def _backwards(points: np.ndarray) -> np.ndarray:
     return np.asarray(square / np.linalg.norm(square, axis=1, keepdims=True))
 
 
-def artery_parts(p: Patient, path: np.ndarray) -> Iterator[BodyPart]:
+def artery_parts(p: PhantomPatient, path: np.ndarray) -> Iterator[BodyPart]:
     """Superior mesenteric artery, coeliac trunk, winding splenic artery, hepatic and gastroduodenal artery."""
     label, layers = LABELS["arteries"], (Layer(p.tissues["artery"]),)
     yield BodyPart(
@@ -153,7 +153,7 @@ def artery_parts(p: Patient, path: np.ndarray) -> Iterator[BodyPart]:
     yield BodyPart(label, _tube_in_place(p, np.column_stack([down, [2.0, 1.6]])), layers)
 
 
-def _tube_in_place(p: Patient, control: np.ndarray) -> Balls:
+def _tube_in_place(p: PhantomPatient, control: np.ndarray) -> Balls:
     """A tube through points that are already in the patient's frame: (n, 4) mm and canonical radius."""
     path = curve(control, max(1.2, 0.3 * float(control[:, 3].min())))
     radii = np.maximum(path[:, 3] * p.organ_size, 0.8)

@@ -31,7 +31,7 @@ _ENHANCING = frozenset(_PORTAL_VENOUS) - {"fluid", "bile"}
 
 
 @dataclass
-class Patient:
+class PhantomPatient:
     """Draws a patient from a seed and places canonical anatomy into that patient's frame.
 
     The patient's frame is LPS with its origin in the midline, in front of the spine, at the neck of the pancreas.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pancreasseg.phantom.parts import LABELS, BodyPart, Layer
-from pancreasseg.phantom.patient import Patient
+from pancreasseg.phantom.patient import PhantomPatient
 from pancreasseg.phantom.shapes import Balls, Frame, Noise, curve
 
 
@@ -76,7 +76,7 @@ class Trunk:
     parts: tuple[BodyPart, ...]
 
 
-def build_trunk(patient: Patient) -> Trunk:
+def build_trunk(patient: PhantomPatient) -> Trunk:
     """The trunk of a patient."""
     width, depth = patient.cavity
     middle = (0.0, -10.0 * patient.spread[1])
@@ -101,7 +101,7 @@ def build_trunk(patient: Patient) -> Trunk:
     return Trunk(body, muscles, cavity, Below(domes, top - 34), tuple(_bones(patient, muscles)))
 
 
-def _bones(patient: Patient, muscles: Column) -> list[BodyPart]:
+def _bones(patient: PhantomPatient, muscles: Column) -> list[BodyPart]:
     """Psoas and crura, spine with discs and canal, ribs, iliac wings."""
     tissue, size = patient.tissues, patient.frame_size
     bone, muscle = LABELS["bone"], LABELS["muscle"]
@@ -167,7 +167,7 @@ def _bones(patient: Patient, muscles: Column) -> list[BodyPart]:
     return parts
 
 
-def _ribs(patient: Patient, muscles: Column, heights: list[float], layers: tuple[Layer, ...]) -> list[BodyPart]:
+def _ribs(patient: PhantomPatient, muscles: Column, heights: list[float], layers: tuple[Layer, ...]) -> list[BodyPart]:
     """Ribs in the wall: from each thoracic vertebra round the side, falling towards the front."""
     size = patient.frame_size
     lowest = min((z for z in heights if z > 35 * size), default=35.0)

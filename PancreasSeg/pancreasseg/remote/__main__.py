@@ -9,7 +9,7 @@ from pathlib import Path
 from pancreasseg.core.errors import PancreasSegError
 from pancreasseg.remote.address import Address
 from pancreasseg.remote.bridge import bridge
-from pancreasseg.remote.link import Server
+from pancreasseg.remote.link import ServerAddress
 from pancreasseg.remote.secret import VARIABLE
 
 
@@ -24,7 +24,7 @@ def main() -> None:
         address = Address.parse(options.address)
     except PancreasSegError as error:
         parser.error(str(error))
-    bridge(Server(address, os.environ.pop(VARIABLE, ""), options.authority, options.patience))
+    bridge(ServerAddress(address, os.environ.pop(VARIABLE, ""), options.authority, options.patience))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pancreasseg.remote import refusals, wire
 from pancreasseg.remote.device import Device
 from pancreasseg.remote.guard import Guard
 from pancreasseg.remote.limits import Limits
-from pancreasseg.remote.session import Session, Sessions
+from pancreasseg.remote.session import ClientSession, Sessions
 from pancreasseg.worker.codec import error_fields
 from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.parameters import check_parameters
@@ -80,7 +80,7 @@ class Service:
         self._close(self.sessions.get(request.path_params["session"]))
         return Response(status_code=204)
 
-    def _close(self, session: Session) -> None:
+    def _close(self, session: ClientSession) -> None:
         self.sessions.close(session)
         self._device.leave(session)
 

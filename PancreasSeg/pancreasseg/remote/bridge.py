@@ -12,7 +12,7 @@ from types import FrameType
 from typing import BinaryIO
 
 from pancreasseg.core.errors import PancreasSegError, RunError
-from pancreasseg.remote.link import Server
+from pancreasseg.remote.link import ServerAddress
 from pancreasseg.remote.relay import Relay
 from pancreasseg.remote.wire import CROSSING
 from pancreasseg.worker.codec import error_fields
@@ -34,7 +34,7 @@ class Bridge:
         server: which computes.
     """
 
-    def __init__(self, reader: BinaryIO, writer: BinaryIO, server: Server) -> None:
+    def __init__(self, reader: BinaryIO, writer: BinaryIO, server: ServerAddress) -> None:
         self._reader = reader
         self._writer = writer
         self._server = server
@@ -109,7 +109,7 @@ class Bridge:
             pass  # the client is gone, which the end of its requests says as well
 
 
-def bridge(server: Server) -> None:
+def bridge(server: ServerAddress) -> None:
     """Serve this process's standard input and output until the client is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the client's to handle
     signal.signal(signal.SIGTERM, _end)

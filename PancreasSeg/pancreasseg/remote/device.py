@@ -13,7 +13,7 @@ from pancreasseg.core.errors import Cancelled, PancreasSegError
 from pancreasseg.core.progress import Update
 from pancreasseg.remote.limits import Limits
 from pancreasseg.remote.refusals import too_long
-from pancreasseg.remote.session import Session
+from pancreasseg.remote.session import ClientSession
 from pancreasseg.remote.wire import FILES
 from pancreasseg.worker.codec import error_fields, files_in
 from pancreasseg.worker.folder import ExchangeFolder
@@ -43,7 +43,7 @@ class _Job:
         why: it was stopped.
     """
 
-    session: Session
+    session: ClientSession
     request: Request
     spent: list[str] = field(default_factory=list)
     number: int = 0
@@ -96,7 +96,7 @@ class Device:
         self._command = command
         self._environment = dict(environment or {})
         self._changed = threading.Condition()  # guards what follows
-        self._waiting: OrderedDict[Session, deque[_Job]] = OrderedDict()  # whose turn it is first
+        self._waiting: OrderedDict[ClientSession, deque[_Job]] = OrderedDict()  # whose turn it is first
         self._asides: deque[_Job] = deque()
         self._running: _Job | None = None
         self._closing = False
@@ -116,7 +116,7 @@ class Device:
 
     # Called by the server ------------------------------------------------------------------------------------------
 
-    def submit(self, session: Session, request: Request) -> None:
+    def submit(self, session: ClientSession, request: Request) -> None:
         """Have something done; what comes of it comes as events of the session."""
         if request.name == "cancel":
             chosen = self._cancel(session, request.parameters.get("target"))
@@ -138,7 +138,7 @@ class Device:
                 self._waiting.setdefault(session, deque()).append(job)
             self._changed.notify()
 
-    def leave(self, session: Session) -> None:
+    def leave(self, session: ClientSession) -> None:
         """A session has ended: nothing of it is done any more."""
         with self._changed:
             self._waiting.pop(session, None)
@@ -155,7 +155,7 @@ class Device:
             self._changed.notify()
         self._thread.join()
 
-    def _cancel(self, session: Session, target: int | None) -> list[int]:
+    def _cancel(self, session: ClientSession, target: int | None) -> list[int]:
         """Stop runs of a session; the ids of those that will end."""
 
         def meant(job: _Job) -> bool:
@@ -175,7 +175,7 @@ class Device:
             job.fail(Cancelled())
         return sorted(job.request.id for job in [*gone, *([running] if running is not None and stops else [])])
 
-    def _others_first(self, session: Session) -> bool:
+    def _others_first(self, session: ClientSession) -> bool:
         running = self._running is not None and self._running.session is not session
         return running or any(other is not session for other in self._waiting)
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerAddress:
     """How a server is reached.
 
     Attributes:
@@ -74,7 +74,7 @@ class Link:
 
     def __init__(
         self,
-        server: Server,
+        server: ServerAddress,
         context: ssl.SSLContext | None,
         over: threading.Event,
         cut: Callable[[], None] = lambda: None,

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pancreasseg.core.errors import Cancelled, PancreasSegError, explain
 from pancreasseg.core.progress import Update
 from pancreasseg.remote import wire
-from pancreasseg.remote.link import Link, Server, stranger
+from pancreasseg.remote.link import Link, ServerAddress, stranger
 from pancreasseg.remote.refusals import no_session
 from pancreasseg.worker.codec import error_fields, files_in
 from pancreasseg.worker.folder import ExchangeFolder
@@ -63,7 +63,7 @@ class Relay:
         InputError: the file of certificates cannot be read.
     """
 
-    def __init__(self, server: Server, folder: ExchangeFolder, say: Callable[[Message], None]) -> None:
+    def __init__(self, server: ServerAddress, folder: ExchangeFolder, say: Callable[[Message], None]) -> None:
         self._server = server
         self._context = server.context()
         self._folder = folder

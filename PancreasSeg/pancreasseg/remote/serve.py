@@ -18,7 +18,7 @@ from pancreasseg.worker.folder import ExchangeFolder
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """How a server is run.
 
     Attributes:
@@ -92,7 +92,7 @@ class RunningServer:
         RunError: the address is taken, or is none of this machine's; or a package is missing.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         try:
             import uvicorn
 
@@ -151,7 +151,7 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _listening(settings: Settings) -> socket.socket:
+def _listening(settings: ServerSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # With its protocol named, asyncio sends small answers at once instead of waiting for more (Nagle).
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -169,7 +169,7 @@ def _listening(settings: Settings) -> socket.socket:
     return listening
 
 
-def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
+def serve(settings: ServerSettings, say: Callable[[str], None] = print) -> None:
     """Check, listen, say where, and answer until Ctrl-C.
 
     Raises:

@@ -24,7 +24,7 @@ _REMEMBERED_REQUESTS = 1000
 _GLANCE_SECONDS = 1.0
 
 
-class Session:
+class ClientSession:
     """One session. The server's loop and the thread of the device use it.
 
     Args:
@@ -231,13 +231,13 @@ class Sessions:
     def __init__(self, folder: ExchangeFolder, limits: Limits) -> None:
         self._folder = folder
         self._limits = limits
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, ClientSession] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def open(self) -> Session:
+    def open(self) -> ClientSession:
         """Begin one.
 
         Raises:
@@ -249,16 +249,16 @@ class Sessions:
             self._folder.path.mkdir(0o700)
         self._folder.is_there()  # renews its lock
         self._count += 1
-        session = Session(self._count, self._folder, self._limits)
+        session = ClientSession(self._count, self._folder, self._limits)
         self._sessions[session.id] = session
         return session
 
-    def find(self, name: object) -> Session | None:
+    def find(self, name: object) -> ClientSession | None:
         """The session of this id, if there is one."""
         # A dictionary's look-up tells nothing of a secret that an attacker could measure: it compares hashes first.
         return self._sessions.get(name) if isinstance(name, str) else None
 
-    def get(self, name: str) -> Session:
+    def get(self, name: str) -> ClientSession:
         """The session that a client names.
 
         Raises:
@@ -270,16 +270,16 @@ class Sessions:
         session.touch()
         return session
 
-    def close(self, session: Session) -> None:
+    def close(self, session: ClientSession) -> None:
         """End one; harmless when it has ended."""
         self._sessions.pop(session.id, None)
         session.end()
 
-    def idle(self) -> list[Session]:
+    def idle(self) -> list[ClientSession]:
         """Those whose clients are gone."""
         now = time.monotonic()
         return [session for session in self._sessions.values() if session.idle(now)]
 
-    def all(self) -> list[Session]:
+    def all(self) -> list[ClientSession]:
         """Every one."""
         return list(self._sessions.values())

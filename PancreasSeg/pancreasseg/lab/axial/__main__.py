@@ -107,7 +107,7 @@ def train(
     return training
 
 
-def evaluate(work: Path, name: str, fold: int | None, groups: list[str]) -> list[evaluation.Score]:
+def evaluate(work: Path, name: str, fold: int | None, groups: list[str]) -> list[evaluation.PatientScore]:
     """Score held-out NIH patients and whole groups that the training did not see; a table beside the checkpoint."""
     held = patients(work, fold)
     cases = [case for case in load_group(work / "nih") if case.name in held]

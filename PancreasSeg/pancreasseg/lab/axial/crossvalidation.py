@@ -13,7 +13,7 @@ from pathlib import Path
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.lab.axial import evaluation
 from pancreasseg.lab.axial.cases import SliceCase, load_group
-from pancreasseg.lab.axial.evaluation import Score
+from pancreasseg.lab.axial.evaluation import PatientScore
 from pancreasseg.lab.axial.groups import FOLDS, patients, sources
 from pancreasseg.lab.axial.package import OPTIONS
 from pancreasseg.lab.axial.training import Plan, Training, weights
@@ -25,7 +25,7 @@ ABROAD = Plan(steps=1300, rate=2e-3, seed=11)
 FOLD = Plan(steps=1100, rate=1.5e-3, warm_up=50, seed=12)
 
 
-def run(work: Path, hardware: Hardware) -> list[Score]:
+def run(work: Path, hardware: Hardware) -> list[PatientScore]:
     """MSD to NIH, then five folds of NIH that begin with the weights of that training.
 
     Args:
@@ -38,7 +38,7 @@ def run(work: Path, hardware: Hardware) -> list[Score]:
     cases = load_group(work / "nih")
     abroad = Training(ABROAD, sources(work, ["msd"], gibson=False), work, "msd", hardware)
     _scored(abroad, cases, work / "msd-to-nih-scores.csv")
-    scores: list[Score] = []
+    scores: list[PatientScore] = []
     for fold in range(FOLDS):
         held = patients(work, fold)
         learned = sources(work, ["nih"], held, gibson=False)
@@ -49,7 +49,7 @@ def run(work: Path, hardware: Hardware) -> list[Score]:
     return scores
 
 
-def _scored(training: Training, cases: Sequence[SliceCase], table: Path) -> list[Score]:
+def _scored(training: Training, cases: Sequence[SliceCase], table: Path) -> list[PatientScore]:
     """Train to the end and score patients that were not learned from; from the table where that was done before."""
     if not table.is_file():
         network = training.run()

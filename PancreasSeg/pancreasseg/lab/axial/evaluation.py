@@ -28,7 +28,7 @@ SAME = 1e-6
 
 
 @dataclass(frozen=True)
-class Score:
+class PatientScore:
     """One patient.
 
     Attributes:
@@ -62,7 +62,7 @@ def probability(network: nn.Module, case: SliceCase, hardware: Hardware) -> np.n
     return np.stack(maps)
 
 
-def score(network: nn.Module, case: SliceCase, hardware: Hardware, threshold: float = 0.5) -> Score:
+def score(network: nn.Module, case: SliceCase, hardware: Hardware, threshold: float = 0.5) -> PatientScore:
     """How well a network does on one patient."""
     share = probability(network.eval(), case, hardware) * (case.labels != UNKNOWN)
     mask, truth = share > threshold, case.pancreas
@@ -70,7 +70,7 @@ def score(network: nn.Module, case: SliceCase, hardware: Hardware, threshold: fl
     rows = slice(max(0, top - MARGIN_MM), bottom + MARGIN_MM)
     columns = slice(max(0, left - MARGIN_MM), right + MARGIN_MM)
     found, true = mask[:, rows, columns], truth[:, rows, columns]
-    return Score(
+    return PatientScore(
         case.name,
         dice(found, true),
         dice(mask, truth),
@@ -79,7 +79,7 @@ def score(network: nn.Module, case: SliceCase, hardware: Hardware, threshold: fl
     )
 
 
-def summary(scores: Sequence[Score]) -> str:
+def summary(scores: Sequence[PatientScore]) -> str:
     """Mean, median and lowest DSC as a line of text."""
     dsc, whole = (np.array([getattr(s, name) for s in scores]) for name in ("dsc", "whole"))
     return (
@@ -88,19 +88,19 @@ def summary(scores: Sequence[Score]) -> str:
     )
 
 
-def write(path: Path, scores: Iterable[Score]) -> None:
+def write(path: Path, scores: Iterable[PatientScore]) -> None:
     """A table with one row a patient."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, [entry.name for entry in fields(Score)])
+        table = csv.DictWriter(file, [entry.name for entry in fields(PatientScore)])
         table.writeheader()
         for row in scores:
             table.writerow({k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(row).items()})
 
 
-def read(path: Path) -> list[Score]:
+def read(path: Path) -> list[PatientScore]:
     """What `write` wrote."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [Score(row.pop("name"), **{k: float(v) for k, v in row.items()}) for row in csv.DictReader(file)]
+        return [PatientScore(row.pop("name"), **{k: float(v) for k, v in row.items()}) for row in csv.DictReader(file)]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Calibration:
     cases: int
 
 
-def calibrate(scores: Sequence[Score]) -> Calibration:
+def calibrate(scores: Sequence[PatientScore]) -> Calibration:
     """Fit the line on held-out patients (least squares)."""
     x, y = (np.array([getattr(s, name) for s in scores]) for name in ("confidence", "dsc"))
     errors = []

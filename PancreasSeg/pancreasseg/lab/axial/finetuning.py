@@ -44,7 +44,7 @@ LEAST_GAIN = 0.005
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FineTuned:
     """What fine-tuning came to.
 
     Attributes:
@@ -97,7 +97,7 @@ def finetune(
     plan: Plan = PLAN,
     progress: Progress | None = None,
     workers: int = 1,
-) -> Outcome:
+) -> FineTuned:
     """Fine-tune a model on the cases of a cohort. Stopped at any time, the same call continues.
 
     Args:
@@ -147,7 +147,7 @@ def finetune(
         command=command,
         found=lambda score: places[score.case] if score.method == name else output / "before",
     )
-    return Outcome(package, tuple(before), tuple(after), report)
+    return FineTuned(package, tuple(before), tuple(after), report)
 
 
 def folds_of(cohort: Cohort) -> list[list[Case]]:

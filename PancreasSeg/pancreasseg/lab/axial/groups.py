@@ -8,7 +8,7 @@ from pathlib import Path
 from pancreasseg.core.errors import InputError
 from pancreasseg.lab.axial import organs
 from pancreasseg.lab.axial.cases import load_group
-from pancreasseg.lab.axial.synthesis import Maps
+from pancreasseg.lab.axial.synthesis import LabelMaps
 from pancreasseg.lab.axial.training import Source
 
 #: Groups of cases: share of the crops, slices beyond the organ, cut down to the organ.
@@ -56,7 +56,7 @@ def sources(
             found.append(Source(weight, cases, whole=whole, slab=slab, beyond=beyond if name == "nih" else 0.0))
     if (work / "maps").is_dir():
         share = sum(source.weight for source in found) * ALONE / (1 - ALONE) if len(groups) == 1 else MAPS
-        found.append(Source(share, Maps.load(work / "maps", _maps_left_out(work, held, gibson))))
+        found.append(Source(share, LabelMaps.load(work / "maps", _maps_left_out(work, held, gibson))))
     if not found:
         raise InputError("no-cases", f"There are no prepared cases in {work}.", "Prepare them first: prepare DATA WORK")
     return found

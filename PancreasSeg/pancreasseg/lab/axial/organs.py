@@ -24,7 +24,7 @@ _FRAME = 768
 
 
 @dataclass(frozen=True)
-class Place:
+class MapPlace:
     """Where a map lies on a patient's slices.
 
     Attributes:
@@ -41,7 +41,7 @@ class Place:
     dsc: float
 
 
-def find_place(folder: Path, number: int, cases: list[SliceCase], pixels: dict[str, float]) -> Place | None:
+def find_place(folder: Path, number: int, cases: list[SliceCase], pixels: dict[str, float]) -> MapPlace | None:
     """Which patient a map is of, and where it lies; None where it is of nobody.
 
     Args:
@@ -65,7 +65,7 @@ def find_place(folder: Path, number: int, cases: list[SliceCase], pixels: dict[s
     return best if best is not None and best.dsc >= SAME_PATIENT_DSC else None
 
 
-def _shift(organ: np.ndarray, pixel: float, bottom: int, case: SliceCase) -> Place:
+def _shift(organ: np.ndarray, pixel: float, bottom: int, case: SliceCase) -> MapPlace:
     """The shift within the slice that lays two masks best on each other, by their correlation."""
     heights = np.round(case.heights).astype(int)
     given = np.stack([ndimage.zoom(part.astype(np.float32), pixel, order=1) > 0.5 for part in organ[bottom + heights]])
@@ -74,10 +74,10 @@ def _shift(organ: np.ndarray, pixel: float, bottom: int, case: SliceCase) -> Pla
     overlap = np.fft.irfft2((first * np.conj(second)).sum(0), (_FRAME, _FRAME))
     row, column = (int(n if n < _FRAME // 2 else n - _FRAME) for n in np.unravel_index(overlap.argmax(), overlap.shape))
     dsc = float(2 * overlap.max() / (given.sum() + case.pancreas.sum()))
-    return Place(case.name, bottom, row, column, dsc)
+    return MapPlace(case.name, bottom, row, column, dsc)
 
 
-def on_slices(folder: Path, number: int, place: Place, case: SliceCase) -> np.ndarray:
+def on_slices(folder: Path, number: int, place: MapPlace, case: SliceCase) -> np.ndarray:
     """The organ labels of a map on a case's slices: uint8 like `SliceCase.labels`.
 
     Where the map says pancreas and the case's own mask does not, nothing but that is known.
@@ -91,11 +91,11 @@ def on_slices(folder: Path, number: int, place: Place, case: SliceCase) -> np.nd
     return result
 
 
-def save_places(path: Path, places: dict[int, Place]) -> None:
+def save_places(path: Path, places: dict[int, MapPlace]) -> None:
     """Keep which map is of whom: held-out patients must be held out with their maps."""
     path.write_text(json.dumps({number: asdict(place) for number, place in places.items()}, indent=1), encoding="utf-8")
 
 
-def load_places(path: Path) -> dict[int, Place]:
+def load_places(path: Path) -> dict[int, MapPlace]:
     """What `save_places` wrote."""
-    return {int(number): Place(**facts) for number, facts in json.loads(path.read_text(encoding="utf-8")).items()}
+    return {int(number): MapPlace(**facts) for number, facts in json.loads(path.read_text(encoding="utf-8")).items()}

@@ -13,7 +13,7 @@ from pancreasseg.inference.hardware import Hardware
 from pancreasseg.io.atomic import atomic_write, prepare_folder
 from pancreasseg.lab.axial import evaluation
 from pancreasseg.lab.axial.cases import UNKNOWN, WINDOW_HU, SliceCase, bounds
-from pancreasseg.lab.axial.evaluation import Score
+from pancreasseg.lab.axial.evaluation import PatientScore
 
 #: Tables that trainings leave in the folder of work.
 TABLES = ("first-scores.csv", "folds-scores.csv", "msd-to-nih-scores.csv")
@@ -57,7 +57,7 @@ def write(work: Path, folder: Path, network: nn.Module, hardware: Hardware, thre
     return files
 
 
-def worst(scores: Sequence[Score], group: Path) -> list[Score]:
+def worst(scores: Sequence[PatientScore], group: Path) -> list[PatientScore]:
     """The patients of a group with the lowest DSC, the worst first."""
     own = [score for score in scores if (group / f"{score.name}.npz").is_file()]
     return sorted(own, key=lambda score: score.dsc)[:WORST]

@@ -67,7 +67,7 @@ STOMACH, DUODENUM, COLON, SMALL_BOWEL = 7, 8, 13, 14
 _NO_CONTRAST = frozenset((0, 4, COLON, SMALL_BOWEL, BONE, 17, LUNG, 23, FAT, SKIN))
 
 
-class Maps:
+class LabelMaps:
     """Label maps of bodies, and slices of CT made of them.
 
     Args:
@@ -78,7 +78,7 @@ class Maps:
         self.maps = maps
 
     @classmethod
-    def load(cls, folder: Path, without: tuple[str, ...] = ()) -> Maps:
+    def load(cls, folder: Path, without: tuple[str, ...] = ()) -> LabelMaps:
         """The maps of a folder; those of held-out patients stay out."""
         chosen = [path for path in sorted(folder.glob("*.npz")) if path.stem not in without]
         return cls([np.load(path)["labels"] for path in chosen])

@@ -24,7 +24,7 @@ from pancreasseg.core.progress import Progress
 from pancreasseg.inference.hardware import DTYPES, Hardware
 from pancreasseg.lab.axial.augmentation import bend, crop, scanner
 from pancreasseg.lab.axial.cases import CLASSES, PANCREAS, UNKNOWN, SliceCase
-from pancreasseg.lab.axial.synthesis import Maps
+from pancreasseg.lab.axial.synthesis import LabelMaps
 from pancreasseg.networks import AxialUNet
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Source:
     """
 
     weight: float
-    cases: Sequence[SliceCase] | Maps
+    cases: Sequence[SliceCase] | LabelMaps
     whole: bool = False
     slab: bool = False
     beyond: float = 0.0
@@ -57,7 +57,7 @@ class Source:
     def sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Network values (5, rows, columns) and labels (rows, columns)."""
         grid = bend(rng)
-        if isinstance(self.cases, Maps):
+        if isinstance(self.cases, LabelMaps):
             hu, labels = self.cases.sample(rng, grid)
         else:
             case = self.cases[int(rng.integers(len(self.cases)))]

@@ -36,7 +36,7 @@ _NAMED = 5
 
 
 @dataclass(frozen=True)
-class Settings:
+class Preparation:
     """How a cohort is prepared.
 
     Attributes:
@@ -58,7 +58,7 @@ class Settings:
 
 
 def prepare(
-    kind: str, source: Path, output: Path, settings: Settings | None = None, progress: Progress | None = None
+    kind: str, source: Path, output: Path, settings: Preparation | None = None, progress: Progress | None = None
 ) -> Cohort:
     """Check the cases of a source and write a cohort. Stopped at any time, the same call continues.
 
@@ -75,7 +75,7 @@ def prepare(
         InputError: the source has not this layout, or cases cannot be used (code ``cases-unusable``).
         OutputError: the output cannot be written.
     """
-    settings, progress = settings or Settings(), progress or Progress()
+    settings, progress = settings or Preparation(), progress or Progress()
     if settings.label_axes not in (None, AUTO, HEADER):
         AxisTurn.named(str(settings.label_axes))
     listing = _with_named_organs(sources.find(kind, source), settings)
@@ -142,7 +142,7 @@ def choose_axes(pairs: Sequence[sources.Pair], values: tuple[int, ...] | str) ->
     )
 
 
-def _with_named_organs(listing: sources.Listing, settings: Settings) -> sources.Listing:
+def _with_named_organs(listing: sources.Listing, settings: Preparation) -> sources.Listing:
     """A listing with the organs that the person named in place of what the data set says."""
     if not settings.organs:
         return listing

@@ -12,7 +12,7 @@ from pancreasseg.core.errors import ModelError
 from pancreasseg.models.nnunet.checkpoint import Checkpoint, checked, read_checkpoint
 from pancreasseg.models.nnunet.choices import Choices
 from pancreasseg.models.nnunet.classes import Classes, read_classes
-from pancreasseg.models.nnunet.plans import Plan, read_plan
+from pancreasseg.models.nnunet.plans import PlannedConfiguration, read_plan
 from pancreasseg.models.nnunet.published import about as known_about
 from pancreasseg.models.nnunet.results import DATASET, PLANS, Result, choose, find_results, read_json
 from pancreasseg.models.package import ModelPackage, write_package
@@ -96,13 +96,15 @@ def package_name(result: Result, choices: Choices) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", words).strip("-.")[:64]
 
 
-def _norm(plan: Plan, checkpoint: Checkpoint) -> str:
+def _norm(plan: PlannedConfiguration, checkpoint: Checkpoint) -> str:
     """Some trainers change the norm without saying so in the plans; running statistics give it away."""
     batch = any(name.endswith("running_mean") for name in checkpoint.weights)
     return "batch" if batch else str(plan.arguments["norm"])
 
 
-def _seen(plan: Plan, checkpoint: Checkpoint, choices: Choices, about: Mapping[str, Any]) -> dict[str, Any]:
+def _seen(
+    plan: PlannedConfiguration, checkpoint: Checkpoint, choices: Choices, about: Mapping[str, Any]
+) -> dict[str, Any]:
     """The card's entries about the way from CT to input."""
     conventions = replace(plan.conventions, mirror_axes=checkpoint.mirror_axes)
     conventions = replace(conventions, **about.get("conventions", {}))

@@ -34,7 +34,7 @@ SLICES = 8
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedConfiguration:
     """One configuration of a plans file.
 
     Attributes:
@@ -59,7 +59,7 @@ class Plan:
     reader: str
 
 
-def read_plan(plans: Any, name: str) -> Plan:
+def read_plan(plans: Any, name: str) -> PlannedConfiguration:
     """One configuration of a plans file, old or new.
 
     Args:
@@ -85,7 +85,7 @@ def bad_plans(what: str) -> ModelError:
     )
 
 
-def _plan(plans: Any, name: str) -> Plan:
+def _plan(plans: Any, name: str) -> PlannedConfiguration:
     facts = _configuration(plans, name)
     if facts.get("previous_stage"):
         raise ModelError(
@@ -106,7 +106,7 @@ def _plan(plans: Any, name: str) -> Plan:
     transposition = tuple(int(axis) for axis in plans.get("transpose_forward", (0, 1, 2)))
     if sorted(transposition) != [0, 1, 2]:
         raise ValueError(f"transpose_forward is {list(transposition)}")
-    return Plan(
+    return PlannedConfiguration(
         network=network,
         arguments=arguments,
         patch=(int(patch[0]), int(patch[1]), int(patch[2])),

@@ -70,7 +70,7 @@ def overlap_boxes(cases: Sequence[CohortCase], links: dict[str, str]) -> Markup:
     return svg.picture("Box plots of overlap with the references", parts())
 
 
-def _box(middle: float, width: float, values: Sequence[float], y: svg.Axis) -> Iterator[Markup]:
+def _box(middle: float, width: float, values: Sequence[float], y: svg.ChartAxis) -> Iterator[Markup]:
     first, median, third = (float(v) for v in np.percentile(values, (25, 50, 75)))
     reach = 1.5 * (third - first)
     low = min(value for value in values if value >= first - reach)

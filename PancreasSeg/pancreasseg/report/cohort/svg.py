@@ -13,7 +13,7 @@ LEFT, RIGHT, TOP, BOTTOM = 42.0, 8.0, 10.0, 36.0
 
 
 @dataclass(frozen=True)
-class Axis:
+class ChartAxis:
     """A scale from values to places in the picture, with round ticks.
 
     Args:
@@ -37,14 +37,14 @@ class Axis:
         return [n * step for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def horizontal(low: float, high: float) -> Axis:
+def horizontal(low: float, high: float) -> ChartAxis:
     """From left to right."""
-    return Axis(low, high, LEFT, WIDTH - RIGHT)
+    return ChartAxis(low, high, LEFT, WIDTH - RIGHT)
 
 
-def vertical(low: float, high: float) -> Axis:
+def vertical(low: float, high: float) -> ChartAxis:
     """From the bottom up."""
-    return Axis(low, high, HEIGHT - BOTTOM, TOP)
+    return ChartAxis(low, high, HEIGHT - BOTTOM, TOP)
 
 
 def nice_step(span: float, about: int) -> float:
@@ -65,7 +65,7 @@ def picture(label: str, parts: Iterable[Markup]) -> Markup:
     return head + Markup("").join(parts) + Markup("</svg>")
 
 
-def axes(x: Axis | None, y: Axis, x_title: str, y_title: str) -> Iterable[Markup]:
+def axes(x: ChartAxis | None, y: ChartAxis, x_title: str, y_title: str) -> Iterable[Markup]:
     """Grid lines, ticks and titles."""
     for value in y.ticks(5):
         place = y.at(value)
