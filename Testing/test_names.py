@@ -6,7 +6,7 @@ from pathlib import Path
 
 PRODUCT = Path(__file__).parents[1] / "PancreasSeg"
 
-#: "Case" is everybody's word: a CT of a batch (`pancreasseg.batch`), and one with its truth in a cohort (`lab.cohorts`).
+#: "Case" is everybody's word: a CT of a batch (`pancreasseg.batch`), and one with its truth (`lab.cohorts`).
 SHARED = {"Case"}
 
 

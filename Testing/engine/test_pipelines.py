@@ -20,7 +20,7 @@ from pancreasseg.core.results import Localization
 from pancreasseg.grids.body import body_box, map_box
 from pancreasseg.grids.resample import network_grid
 from pancreasseg.inference.hardware import Hardware
-from pancreasseg.models.card import NetworkCard
+from pancreasseg.models.network_card import NetworkCard
 from pancreasseg.models.package import ModelPackage
 from pancreasseg.pipelines.base import Stage
 from pancreasseg.pipelines.single_stage import SingleStagePipeline

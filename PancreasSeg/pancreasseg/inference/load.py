@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pancreasseg.core.errors import ModelError
-from pancreasseg.models.card import NetworkCard
+from pancreasseg.models.network_card import NetworkCard
 from pancreasseg.models.package import LARGEST_WEIGHT, ModelPackage, absurd_weights, broken_weights
 from pancreasseg.networks import build
 from pancreasseg.networks.fold import fold_batch_norm

@@ -14,7 +14,7 @@ from pancreasseg.core.results import Attention
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pancreasseg.models.card import NetworkCard
+    from pancreasseg.models.network_card import NetworkCard
     from pancreasseg.models.package import ModelPackage
     from pancreasseg.pipelines.base import Pipeline, Stage
 

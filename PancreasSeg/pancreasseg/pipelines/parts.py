@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pancreasseg.core.errors import ModelError
 
 if TYPE_CHECKING:
-    from pancreasseg.models.card import Card, NetworkCard
+    from pancreasseg.models.card import Card
+    from pancreasseg.models.network_card import NetworkCard
     from pancreasseg.models.package import ModelPackage
     from pancreasseg.models.store import Store
 

@@ -14,7 +14,7 @@ from pancreasseg.pipelines.whole_volume import WholeVolumePipeline
 
 if TYPE_CHECKING:
     from pancreasseg.inference.hardware import Hardware
-    from pancreasseg.models.card import NetworkCard
+    from pancreasseg.models.network_card import NetworkCard
     from pancreasseg.models.package import ModelPackage
 
 

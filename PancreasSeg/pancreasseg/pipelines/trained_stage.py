@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pancreasseg.inference.hardware import Hardware
     from pancreasseg.inference.predictor import Read
     from pancreasseg.inference.tiles import Tiles
-    from pancreasseg.models.card import NetworkCard
+    from pancreasseg.models.network_card import NetworkCard
     from pancreasseg.models.package import ModelPackage
 
 

@@ -27,7 +27,7 @@ from pancreasseg.lab.evaluation.comparison import describe, evaluate, write_repo
 from pancreasseg.lab.evaluation.scores import Score
 from pancreasseg.lab.training.export import export, figures
 from pancreasseg.lab.training.start import adapted, does_not_fit, networks_of, origin
-from pancreasseg.models.card import NetworkCard
+from pancreasseg.models.network_card import NetworkCard
 from pancreasseg.models.package import CARD_FILE, ModelPackage
 from pancreasseg.models.store import Store
 from pancreasseg.networks import AxialUNet

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pancreasseg.core.errors import InputError
 from pancreasseg.lab.training.recipes.recipe import Part
-from pancreasseg.models.card import Card, NetworkCard
+from pancreasseg.models.card import Card
+from pancreasseg.models.network_card import NetworkCard
 from pancreasseg.models.package import ModelPackage
 
 
