@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pancreasseg.models.card import NetworkCard
+    from pancreasseg.models.network_card import NetworkCard
     from pancreasseg.pipelines.base import Pipeline
 
 
