@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,10 +23,11 @@ from distributed import Client
 from distributed.system import MEMORY_LIMIT
 
 from pancreasseg.batch.case import Case, Settings
-from pancreasseg.batch.cluster import _Watch, run_on_cluster
+from pancreasseg.batch.cluster import run_on_cluster
 from pancreasseg.batch.clusters import Wanted, connected, slurm_cluster
 from pancreasseg.batch.on_worker import Job
 from pancreasseg.batch.table import TABLE, Row
+from pancreasseg.batch.watch import Watch
 from pancreasseg.cli.main import main
 from pancreasseg.core.errors import InputError, ModelError, OutputError, RunError
 
@@ -151,6 +153,20 @@ def test_a_scheduler_in_another_process_is_used_over_tcp(tmp_path: Path) -> None
     assert str(os.getpid()) not in processes(tmp_path).values()
 
 
+def test_a_scheduler_that_dies_ends_the_run_with_a_sentence_and_the_table_keeps_what_came(tmp_path: Path) -> None:
+    settings = Settings()
+    job = Job(settings, settings.identity())
+    names = [f"slow {n}" for n in range(20)]
+    with scheduler_running(tmp_path) as address, connected(Wanted(scheduler=address)) as client:
+        coming = run_on_cluster(cases(tmp_path, *names), job, client, tmp_path / TABLE, task=_TASK)
+        first = next(coming)
+        with suppress(OSError):
+            client.run_on_scheduler(os._exit, 1)
+        with pytest.raises(RunError, match="scheduler does not answer"):
+            list(coming)
+    assert first["ct"] in (tmp_path / TABLE).read_text()
+
+
 def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pancreasseg.batch.clusters.SECONDS_TO_CONNECT", 1)
     with pytest.raises(RunError, match="No Dask scheduler answers"), connected(Wanted(scheduler="tcp://127.0.0.1:9")):
@@ -178,9 +194,9 @@ def test_workers_that_were_given_up_are_started_anew_and_waited_for_with_patienc
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("pancreasseg.batch.cluster.time.monotonic", lambda: now)
+    monkeypatch.setattr("pancreasseg.batch.watch.time.monotonic", lambda: now)
     client, seen = AClient(2, 1, 0, 0, None), []
-    watch = _Watch(client, seen.append, patience=100.0)  # type: ignore[arg-type]
+    watch = Watch(client, seen.append, patience=100.0)  # type: ignore[arg-type]
     for _ in range(3):
         watch.look()
         watch.look()  # within the same second

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import queue
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -17,13 +15,11 @@ from pancreasseg.batch.inputs import printable
 from pancreasseg.batch.loop import stale_words
 from pancreasseg.batch.on_worker import CaseOutcome, Job, error_of, killed, run_on_worker
 from pancreasseg.batch.table import LiveTable, Row, failed_row, write_table
+from pancreasseg.batch.watch import PATIENCE_SECONDS, TICK_SECONDS, Watch, scheduler_lost
 from pancreasseg.core.errors import RunError
 
 #: What may have had nothing to do with the CT, but with what else ran at the time: tried again, by itself.
 _PASSING = frozenset({"process-ended", "out-of-memory", "unexpected", "file-unreadable"})
-_TICK_SECONDS = 1.0
-#: Without a worker, where workers are ours to start.
-PATIENCE_SECONDS = 120.0
 
 Task = Callable[[Case, Job], CaseOutcome]
 
@@ -61,7 +57,7 @@ def run_on_cluster(
     """
     written = LiveTable(table, [case.name for case in cases], write_table)
     again: dict[str, Row] = {}
-    watch = _Watch(client, waiting, patience)
+    watch = Watch(client, waiting, patience)
     try:
         for case, row in _once(cases, job, client, task, watch):
             if retries and row["code"] in _PASSING:
@@ -91,7 +87,7 @@ def _alone(case: Case, row: Row, retries: int, run: Callable[[Case], Iterator[tu
     return row
 
 
-def _once(cases: Sequence[Case], job: Job, client: Client, task: Task, watch: _Watch) -> Iterator[tuple[Case, Row]]:
+def _once(cases: Sequence[Case], job: Job, client: Client, task: Task, watch: Watch) -> Iterator[tuple[Case, Row]]:
     """Each case with its row, as they come."""
     come: queue.SimpleQueue[Future] = queue.SimpleQueue()
     # Keys show in logs and on the dashboard: they name no CT.
@@ -109,11 +105,11 @@ def _once(cases: Sequence[Case], job: Job, client: Client, task: Task, watch: _W
             client.cancel([Future(key, client) for key in known], force=True)
 
 
-def _next(come: queue.SimpleQueue[Future], watch: _Watch) -> Future:
+def _next(come: queue.SimpleQueue[Future], watch: Watch) -> Future:
     while True:
         watch.look()
         with suppress(queue.Empty):
-            return come.get(timeout=_TICK_SECONDS)
+            return come.get(timeout=TICK_SECONDS)
 
 
 def _row(case: Case, ended: Future) -> Row:
@@ -123,56 +119,13 @@ def _row(case: Case, ended: Future) -> Row:
         attempts = error.allowed_failures + 1
         return failed_row(case.name, printable(case.path), killed(attempts), stale_words(case))
     except (CancelledError, OSError) as error:
-        raise _scheduler_lost() from error
+        raise scheduler_lost() from error
     except Exception as error:  # the worker could not even begin: another PancreasSeg, or none
         raise _cannot_run(error) from error
     if outcome.end is not None:
         raise error_of(outcome.end)
     assert outcome.row is not None  # noqa: S101 - it is one or the other
     return outcome.row
-
-
-class _Watch:
-    """Looks after the workers, once a second."""
-
-    def __init__(self, client: Client, waiting: Callable[[int], object], patience: float | None) -> None:
-        self._client = client
-        self._waiting = waiting
-        self._patience = patience
-        self._cluster = client.cluster  # ours, or None
-        self._wanted = 0 if self._cluster is None else len(self._cluster.worker_spec)
-        self._looked = -math.inf
-        self._last_seen = time.monotonic()
-
-    def look(self) -> None:
-        """Start what is missing; raise a RunError when the scheduler has gone, or no worker has come for too long."""
-        now = time.monotonic()
-        if now - self._looked < _TICK_SECONDS:
-            return
-        self._looked = now
-        try:
-            workers = len(self._client.nthreads())
-        except (OSError, TimeoutError, ValueError, RuntimeError) as error:
-            raise _scheduler_lost() from error
-        self._waiting(workers)
-        if workers < self._wanted:
-            self._cluster.scale(self._wanted)  # a nanny restarts its worker, but may itself have been given up
-        if workers:
-            self._last_seen = now
-        elif self._patience is not None and now - self._last_seen > self._patience:
-            raise RunError(
-                "no-workers",
-                "No worker process comes up.",
-                "Free some memory, or use fewer workers; the same command then continues.",
-            )
-
-
-def _scheduler_lost() -> RunError:
-    return RunError(
-        "scheduler-lost",
-        "The Dask scheduler does not answer any more.",
-        "Start it again; the same command then continues where it was.",
-    )
 
 
 def _cannot_run(error: BaseException) -> RunError:

@@ -33,7 +33,7 @@ _SETTINGS = {
     "distributed.worker.memory.terminate": _END_AT,
     "distributed.scheduler.worker-saturation": 1.0,  # a case waits at the scheduler, not behind one that may crash
     "distributed.scheduler.allowed-failures": 1,
-    # A worker that does not come back in this time is given up, and started anew from the beginning (`cluster._Watch`).
+    # A worker that does not come back in this time is given up, and started anew from the beginning (`watch`).
     "distributed.deploy.lost-worker-timeout": "60s",
     "distributed.admin.system-monitor.gil.enabled": False,
     "distributed.comm.timeouts.connect": f"{SECONDS_TO_CONNECT}s",
@@ -94,7 +94,7 @@ def connected(wanted: Wanted) -> Iterator[Client]:
         import distributed
     except ModuleNotFoundError as error:
         raise _not_installed("distributed") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its messages name tasks and addresses, not CTs
+    _silence()
     with dask.config.set(_SETTINGS):
         if wanted.scheduler is not None:
             with _at(wanted.scheduler) as client:
@@ -102,6 +102,12 @@ def connected(wanted: Wanted) -> Iterator[Client]:
             return
         with _started(wanted) as cluster, distributed.Client(cluster) as client:
             yield client
+
+
+def _silence() -> None:
+    """Dask's tracebacks are nothing for people; what matters of them becomes a row or a sentence."""
+    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _started(wanted: Wanted) -> Any:

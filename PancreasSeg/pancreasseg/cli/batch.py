@@ -167,8 +167,9 @@ def _on_cluster(cohort: _Cohort, wanted: Wanted) -> Iterator[Iterator[Row]]:
     from pancreasseg.batch.clusters import connected
 
     with connected(wanted) as client, console.cohort_shown(cohort.pace, quiet=cohort.quiet) as shown:
-        from pancreasseg.batch.cluster import PATIENCE_SECONDS, run_on_cluster
+        from pancreasseg.batch.cluster import run_on_cluster
         from pancreasseg.batch.on_worker import Job
+        from pancreasseg.batch.watch import PATIENCE_SECONDS
 
         if not cohort.quiet:
             console.say(f"Dashboard: {client.dashboard_link}")
