@@ -12,6 +12,10 @@ os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 os.environ.setdefault("MKL_CBWR", "AVX2")
 
+# Nobody's own copy of TotalSegmentator's weights takes part in a test.
+os.environ["TOTALSEG_HOME_DIR"] = str(Path(__file__).with_name("no such folder"))
+os.environ.pop("TOTALSEG_WEIGHTS_PATH", None)
+
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")

@@ -110,6 +110,16 @@ def test_a_network_in_a_file_segments_like_any_other(store, tmp_path, card, kind
     assert dice(result.segment(volume, result.localize(volume)).mask > 0, organ > 0) > 0.9
 
 
+def test_a_card_beside_the_file_counts_without_being_named(store, tmp_path, card):
+    (tmp_path / "bright.onnx").write_bytes(onnx_bytes())
+    with pytest.raises(ModelError, match="small card") as caught:
+        store.install(tmp_path / "bright.onnx")
+    assert "bright.json" in caught.value.hint
+    card.rename(tmp_path / "bright.json")
+    (package,) = store.install(tmp_path / "bright.onnx")
+    assert package.card.name == "bright-file"
+
+
 def test_several_packages_vote_and_their_agreement_is_told(store, tmp_path, card):
     for name, change in (("one", 0.0), ("two", 0.1)):
         model = onnx.load_from_string(onnx_bytes())

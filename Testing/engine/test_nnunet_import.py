@@ -161,8 +161,24 @@ def test_totalsegmentators_folders_are_known_by_their_names(store, tmp_path, mon
     assert card.preprocessing.orientation == "RAS"
     assert card.conventions is not None
     assert (card.conventions.scheme, card.conventions.order, card.conventions.step) == ("totalsegmentator", 1, 0.8)
+    (results / "Dataset298_TotalSegmentator_total_6mm_1559subj").mkdir()
+    assert list(published.on_this_computer()) == ["totalsegmentator-3mm"]
     monkeypatch.setenv("TOTALSEG_HOME_DIR", str(tmp_path / "nowhere"))
     assert published.on_this_computer() == {}
+
+
+def test_what_totalsegmentator_has_fetched_already_is_installed_by_its_name_and_not_fetched_again(
+    store, tmp_path, monkeypatch
+):
+    dataset = {**folders.DATASET, "labels": {"background": 0, **{f"part{i}": i for i in range(1, 7)}, "pancreas": 7}}
+    data = "Dataset291_TotalSegmentator_part1_organs_1559subj"
+    folders.write_result(tmp_path / "weights", dataset=dataset, data=data)
+    monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "weights"))
+    monkeypatch.setattr("pancreasseg.models.store.download", lambda *_: pytest.fail("fetched"))
+    (package,) = store.install("totalsegmentator-organs")
+    assert package.card.name == "totalsegmentator-organs"
+    assert "on this computer" in package.card.training["fetched"]
+    assert (tmp_path / "weights" / data).is_dir()
 
 
 def test_a_published_result_is_fetched_and_what_came_is_recorded(store, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from Testing.helpers.held_task import HeldTask
 from Testing.helpers.model_samples import write_tiny
 from Testing.helpers.panel import wait
 
-from pancreasseg.core.errors import Cancelled, RunError
+from pancreasseg.core.errors import Cancelled, ModelError, RunError
 from pancreasseg.core.progress import Update
 from pancreasseg.core.setup import AUTOMATIC
 
@@ -205,6 +205,39 @@ def test_the_four_files_of_an_ensemble_are_one_model(panel, ui, dialogs, tmp_pat
     wait(lambda: not panel.session.installing, 120)
     assert "obelisk-hybrid," in ui.modelsMessage.text
     assert "obelisk-hybrid" in names(panel, "installed")
+
+
+def test_a_model_that_carries_code_is_installed_on_a_persons_word_alone(panel, ui, dialogs, task, tmp_path) -> None:
+    path = str(tmp_path / "model.pt")
+    dialogs.paths = [path]
+    for asked, (agree, last) in enumerate([(False, ["install", path]), (True, ["install", "--trust-code", path])]):
+        dialogs.agree = agree
+        ui.installFileButton.click()
+        task.last.news = [ModelError("carries-code", "The model is TorchScript.", "Install it with --trust-code.")]
+        wait(lambda asked=asked: len(dialogs.asked) > asked)
+        assert "TorchScript" in dialogs.asked[-1]
+        assert task.started[-1] == last
+        assert panel.session.installing is agree
+    task.last.news = [ModelError("carries-code", "The model is TorchScript.", "")]
+    wait(lambda: not panel.session.installing)
+    assert len(dialogs.asked) == 2, "nobody is asked for ever"
+
+
+def test_what_totalsegmentator_keeps_here_is_installed_without_a_download(
+    panel, ui, dialogs, task, tmp_path, monkeypatch
+) -> None:
+    fold = tmp_path / "Dataset291_TotalSegmentator_part1_organs_1559subj" / "trainer__plans__3d_fullres" / "fold_0"
+    fold.mkdir(parents=True)
+    (fold / "checkpoint_final.pth").touch()
+    monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path))
+    panel.models.list()
+    panel.refresh()
+    assert "nothing is downloaded" in ui.firstRunText.text
+    select(panel, "totalsegmentator-organs")
+    assert str(fold.parents[1]) in ui.modelCard.toPlainText()
+    ui.installModelButton.click()
+    assert "Nothing is downloaded" in dialogs.asked[0]
+    assert task.started == [["install", "totalsegmentator-organs"]]
 
 
 def test_a_download_says_from_where_and_how_much_and_asks(panel, ui, dialogs, task) -> None:

@@ -105,9 +105,7 @@ class FirstRunSection:
                 title=html.escape(row.title), text=html.escape(row.offer["text"])
             ),
             _("Contrast: {phase}. {figure}").format(phase=html.escape(row.card["contrast_phase"]), figure=_figure(row)),
-            _("Licence: {licence}. Download: {size} from {host}; your CT stays on this computer.").format(
-                licence=html.escape(row.card["licence"]), size=sizeText(row), host=html.escape(row.host)
-            ),
+            _source(row),
             _("A run will take about {time} on this computer's processor.").format(time=runTime(row.offer)),
         ]
         if bundled is not None:
@@ -131,6 +129,14 @@ def runTime(offer: dict, cores: int | None = None) -> str:
     if seconds < 90:
         return _("{seconds} seconds").format(seconds=max(5, 5 * round(seconds / 5)))
     return _("{minutes} minutes").format(minutes=round(seconds / 60))
+
+
+def _source(row: ModelRow) -> str:
+    """Licence, and from where how much comes."""
+    text = _("Licence: {licence}. Download: {size} from {host}; your CT stays on this computer.")
+    if row.local:
+        text = _("Licence: {licence}. TotalSegmentator has it on this computer already; nothing is downloaded.")
+    return text.format(licence=html.escape(row.card["licence"]), size=sizeText(row), host=html.escape(row.host))
 
 
 def _figure(row: ModelRow) -> str:

@@ -6,7 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from pancreasseg.core.errors import Cancelled, PancreasSegError
-from pancreasseg.worker.task import Task
+from pancreasseg.worker.task import TRUST, Task
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Slots import slot
 
@@ -35,6 +35,7 @@ class Installer:
         self.installed: list[str] = []
         self.onEnded = lambda: None
         self._task: Task | None = None
+        self._sources: list[str] = []
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self.poll)
@@ -49,6 +50,7 @@ class Installer:
         if self.running:
             return
         self.installed = []
+        self._sources = sources
         try:
             self._task = Task(["install", *sources], self.session.python)
         except PancreasSegError as error:
@@ -80,6 +82,7 @@ class Installer:
             return
         except Exception as error:
             self._end(self.session.sentence(error))
+            self._offerToTrust(error)
             return
         for it in news:
             if isinstance(it, dict):
@@ -99,6 +102,14 @@ class Installer:
         self._timer.stop()
         if self._task is not None:
             self._task.end()
+
+    def _offerToTrust(self, error: Exception) -> None:
+        """A model that carries code is installed on a person's word alone."""
+        if getattr(error, "code", "") != "carries-code" or TRUST in self._sources:
+            return
+        question = _("{what} Do you know who made it, and do you want that?").format(what=error.message)
+        if self.session.dialogs.confirm(question):
+            self.start([TRUST, *self._sources])
 
     def _end(self, message: str) -> None:
         self._timer.stop()

@@ -120,9 +120,10 @@ class ModelSection:
         """Download a model of the catalogue and install it, after asking."""
         if self.installer.running:
             return
-        question = _("Download {size} from {host} and install '{title}'?").format(
-            size=sizeText(row), host=row.host, title=row.title
-        )
+        text = _("Download {size} from {host} and install '{title}'?")
+        if row.local:
+            text = _("Install '{title}' from TotalSegmentator's folder on this computer? Nothing is downloaded.")
+        question = text.format(size=sizeText(row), host=row.host, title=row.title)
         if row.state == "damaged" or self.session.dialogs.confirm(question):
             self.ui.advancedSection.collapsed = False  # progress and Cancel are there
             self.ui.modelsGroup.collapsed = False
@@ -131,7 +132,9 @@ class ModelSection:
     @slot
     def onInstallFile(self) -> None:
         """Install a model that is on this computer already; several files can be the parts of one."""
-        files = self.session.dialogs.openFiles(_("Install a model"), _("Models") + " (*.zip model.json *.pth)")
+        files = self.session.dialogs.openFiles(
+            _("Install a model"), _("Models") + " (*.zip model.json *.pth *.onnx *.pt *.ts)"
+        )
         if files:
             self.installer.start(files)
 
@@ -253,11 +256,15 @@ def _card(row: ModelRow) -> str:
         _field(_("Not for"), "; ".join(card.get("not_for", []))),
         _field(_("Contrast phase"), card.get("contrast_phase", "")),
         _field(_("Trained on"), ", ".join(str(v) for v in (training.get("data"), training.get("licence")) if v)),
+        _field(_("Fetched from"), training.get("fetched", "")),
+        _field(_("Careful"), _("it carries code, which runs in the worker") if card.get("carries_code") else ""),
         *(_field(figure["metric"], f"{figure['value']:.3g} ({figure['data']})") for figure in card.get("figures", [])),
         _field(_("Licence"), card.get("licence", "")),
         _field(_("Please cite"), card.get("citation", "")),
     ]
-    if row.state in ("available", "outdated"):
+    if row.local:
+        lines.append(_field(_("On this computer"), row.local))
+    elif row.state in ("available", "outdated"):
         lines.append(_field(_("Download"), f"{sizeText(row)}, {row.host}"))
     return "<br>".join(line for line in lines if line)
 

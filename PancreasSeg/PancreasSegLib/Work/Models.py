@@ -35,6 +35,7 @@ class ModelRow:
         card: its card as a dict; empty for a damaged one.
         trouble: what is wrong with a damaged one.
         offer: why it is recommended, as the catalogue says it; empty for one that is not.
+        local: where TotalSegmentator keeps it on this computer; empty for one that would have to be downloaded.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelRow:
     card: dict = field(default_factory=dict)
     trouble: str = ""
     offer: dict = field(default_factory=dict)
+    local: str = ""
 
 
 class Models:
@@ -78,6 +80,7 @@ class Models:
     def rows(self) -> list[ModelRow]:
         """All models: installed ones best first, then damaged ones, then those of the catalogue."""
         from pancreasseg.models import catalogue
+        from pancreasseg.models.nnunet.published import on_this_computer
 
         rows = []
         if self.readable:
@@ -98,6 +101,7 @@ class Models:
                 )
             rows += [ModelRow(name, "damaged", name, trouble=error.message) for name, error in store.damaged().items()]
         present = {row.name for row in rows}
+        local = on_this_computer()
         for entry in catalogue.offered().values():
             if entry.name not in present:
                 pipeline = entry.card.get("pipeline", "")
@@ -112,6 +116,7 @@ class Models:
                         host=hosts,
                         card=dict(entry.card),
                         offer=dict(entry.offer or {}),
+                        local=str(local.get(entry.name, "")),
                     )
                 )
         return rows

@@ -24,10 +24,11 @@ network, install from files copied there.
 _INSTALL = """\
 SOURCE is one of:
 
-  NAME     a model of the catalogue ('pancreasseg models list' shows them); it is downloaded and checked (SHA256)
+  NAME     a model of the catalogue ('pancreasseg models list' shows them); it is downloaded and checked (SHA256), or
+           taken from the folder where TotalSegmentator keeps it on this computer
   FILE     a model package as .zip, a .zip that nnUNetv2_export_model_to_zip made, a zip of TotalSegmentator's weights,
            or a published .pth checkpoint (several at once, or a .zip of them)
-           or a network as .onnx, or as TorchScript (.pt, .ts), with --card
+           or a network as .onnx, or as TorchScript (.pt, .ts), with its card as .json beside it or with --card
   FOLDER   a model package, a result folder of nnU-Net v2, or published .pth checkpoints
 
 Of checkpoints, every model that they suffice for is installed. The options are for models of nnU-Net that do not say
@@ -73,6 +74,7 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
 def list_models(options: argparse.Namespace) -> None:
     """``models list``."""
     from pancreasseg.models import catalogue
+    from pancreasseg.models.nnunet import published
     from pancreasseg.models.store import Store
 
     store = Store()
@@ -92,8 +94,10 @@ def list_models(options: argparse.Namespace) -> None:
     names = {package.card.name for package in packages}
     public = catalogue.offered()
     offered = [entry for entry in public.values() if entry.name not in names]
+    local = published.on_this_computer()
+    sources = {e.name: str(local[e.name]) if e.name in local else ", ".join(e.hosts) for e in offered}
     available = [
-        {"name": entry.name, "title": entry.title, "bytes": entry.download_bytes, "from": ", ".join(entry.hosts)}
+        {"name": entry.name, "title": entry.title, "bytes": entry.download_bytes, "from": sources[entry.name]}
         for entry in offered
     ]
     damaged = [{"name": name, "message": error.message} for name, error in store.damaged().items()]
@@ -110,8 +114,8 @@ def list_models(options: argparse.Namespace) -> None:
         offers = [
             (
                 e.name,
-                f"{e.download_bytes / 1e6:.1f} MB" if e.download_bytes else "not stated",
-                ", ".join(e.hosts),
+                "on this computer" if e.name in local else _size(e.download_bytes),
+                sources[e.name],
                 e.title,
             )
             for e in offered
@@ -198,6 +202,10 @@ def show_info(options: argparse.Namespace) -> None:
     if figures:
         rows = [[_text(value) for value in figure.values()] for figure in figures]
         console.show_table("Figures", [_words(name) for name in figures[0]], rows)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count else "not stated"
 
 
 def _words(name: str) -> str:

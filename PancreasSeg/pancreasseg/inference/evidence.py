@@ -29,17 +29,20 @@ class Ensemble(nn.Module):
 class Evidence:
     """Reads margins: the logit of a class less the largest of all others, above 0 exactly where the class wins.
 
-    The sigmoid of a margin is the probability of the class against its strongest rival. Taken tile by tile, margins
-    spare the memory that 25 or 118 classes would need over the whole region. Where tiles overlap, the mean of their
-    margins stands for the margin of their mean.
+    The sigmoid of a margin is the probability of the class against its strongest rival. Taken from a tile at once, they
+    spare the memory that 25 or 118 classes would need over the whole region. Where tiles overlap, nnU-Net judges the
+    mean of their logits; the mean of their margins is another thing wherever they see different rivals. So it is
+    either one tile, or `logits` are read and `margins` taken of their mean.
 
     Attributes:
+        outputs: channels of the network's last layer.
         organ: output channels that count as the organ together.
         classes: output channels that are wanted on their own.
         regions: whether outputs are judged each by itself, against 0.
         mirror_axes: spatial axes of the input along which it is mirrored; the answers are averaged.
     """
 
+    outputs: int
     organ: tuple[int, ...]
     classes: tuple[int, ...] = ()
     regions: bool = False
@@ -51,18 +54,27 @@ class Evidence:
         Returns:
             (1, 1 + classes + members, A, B, C); an ensemble of one has no members' margins.
         """
+        return self.margins(self.logits(network, image))
+
+    def logits(self, network: nn.Module, image: Tensor) -> Tensor:
+        """The mean logits of the members, then each member's margin of the organ: (1, outputs + members, A, B, C)."""
         members = network.members if isinstance(network, Ensemble) else [network]
+        if len(members) == 1:
+            return mirrored(members[0], image, self.mirror_axes)
         mean: Tensor | None = None
         votes = []
         for member in members:
             logits = mirrored(member, image, self.mirror_axes)
-            if len(members) > 1:
-                votes.append(self._margin(logits, self.organ))
+            votes.append(self._margin(logits, self.organ))
             mean = logits if mean is None else mean + logits
         assert mean is not None  # noqa: S101  (an ensemble has members)
-        mean = mean / len(members)
+        return torch.cat([mean / len(members), torch.stack(votes, dim=1)], dim=1)
+
+    def margins(self, logits: Tensor) -> Tensor:
+        """What `logits` has read, as `__call__` returns it."""
+        mean, votes = logits[:, : self.outputs], logits[:, self.outputs :]
         own = [self._margin(mean, (channel,)) for channel in self.classes]
-        return torch.stack([self._margin(mean, self.organ), *own, *votes], dim=1)
+        return torch.cat([torch.stack([self._margin(mean, self.organ), *own], dim=1), votes], dim=1)
 
     def _margin(self, logits: Tensor, channels: tuple[int, ...]) -> Tensor:
         """(1, outputs, A, B, C) -> (1, A, B, C) float32."""

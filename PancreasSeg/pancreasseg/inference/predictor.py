@@ -107,7 +107,8 @@ class Predictor:
             read: maps of the input's size; by default `class_probabilities`.
 
         Returns:
-            float32 of shape (classes, A, B, C): the mean softmax of the members, or the mean of what is read.
+            float32 of shape (classes, A, B, C), or of what the tiles say is wanted: the mean softmax of the members,
+            or the mean of what is read.
 
         Raises:
             RunError: memory runs out even on the last rung of the ladder.
@@ -201,22 +202,22 @@ class Predictor:
         progress: Progress,
         read: Read,
     ) -> np.ndarray:
-        shape = image.shape[2:]
+        shape, shares = tiles.shares(image.shape[2:])
         weight = torch.from_numpy(tiles.weight)
-        progress.extend(max(len(tiles.corners) - 1, 0) * len(networks))
+        progress.extend(max(len(shares) - 1, 0) * len(networks))
         total: torch.Tensor | None = None
         weights = torch.zeros(shape)
-        for corner in tiles.corners:
+        for corner, inside, place in shares:
             region = tuple(slice(c, c + t) for c, t in zip(corner, tiles.size, strict=True))
             piece = image[(slice(None), slice(None), *region)]
             for network in networks:
-                output = self._forward(network, piece, hardware, progress, read).cpu()
+                output = self._forward(network, piece, hardware, progress, read)[(slice(None), *inside)].cpu()
                 if total is None:
                     total = torch.zeros((output.shape[0], *shape))
-                total[(slice(None), *region)] += output * weight / len(networks)
-            weights[region] += weight
+                total[(slice(None), *place)] += output * (weight[inside] / len(networks))
+            weights[place] += weight[inside]
         assert total is not None  # noqa: S101  (there is at least one tile)
-        return (total / weights).numpy()
+        return total.div_(weights).numpy()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 Shape = tuple[int, int, int]
+Slices = tuple[slice, ...]
 
 #: Gaussian sigma as a part of the tile's edge, and the weight in its middle (nnU-Net's values).
 SIGMA, PEAK = 1 / 8, 10.0
@@ -24,11 +25,36 @@ class Tiles:
         size: of every window.
         corners: first voxel of each.
         weight: of a voxel by its place in a window, float32 of ``size``.
+        wanted: first voxel, and one after the last, of the part of the array that is wanted; all of it by default.
     """
 
     size: Shape
     corners: tuple[Shape, ...]
     weight: np.ndarray
+    wanted: tuple[Shape, Shape] | None = None
+
+    def shares(self, shape: Sequence[int]) -> tuple[Shape, list[tuple[Shape, Slices, Slices]]]:
+        """What the windows give to what is wanted of an array.
+
+        Args:
+            shape: of the array.
+
+        Returns:
+            The shape of what is wanted; and of each window that touches it the corner, the voxels of the window, and
+            their place in what is wanted.
+        """
+        low, high = self.wanted or ((0, 0, 0), (shape[0], shape[1], shape[2]))
+        found = []
+        for corner in self.corners:
+            spans = [
+                (max(first, c), min(last, c + n), c, first)
+                for first, last, c, n in zip(low, high, corner, self.size, strict=True)
+            ]
+            if all(a < b for a, b, _, _ in spans):
+                inside = tuple(slice(a - c, b - c) for a, b, c, _ in spans)
+                place = tuple(slice(a - first, b - first) for a, b, _, first in spans)
+                found.append((corner, inside, place))
+        return (high[0] - low[0], high[1] - low[1], high[2] - low[2]), found
 
 
 def places(low: int, high: int, length: int, tile: int, step: float) -> list[int]:

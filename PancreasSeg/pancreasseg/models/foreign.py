@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,22 +39,24 @@ def write_foreign(path: Path, folder: Path, choices: Choices) -> ModelPackage:
     Args:
         path: the file.
         folder: of the package; made, or replaced.
-        choices: among them the card.
+        choices: among them the card; by default a JSON file of the same name beside it.
 
     Raises:
         ModelError: no card, one that lacks something, or a file that is no network.
         OutputError: the package cannot be written.
     """
-    if choices.card is None:
+    beside = path.with_suffix(".json")
+    stated = choices.card or (beside if beside.is_file() else None)
+    if stated is None:
         raise ModelError(
             "no-card",
             f"{path.name} does not say what it was trained on, so a small card has to.",
-            f"Write a JSON file and give it with --card: {', '.join(EXAMPLE)}, and scale and shift if values are not "
-            "window to 0..1.",
+            f"Write it as {beside.name} beside the file: {', '.join(EXAMPLE)}, and scale and shift if values are not "
+            f"window to 0..1. An example: {json.dumps(EXAMPLE)}",
         )
     if path.stat().st_size > SIZE_LIMIT:
         raise ModelError("bad-network-file", f"{path.name} is larger than any network.")
-    given = read_json(choices.card)
+    given = read_json(stated)
     data = path.read_bytes()
     kind = KINDS[path.suffix.lower()]
     if kind == "onnx" and _ELSEWHERE in data:
@@ -72,7 +75,7 @@ def write_foreign(path: Path, folder: Path, choices: Choices) -> ModelPackage:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise ModelError(
-            "bad-card", f"The card {choices.card.name} cannot be used: {what}.", f"It states {', '.join(EXAMPLE)}."
+            "bad-card", f"The card {stated.name} cannot be used: {what}.", f"It states {', '.join(EXAMPLE)}."
         ) from error
     return write_package(folder, card, {f"{role}.model": packed})
 

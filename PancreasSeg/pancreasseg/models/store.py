@@ -17,6 +17,7 @@ from pancreasseg.io.locks import locked
 from pancreasseg.models import archive, catalogue, convert, foreign
 from pancreasseg.models.card import Card
 from pancreasseg.models.download import download
+from pancreasseg.models.nnunet import published
 from pancreasseg.models.nnunet.choices import Choices
 from pancreasseg.models.nnunet.results import find_results
 from pancreasseg.models.package import CARD_FILE, ModelPackage, sha256_of, while_replaced
@@ -200,9 +201,9 @@ class Store:
         """Install from the catalogue or from this computer.
 
         Args:
-            source: a name in the catalogue (downloaded); a package folder or zip; a result folder of nnU-Net, or a
-                zip of one; a published ``.pth`` file, several of them, or a folder or zip of them: every model of the
-                catalogue that they suffice for is installed.
+            source: a name in the catalogue (downloaded, or taken from TotalSegmentator's own folder); a package folder
+                or zip; a result folder of nnU-Net, or a zip of one; a published ``.pth`` file, several of them, or a
+                folder or zip of them: every model of the catalogue that they suffice for is installed.
             progress: receives progress; cancel takes effect at once while downloading, and up to the moment in which
                 a package takes its place.
             choices: what a model of nnU-Net does not say itself.
@@ -300,7 +301,14 @@ class Store:
         return package
 
     def _download_result(self, entry: catalogue.Entry, progress: Progress) -> list[ModelPackage]:
-        """Fetch a published result folder. Where its authors state no SHA256, that of what came is kept in the card."""
+        """Take a published result folder from where TotalSegmentator keeps it on this computer, or fetch it.
+
+        Where its authors state no SHA256, that of what came is kept in the card.
+        """
+        there = published.on_this_computer().get(entry.name)
+        if there is not None:
+            origin = f"{there.name}, found in TotalSegmentator's folder on this computer"
+            return self._install_path(there, progress, Choices(name=entry.name, origin=origin))
         file = entry.files["archive"]
         with progress.stage(f"Downloading {entry.title}", max(entry.download_bytes, 1)):
             path = download(file, self.home / _DOWNLOADS, progress)

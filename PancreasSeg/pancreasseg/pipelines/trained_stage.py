@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from pancreasseg.inference.tiles import Tiles
     from pancreasseg.models.network_card import NetworkCard
     from pancreasseg.models.package import ModelPackage
+
+#: So many logits (half a GB) are kept of overlapping tiles; of a region with more, as of 118 classes over a whole body,
+#: the margins of the tiles are averaged instead, which is good enough for a box.
+LOGITS_LIMIT = 1 << 27
 
 
 class TrainedStage(Stage):
@@ -123,21 +128,28 @@ class TrainedStage(Stage):
         Returns:
             float32 (1 + classes + members, K, J, I), the pancreas first; and the grid.
         """
+        import torch
+
         from pancreasseg.inference.evidence import Evidence
 
-        evidence = Evidence(
-            organ=self._channels(self.card.organ), classes=self._channels(classes), regions=self.card.regions
-        )
-        return self.look(self.whole(volume), box, progress, evidence)
+        regions = self.card.regions
+        organ, wanted = self._channels(self.card.organ), self._channels(classes)
+        outputs = len(self.card.classes) - regions
+        evidence = Evidence(outputs, organ, wanted, regions)
+        whole = self.whole(volume)
+        low, high = window = whole.window_of(box)
+        voxels = math.prod(b - a for a, b in zip(low, high, strict=True))
+        if len(self._tiles(whole, window)[0].corners) == 1 or outputs * voxels > LOGITS_LIMIT:
+            return self.look(whole, box, progress, evidence)
+        logits, grid = self.look(whole, box, progress, evidence.logits)
+        return evidence.margins(torch.from_numpy(logits)[None])[0].numpy(), grid
 
     def look(self, whole: WholeGrid, box: Box, progress: Progress, read: Read) -> tuple[np.ndarray, Geometry]:
         """What ``read`` takes from the networks over ``box``, float32 (outputs, K, J, I), and the grid."""
         window = whole.window_of(box)
         tiles, seen = self._tiles(whole, window)
         output = self.predictor.probabilities(whole.values(seen), progress, tiles=tiles, read=read)
-        region = tuple(slice(a - s, b - s) for a, b, s in zip(*window, seen[0], strict=True))
-        kept = output[(slice(None), *region)]
-        return np.ascontiguousarray(whole.to_kji(kept)), whole.geometry(window)
+        return np.ascontiguousarray(whole.to_kji(output)), whole.geometry(window)
 
     def _tiles(self, whole: WholeGrid, window: Window) -> tuple[Tiles, Window]:
         """The tiles over a window, counted from the first voxel of all that they cover, and that."""
@@ -150,9 +162,9 @@ class TrainedStage(Stage):
         steps = [1.0 if flat else self.conventions.step, self.conventions.step, self.conventions.step]
         corners = np.array(lay(low, high, whole.shape, patch, steps))
         first, last = corners.min(axis=0), corners.max(axis=0) + patch
-        moved = tuple((int(i), int(j), int(k)) for i, j, k in corners - first)
-        seen = ((int(first[0]), int(first[1]), int(first[2])), (int(last[0]), int(last[1]), int(last[2])))
-        return Tiles(patch, moved, gaussian(patch, flat)), seen
+        moved = tuple(_shape(corner) for corner in corners - first)
+        wanted = (_shape(np.array(low) - first), _shape(np.array(high) - first))
+        return Tiles(patch, moved, gaussian(patch, flat), wanted), (_shape(first), _shape(last))
 
     def _along(self, letters: tuple[int, int, int]) -> tuple[int, int, int]:
         """Numbers along x, y, z of the orientation as numbers along the network's axes."""
@@ -162,6 +174,11 @@ class TrainedStage(Stage):
     def _channels(self, classes: Sequence[int]) -> tuple[int, ...]:
         """Output channels of classes of the card; regions have none for the background."""
         return tuple(index - 1 if self.card.regions else index for index in classes)
+
+
+def _shape(numbers: np.ndarray) -> tuple[int, int, int]:
+    a, b, c = (int(number) for number in numbers)
+    return a, b, c
 
 
 def _winners(margins: np.ndarray, grid: Geometry, geometry: Geometry, box: Box) -> np.ndarray:

@@ -1,6 +1,7 @@
 """One long task in a process of its own, for panels that must not wait: ``python -m pancreasseg.worker.task``.
 
-    install SOURCE...   install a model, or the one that several files are parts of; the result names what was installed
+    install SOURCE...   install a model, or the one that several files are parts of; the result names what was
+                        installed. After --trust-code also one that carries code, on the person's word
     phantom SEED FILE   make a phantom CT: an .npy of HU, shape (K, J, I); the result has its geometry
     series JOB          read the headers of a DICOM series; see `pancreasseg.worker.jobs`
     export JOB          write a DICOM object; see there
@@ -33,6 +34,8 @@ from pancreasseg.worker.standard_streams import when_input_ends
 # Coarse enough to be made in seconds, fine enough to look like a CT.
 PHANTOM_SPACING = (1.5, 1.5, 3.0)
 
+#: Before the sources of an installation: the person knows that they carry code, and wants it to run.
+TRUST = "--trust-code"
 #: A task that was told to stop ends in the middle of whatever it does after this time.
 GRACE_SECONDS = 1.0
 
@@ -117,10 +120,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _install(arguments: Sequence[str], progress: Progress) -> dict[str, Any]:
     from pancreasseg.models import catalogue
+    from pancreasseg.models.nnunet.choices import Choices
     from pancreasseg.runs.installing import store
 
-    known = len(arguments) == 1 and arguments[0] in catalogue.offered()
-    installed = store().install(arguments[0] if known else [Path(file) for file in arguments], progress)
+    trust = arguments[0] == TRUST
+    sources = arguments[1:] if trust else arguments
+    known = len(sources) == 1 and sources[0] in catalogue.offered()
+    given = sources[0] if known else [Path(file) for file in sources]
+    installed = store().install(given, progress, Choices(trust=trust))
     return {"installed": [package.card.name for package in installed]}
 
 

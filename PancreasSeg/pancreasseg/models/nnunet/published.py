@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -32,10 +33,11 @@ def on_this_computer() -> dict[str, Path]:
     """Published models that TotalSegmentator has fetched already: the folder of each by the name of its package."""
     folder = totalsegmentator_folder()
     found = {}
-    for path in sorted(folder.iterdir()) if folder is not None else ():
-        facts = about(path.name)
-        if facts and path.is_dir():
-            found[str(facts["name"])] = path
+    with contextlib.suppress(OSError):  # somebody else's folder, perhaps
+        for path in sorted(folder.glob("Dataset*")) if folder is not None else ():
+            facts = about(path.name)
+            if facts and any(path.glob("*/fold_*/checkpoint_final.pth")):  # and not what a cut download has left
+                found[str(facts["name"])] = path
     return found
 
 
