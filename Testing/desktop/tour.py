@@ -58,6 +58,8 @@ class Tour:
         self.window.widget.enter()
         self.person.wait(lambda: self.window.isVisible() and "not asked yet" not in self.ui.statusLabel.text, 60)
         self.record["status"] = self.ui.statusLabel.text
+        if not self.ui.firstRunGroup.isHidden():
+            self.person.look("first-run", self.ui.firstRunGroup, width=NARROW)
         self.person.look("start", self.ui.phantomButton, width=NARROW)
         if self.ui.firstRunGroup.visible:
             self.person.click(self.ui.firstRunSkipButton)
