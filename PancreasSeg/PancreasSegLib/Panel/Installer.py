@@ -5,7 +5,7 @@ from __future__ import annotations
 import qt
 from slicer.i18n import tr as _
 
-from pancreasseg.core.errors import Cancelled, PancreasSegError
+from pancreasseg.core.errors import Cancelled, ModelError, PancreasSegError
 from pancreasseg.worker.task import TRUST, Task
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Slots import slot
@@ -82,7 +82,8 @@ class Installer:
             return
         except Exception as error:
             self._end(self.session.sentence(error))
-            self._offerToTrust(error)
+            if isinstance(error, ModelError) and error.code == "carries-code":
+                self._offerToTrust(error)
             return
         for it in news:
             if isinstance(it, dict):
@@ -103,9 +104,9 @@ class Installer:
         if self._task is not None:
             self._task.end()
 
-    def _offerToTrust(self, error: Exception) -> None:
-        """A model that carries code is installed on a person's word alone."""
-        if getattr(error, "code", "") != "carries-code" or TRUST in self._sources:
+    def _offerToTrust(self, error: ModelError) -> None:
+        """A model that carries code is installed on a person's word alone; nobody is asked twice."""
+        if TRUST in self._sources:
             return
         question = _("{what} Do you know who made it, and do you want that?").format(what=error.message)
         if self.session.dialogs.confirm(question):
