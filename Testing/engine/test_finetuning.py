@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,6 +138,23 @@ def test_two_corrections_are_too_few_and_three_are_enough(tmp_path, capsys):
     hu, mask = easy_case(2)
     keep_correction(tmp_path / "kept", Volume(hu, EASY), mask)
     assert len(folds_of(prepare("corrections", tmp_path / "kept", tmp_path / "cohort", Preparation()))) == 3
+
+
+def test_the_command_tells_case_by_case_and_installs_only_what_got_better(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(augmentation, "SIZE", (48, 64))
+    monkeypatch.setenv("PANCREASSEG_HOME", str(tmp_path / "home"))
+    untrained(tmp_path / "home")
+    for seed in range(3):
+        hu, mask = easy_case(seed)
+        keep_correction(tmp_path / "kept", Volume(hu, EASY), mask)
+    call = ["finetune", str(tmp_path / "kept"), "--from", "untrained", "--output", str(tmp_path / "out")]
+    assert main([*call, "--steps", "1", "--install", "--device", "cpu", "--precision", "f32", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["cases"]) == 3
+    assert "did not make it better; keep the model as it is" in told["sentence"]
+    assert (told["better"], told["installed"]) == (False, False)
+    assert [each.card.name for each in Store().packages() if not each.bundled] == ["untrained"]
+    assert ModelPackage(Path(told["package"])).card.training["from"]["name"] == "untrained"
 
 
 def test_a_model_of_another_kind_is_refused_with_what_to_do_instead(tmp_path):

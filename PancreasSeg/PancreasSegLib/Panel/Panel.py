@@ -179,8 +179,8 @@ class Panel:
             return
         self._refreshing = True
         try:
-            self.session.forgetGoneModel()
             with self.session.reading():
+                self.session.forgetGoneModel()
                 situation = self.session.situation()
                 for section in self.sections:
                     section.show(situation)

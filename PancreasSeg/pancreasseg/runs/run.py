@@ -162,7 +162,7 @@ def _expectation(segmentation: Segmentation) -> tuple[Measurement, ...]:
     if value is None:
         return ()
     code = private("expected-overlap", "Expected Dice similarity coefficient")
-    note = "DSC with a person's outline, as the model itself expects it; false islands far away are not foreseen"
+    note = "DSC with a person's outline in the box, as the model expects it; false islands far away are not foreseen"
     return (Measurement("expected_overlap", "Expected overlap", value, "1", code, note),)
 
 
