@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from pancreasseg.cli import console
+from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
 
 NOTICE = Finding("out-of-memory", Severity.WARNING, "Memory ran out; the computation went on in tiles.")
@@ -64,3 +65,13 @@ def test_markup_in_a_file_name_is_shown_as_it_is(capsys: pytest.CaptureFixture[s
     assert "[link=x]ct.nii.gz" in said
     assert "[bold]title" in said
     assert "[red]name" in said
+
+
+def test_what_comes_from_files_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = "a\x1b[31mb\x07\u202ec"
+    console.say(odd)
+    console.show_error(InputError("odd", odd, odd), as_document=False)
+    console.show_findings([Finding("odd", Severity.INFO, odd)])
+    console.show_table("t", ("x",), [(odd,)])
+    said = capsys.readouterr()
+    assert not {"\x1b", "\x07", "\u202e"} & set(said.out + said.err)

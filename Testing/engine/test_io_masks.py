@@ -277,3 +277,46 @@ def test_what_is_wrong_with_a_mask_is_told_of_the_mask_and_asks_for_one(tmp_path
     assert error.message.startswith("The mask")
     assert "CT" not in error.hint
     assert "series" not in error.hint
+
+
+def _changed(tmp_path, *changes: tuple[bytes, bytes], more: bytes = b""):
+    path = tmp_path / "mask.seg.nrrd"
+    write_seg_nrrd(path, a_mask(), a_grid())
+    content = path.read_bytes()
+    for old, new in changes:
+        assert old in content
+        content = content.replace(old, new, 1)
+    end = content.index(b"\n\n") + 1
+    path.write_bytes(content[:end] + more + content[end:])
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b"LabelValue:=1", b"LabelValue:=0"),
+        (b"LabelValue:=1", b"LabelValue:=-1"),
+        (b"LabelValue:=1", b"LabelValue:=2"),
+        (b"Layer:=0", b"Layer:=-1"),
+    ],
+)
+def test_a_segmentation_that_says_wrongly_where_its_segment_is_gives_no_mask(tmp_path, change) -> None:
+    assert refused(_changed(tmp_path, change), a_grid()).code == "mask-damaged"
+
+
+def test_an_empty_segment_beside_another_one_is_empty(tmp_path) -> None:
+    more = b"Segment1_ID:=s\nSegment1_Name:=Spleen\nSegment1_LabelValue:=1\n"
+    path = _changed(tmp_path, (b"Segment0_LabelValue:=1", b"Segment0_LabelValue:=2"), more=more)
+    assert not read_mask(path, a_grid()).any()
+    assert read_mask(path, a_grid(), "Spleen").any()
+
+
+def test_of_two_segments_of_one_name_none_is_taken_but_by_its_number(tmp_path) -> None:
+    path = _changed(tmp_path, more=b"Segment1_ID:=s\nSegment1_Name:=PANCREAS \nSegment1_LabelValue:=2\n")
+    assert refused(path, a_grid()).code == "segments-same-name"
+    np.testing.assert_array_equal(read_mask(path, a_grid(), 1), a_mask())
+
+
+def test_names_of_segments_do_not_steer_the_terminal(tmp_path) -> None:
+    path = _changed(tmp_path, (b"Segment0_Name:=Pancreas", b"Segment0_Name:=\x1b[31mPancreas"))
+    assert "\x1b" not in refused(path, a_grid(), "Liver").message

@@ -169,7 +169,7 @@ def stage_title(stage: str) -> str:
 
 def say(line: str) -> None:
     """A line for people, on standard error; that nobody can read it is no reason to stop."""
-    streams.write(sys.stderr, f"{line}\n", must=False)
+    streams.write(sys.stderr, f"{_harmless(line)}\n", must=False)
 
 
 def show(line: str = "") -> None:
@@ -194,7 +194,7 @@ def show_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[objec
     from rich.table import Table
     from rich.text import Text
 
-    body = [[str(cell) for cell in row] for row in rows]
+    body = [[_harmless(str(cell)) for cell in row] for row in rows]
     table = Table(title=Text(title, style="bold"), title_justify="left", header_style="")
     for index, header in enumerate(headers):
         numeric = all(_is_number(row[index]) for row in body)
@@ -216,7 +216,7 @@ def show_findings(findings: Sequence[Finding]) -> None:
     """The quality remarks, the most serious first."""
     order = ["serious", "warning", "info"]
     for finding in sorted(findings, key=lambda finding: order.index(finding.severity.value)):
-        show(f"{finding.severity.value.capitalize()}: {finding.sentence}")
+        show(_harmless(f"{finding.severity.value.capitalize()}: {finding.sentence}"))
 
 
 def show_error(error: PancreasSegError, *, as_document: bool) -> None:
@@ -225,6 +225,11 @@ def show_error(error: PancreasSegError, *, as_document: bool) -> None:
     if as_document:
         with suppress(OutputError):
             show(json.dumps({"error": as_json(error)}, indent=2))
+
+
+def _harmless(text: str) -> str:
+    """Text without what steers a terminal or turns the writing direction: names in files come from anywhere."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t\u3000\xa0" else " " for letter in text)
 
 
 def _is_number(text: str) -> bool:

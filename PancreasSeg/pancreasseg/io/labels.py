@@ -9,6 +9,7 @@ import numpy as np
 from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.core.text import printable
 from pancreasseg.grids.resample import to_grid
 
 _SHOWN = 12
@@ -45,12 +46,18 @@ def indicator_of(array: np.ndarray, keys: dict[str, str], label: int | str | Non
         InputError: not labels, no such label, or several and none chosen.
     """
     array = _whole(array)
-    segments = _segments(keys)
-    if segments and not (isinstance(label, int) and array.ndim == 3):
+    by_number = isinstance(label, int) and array.ndim == 3
+    segments = {} if by_number else _segments(keys)
+    if segments:
         value, layer = _choose_segment(segments, label)
         if array.ndim == 4 and layer >= array.shape[3]:
             raise _damaged()
-        return np.asarray((array[..., layer] if array.ndim == 4 else array) == value, dtype=np.uint8)
+        plane = array[..., layer] if array.ndim == 4 else array
+        mask = np.asarray(plane == value, dtype=np.uint8)
+        claimed = [own for own, where in segments.values() if where == layer or array.ndim == 3]
+        if not mask.any() and not np.isin(plane[plane != 0], claimed).all():
+            raise _damaged()  # there are voxels, but the segment does not say that they are its own
+        return mask
     if array.ndim != 3:
         raise InputError(
             "mask-not-labels", "The mask holds several values a voxel, not one label.", "Export it as a label map."
@@ -140,20 +147,35 @@ def segment_names(keys: dict[str, str]) -> tuple[str, ...]:
     Raises:
         InputError: the file does not say properly where they are stored.
     """
-    return tuple(_segments(keys))
+    return tuple(name for name, _ in _entries(keys))
 
 
 def _segments(keys: dict[str, str]) -> dict[str, tuple[int, int]]:
     """(label value, layer) of every segment of a .seg.nrrd by name."""
-    found = {}
+    entries = _entries(keys)
+    if len({name.casefold().strip() for name, _ in entries}) < len(entries):
+        raise InputError(
+            "segments-same-name",
+            "Two segments of the mask have the same name, so nobody can tell which one is meant.",
+            "Rename one of them in Slicer and save it again, or give the label's number.",
+        )
+    return dict(entries)
+
+
+def _entries(keys: dict[str, str]) -> list[tuple[str, tuple[int, int]]]:
+    """Name, and label value and layer, of every segment of a .seg.nrrd."""
+    found = []
     index = 0
     while f"Segment{index}_ID" in keys or f"Segment{index}_Name" in keys:
         prefix = f"Segment{index}_"
         name = keys.get(prefix + "Name") or keys[prefix + "ID"]
         try:
-            found[name] = (int(keys.get(prefix + "LabelValue", "1")), int(keys.get(prefix + "Layer", "0")))
+            place = int(keys.get(prefix + "LabelValue", "1")), int(keys.get(prefix + "Layer", "0"))
         except ValueError as error:
             raise _damaged() from error
+        if place[0] < 1 or place[1] < 0:
+            raise _damaged()
+        found.append((name, place))
         index += 1
     return found
 
@@ -217,5 +239,5 @@ def _label_values(array: np.ndarray) -> list[int]:
 
 
 def _listed(values: list[int] | list[str]) -> str:
-    shown = ", ".join(str(v) for v in values[:_SHOWN])
+    shown = ", ".join(printable(str(v)) for v in values[:_SHOWN])
     return shown if len(values) <= _SHOWN else f"{shown} and {len(values) - _SHOWN} more"
