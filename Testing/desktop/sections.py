@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PySide6 import QtCore
-from Testing.desktop.tour import NARROW, RUN_SECONDS, Tour
+from Testing.desktop.sitting import NARROW, RUN_SECONDS, Tour
 
 from PancreasSegLib.Panel.Widgets import Quiet
 from PancreasSegLib.Scene import Segments

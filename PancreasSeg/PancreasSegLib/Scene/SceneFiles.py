@@ -7,6 +7,7 @@ from pathlib import Path
 import slicer
 
 from pancreasseg.core.errors import OutputError
+from pancreasseg.io.atomic import staged
 
 
 def saveScene(scene: slicer.vtkMRMLScene, path: Path) -> None:
@@ -20,21 +21,18 @@ def saveScene(scene: slicer.vtkMRMLScene, path: Path) -> None:
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    # VTK names the folder inside the bundle after the file, so the draft bears the right name in a folder of its own.
-    draft = path.parent / f".{path.stem}.partial" / path.name
     messages = slicer.vtkMRMLMessageCollection()
     try:
-        draft.parent.mkdir()
-        if not scene.WriteToMRB(str(draft), None, messages):
-            raise OSError(messages.GetAllMessagesAsString().strip() or "the scene was not written")
-        draft.replace(path)
-    except OSError as error:
+        if not path.parent.is_dir():
+            raise FileNotFoundError(path.parent)
+        # VTK names the folder inside the bundle after the file, so the draft must bear the right name.
+        with staged(path.parent) as stage:
+            if not scene.WriteToMRB(str(stage.new / path.name), None, messages):
+                raise OSError(messages.GetAllMessagesAsString().strip() or "the scene was not written")
+            stage.commit([path.name])
+    except (OSError, OutputError) as error:
         raise OutputError(
             "scene-not-saved",
             f"The scene could not be saved to {path.name}.",
             "Check that the folder exists, can be written and has space left.",
         ) from error
-    finally:
-        draft.unlink(missing_ok=True)
-        if draft.parent.is_dir():
-            draft.parent.rmdir()
