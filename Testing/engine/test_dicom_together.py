@@ -196,3 +196,16 @@ def test_a_character_set_that_is_none_keeps_no_slice_from_being_read(tmp_path, t
 def test_a_folder_of_other_images_says_which_file_to_give(tmp_path) -> None:
     (tmp_path / "ct.nii.gz").write_bytes(b"anything")
     assert "NIfTI" in refused(tmp_path, "no-dicom").hint
+
+
+@pytest.mark.parametrize("name", ["SeriesNumber", "AcquisitionNumber", "NumberOfFrames"])
+def test_a_number_that_is_none_keeps_no_slice_from_being_read(tmp_path, name) -> None:
+    slices = a_series()
+    with pydicom.config.disable_value_validation():
+        for data in slices:
+            data[name] = pydicom.DataElement(name, "LO", "9" * 400)
+        write_slices(tmp_path, slices)
+    if name == "NumberOfFrames":
+        refused(tmp_path, "dicom-truncated")
+    else:
+        assert the_ct(tmp_path) == []

@@ -295,7 +295,7 @@ def _text(data: Dataset, name: str) -> str:
 def _integer(data: Dataset, name: str) -> int | None:
     try:
         return int(data.get(name))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -304,6 +304,6 @@ def _floats(data: Dataset, name: str, count: int) -> tuple[float, ...] | None:
     try:
         value = data.get(name)
         numbers = tuple(float(v) for v in (value if count > 1 else [value]))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return numbers if len(numbers) == count and all(abs(n) <= _MAX_NUMBER for n in numbers) else None
