@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 import struct
@@ -235,11 +234,15 @@ def test_an_empty_mask_and_one_that_lies_elsewhere_are_refused(export: Export, s
     assert (code, "does not overlap the volume" in err) == (3, True)
 
 
-def test_a_mask_whose_file_states_two_places_is_told(export: Export, series: Path, mask: Path, tmp_path: Path) -> None:
-    content = bytearray(gzip.decompress(mask.read_bytes()))
-    struct.pack_into("<f", content, 268, struct.unpack_from("<f", content, 268)[0] + 40)  # qoffset_x
-    mask.write_bytes(gzip.compress(bytes(content)))
-    code, out, _ = export(mask, "--volume", series, "--output", tmp_path / "out", "--format", "nifti", "--json")
+def test_a_mask_whose_file_states_two_places_is_told(export: Export, series: Path, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.nii"
+    write_nifti(mask, blobs(GEOMETRY), GEOMETRY)
+    content = bytearray(mask.read_bytes())
+    struct.pack_into("<f", content, 268, struct.unpack_from("<f", content, 268)[0] + 40)  # the qform's offset along x
+    mask.write_bytes(content)
+    code, out, _ = export(
+        mask, "--volume", series, "--output", tmp_path / "out", "--made", "manual", "--format", "nifti", "--json"
+    )
     assert code == 0
     assert "mask-positions-disagree" in [finding["code"] for finding in json.loads(out)["findings"]]
 
