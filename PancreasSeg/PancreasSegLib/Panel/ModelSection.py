@@ -14,14 +14,12 @@ from PancreasSegLib.Panel.Installer import Installer
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Quiet, Reasons, Ui, showText
+from PancreasSegLib.Panel.Widgets import ROW_PIXELS, Quiet, Reasons, Ui, showText
 from PancreasSegLib.Work.Models import ModelRow
 
 # Someone who types a path pauses for longer than this only when it is whole.
 TYPING_MILLISECONDS = 1000
 FOLDER_KEY = "PancreasSeg/ModelFolder"
-
-ROW_PIXELS = 22
 
 
 class ModelSection:

@@ -13,13 +13,12 @@ from PancreasSegLib.Panel.Runner import Runner
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Reasons, Ui, fill, showText
+from PancreasSegLib.Panel.Widgets import ROW_PIXELS, Reasons, Ui, fill, showText
 from PancreasSegLib.Work import DicomBrowser, PatientTables
 from PancreasSegLib.Work.Patients import UNFINISHED, Patients
 
 POLL_MILLISECONDS = 50
 
-ROW_PIXELS = 22
 COLUMN_PIXELS = (170, 90, 70)  # what is left is for the remark
 
 

@@ -15,14 +15,12 @@ from pancreasseg.worker.codec import Measured
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
-from PancreasSegLib.Panel.Widgets import Quiet, Reasons, Ui, fill, showText
+from PancreasSegLib.Panel.Widgets import ROW_PIXELS, Quiet, Reasons, Ui, fill, showText
 from PancreasSegLib.Scene import Tables
 from PancreasSegLib.Work import History, Statistics
 
 # An edit is a burst of changes; numbers follow when it pauses.
 DEBOUNCE_MILLISECONDS = 300
-
-ROW_PIXELS = 22
 
 # How measuring fails when it was not the segment's fault.
 LOST = ("worker-lost", "worker-ended")

@@ -10,6 +10,9 @@ import qt
 #: The widgets of the .ui file by name, as `slicer.util.childWidgetVariables` gives them; known at run time alone.
 Ui: TypeAlias = Any
 
+#: How high a row of a table is: low enough for many.
+ROW_PIXELS = 22
+
 
 class Reasons:
     """Enables and disables widgets; the tooltip of a disabled one says why."""

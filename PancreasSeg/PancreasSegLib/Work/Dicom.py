@@ -51,11 +51,9 @@ def filesOf(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, ...]:
     if storage is not None:
         files = [storage.GetNthFileName(n) for n in range(storage.GetNumberOfFileNames())] or [storage.GetFileName()]
     if not files or not all(_isDicom(file) for file in files):
-        raise InputError(
-            "not-from-dicom",
-            "This CT was not loaded from DICOM, so there is no series that a DICOM object could refer to.",
-            "Load the CT from its DICOM files, or export NIfTI, NRRD or STL instead.",
-        )
+        from pancreasseg.export.placing import not_from_dicom
+
+        raise not_from_dicom()
     return tuple(files)
 
 

@@ -66,7 +66,7 @@ class UnexpectedError(PancreasSegError):
     exit_code = 70
 
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def explain(error: BaseException) -> PancreasSegError:
@@ -89,7 +89,7 @@ def explain(error: BaseException) -> PancreasSegError:
             "There is not enough memory for this volume.",
             "Close other programs, or choose a smaller box.",
         )
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return OutputError("disk-full", "The disk is full.", "Free some space, or choose a folder on another disk.")
     return UnexpectedError("unexpected", f"Something went wrong that should not have ({type(error).__name__}).")
 

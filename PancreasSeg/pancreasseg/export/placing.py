@@ -72,3 +72,12 @@ def same_voxels(geometry: Geometry, series: Geometry) -> tuple[list[int], list[i
             "Segment the CT as it was loaded from DICOM, without transforms or resampling, and export again.",
         )
     return order, signs, Box((int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2])))
+
+
+def not_from_dicom() -> InputError:
+    """The error of a CT that no DICOM object can refer to."""
+    return InputError(
+        "not-from-dicom",
+        "This CT was not loaded from DICOM, so there is no series that a DICOM object could refer to.",
+        "Load the CT from its DICOM files, or export NIfTI, NRRD or STL instead.",
+    )

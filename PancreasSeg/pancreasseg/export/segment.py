@@ -13,12 +13,8 @@ from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.measurement import PRIVATE, Code
 from pancreasseg.core.structures import structure
-from pancreasseg.io.seg_nrrd import COLOUR, SEGMENT_NAME
+from pancreasseg.io.seg_nrrd import COLOUR, SEGMENT_NAME, TERMINOLOGY_OF
 
-_TERMINOLOGY = (
-    "Segmentation category and type - 3D Slicer General Anatomy list"
-    "~{category}~{code}~^^~Anatomic codes - DICOM master list~^^~^^"
-)
 MARGIN_COLOUR = (111, 184, 210)
 
 
@@ -61,7 +57,7 @@ class ExportSegment:
     def terminology(self) -> str:
         """Slicer's text form of the codes."""
         category, code = ("^".join((c.scheme, c.value, c.meaning)) for c in (self.category, self.code))
-        return _TERMINOLOGY.format(category=category, code=code)
+        return TERMINOLOGY_OF.format(category=category, code=code)
 
     @classmethod
     def structure(

@@ -14,7 +14,7 @@ from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding
 from pancreasseg.export.headers import make_headers
 from pancreasseg.export.identity import read_identity
-from pancreasseg.export.placing import same_voxels
+from pancreasseg.export.placing import not_from_dicom, same_voxels
 from pancreasseg.io.dicom import find_slices
 from pancreasseg.io.dicom_file import lenient, read_whole_header
 
@@ -68,11 +68,7 @@ def read_series(source: Source, *, series: int | str | None = None) -> SourceSer
         InputError: not from DICOM; no series, several, or one that is no regular stack; no identifiers to refer to.
     """
     if source is None or (not isinstance(source, (str, Path)) and not source):
-        raise InputError(
-            "not-from-dicom",
-            "This CT was not loaded from DICOM, so there is no series that a DICOM object could refer to.",
-            "Load the CT from its DICOM files, or export NIfTI, NRRD or STL instead.",
-        )
+        raise not_from_dicom()
     where = Path(source) if isinstance(source, (str, Path)) else [Path(file) for file in source]
     slices, geometry = find_slices(where, series=series)
     if slices[0].frames > 1:

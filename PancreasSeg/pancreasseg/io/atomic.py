@@ -23,14 +23,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pancreasseg.core.errors import OutputError
+from pancreasseg.core.errors import DISK_FULL, OutputError
 from pancreasseg.io.locks import try_lock
 
 PREFIX = ".pancreasseg-partial-"
 _IN_USE, _JOURNAL = "in-use", "journal.json"
 #: What nobody has locked may belong to a process that is about to, or lie where locks do not work.
 _STALE_AFTER_SECONDS = 3600.0
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def prepare_folder(folder: str | Path) -> Path:
@@ -230,7 +229,7 @@ def output_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if error.errno in DISK_FULL:
             raise OutputError(
                 "disk-full", f"The disk is full: {target} could not be written.", "Free some space and run again."
             ) from error

@@ -15,10 +15,12 @@ from pancreasseg.core.geometry import lps_ras
 
 SEGMENT_NAME = "Pancreas"
 COLOUR = (249, 180, 111)  # of the pancreas in Slicer's General Anatomy list
-TERMINOLOGY = (
+#: How Slicer writes what a segment is; both blanks are "scheme^value^meaning".
+TERMINOLOGY_OF = (
     "Segmentation category and type - 3D Slicer General Anatomy list"
-    "~SCT^123037004^Anatomical Structure~SCT^15776009^Pancreas~^^~Anatomic codes - DICOM master list~^^~^^"
+    "~{category}~{code}~^^~Anatomic codes - DICOM master list~^^~^^"
 )
+TERMINOLOGY = TERMINOLOGY_OF.format(category="SCT^123037004^Anatomical Structure", code="SCT^15776009^Pancreas")
 
 
 def encode_seg_nrrd(
