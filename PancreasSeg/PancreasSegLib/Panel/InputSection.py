@@ -159,7 +159,7 @@ class InputSection:
             card = self.session.models.chosen(AUTOMATIC if parameters is None else parameters.setup).card
         except ModelError as error:
             return self.session.sentence(error)
-        return f"{card.title} {card.version}"
+        return f"{card.title} ({card.name} {card.version})"
 
     def _hardware(self) -> list[str]:
         if self._description is None:
