@@ -10,7 +10,8 @@ from Testing.helpers.ct_files import DIRECTIONS, turned
 
 from pancreasseg.core import Geometry, Volume
 from pancreasseg.core.errors import InputError
-from pancreasseg.export.margins import Margins, body_mask, grow, ring
+from pancreasseg.export.margins import Margins, grow, ring
+from pancreasseg.grids.body import body_mask
 from pancreasseg.grids.resample import to_image
 
 SIZE = (40, 36, 20)

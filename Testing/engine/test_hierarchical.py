@@ -11,11 +11,12 @@ from Testing.helpers.model_samples import CARD, card
 from pancreasseg.core import Box, Volume
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.setup import Setup
+from pancreasseg.grids.body import eroded_body
 from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
 from pancreasseg.networks import build
 from pancreasseg.pipelines import create
-from pancreasseg.pipelines.hierarchical import HierarchicalPipeline, body_mask
+from pancreasseg.pipelines.hierarchical import HierarchicalPipeline
 
 
 @pytest.fixture
@@ -35,11 +36,11 @@ def test_the_body_mask_drops_the_table_and_fills_the_bowel():
     hu[:, 10:40, 10:50] = 40
     hu[:, 20:26, 20:26] = -800  # gas, closed in every slice
     hu[:, 48:50] = 100  # a table, thinner than the erosion
-    mask = body_mask(hu)
+    mask = eroded_body(hu)
     assert mask[:, 12:38, 12:48].all()
     assert not mask[:, 46:].any()
     assert not mask[:, :, :8].any()
-    assert not body_mask(np.full((3, 20, 20), -1000)).any()
+    assert not eroded_body(np.full((3, 20, 20), -1000)).any()
 
 
 def test_both_networks_find_the_organ(store):

@@ -156,7 +156,8 @@ def addMargin(parameters: Parameters, millimetres: tuple[float, float, float], *
     Raises:
         InputError: an empty segment, or margins that cannot be.
     """
-    from pancreasseg.export.margins import body_mask, margin_segment
+    from pancreasseg.export.margins import margin_segment
+    from pancreasseg.grids.body import body_mask
 
     node, volumeNode = parameters.segmentationNode, parameters.volumeNode
     image = VolumeNodes.readVolumeNode(volumeNode)

@@ -203,8 +203,9 @@ def _read_pancreas(
 
 
 def _margins(options: argparse.Namespace, pancreas: ExportSegment, volume: Volume) -> list[ExportSegment]:
-    from pancreasseg.export.margins import body_mask, margin_segment, ring
+    from pancreasseg.export.margins import margin_segment, ring
     from pancreasseg.export.segment import ExportSegment
+    from pancreasseg.grids.body import body_mask
 
     if not options.margin and options.ring is None:
         return []

@@ -11,14 +11,12 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core import Box, Geometry
 from pancreasseg.core.errors import InputError
 from pancreasseg.export.segment import ExportSegment
-from pancreasseg.grids.body import TISSUE_HU
 
 LARGEST_MM = 100.0
 RING_MM = 20.0
-_BLOCK_MM = 3.0
 _ON_THE_EDGE = 1e-6  # mm; a voxel exactly at the margin belongs to it
 
 
@@ -57,7 +55,8 @@ def grow(
         mask: non-zero inside, shape (K, J, I).
         geometry: its grid.
         margins: mm.
-        within: non-zero where the margin may go, e.g. `body_mask`; the organ itself is kept whole in any case.
+        within: non-zero where the margin may go, e.g. `pancreasseg.grids.body.body_mask`; the organ itself is
+            kept whole in any case.
 
     Returns:
         uint8 mask on the same grid, ending at the volume's border.
@@ -118,29 +117,6 @@ def ring(
 ) -> np.ndarray:
     """The margin without the organ, 2 cm wide unless told otherwise; arguments as for `grow`."""
     return grow(mask, geometry, millimetres, within=within) & (mask == 0).astype(np.uint8)
-
-
-def body_mask(volume: Volume) -> np.ndarray:
-    """The body without the table, gas inside it included: uint8, shape (K, J, I).
-
-    Tissue (above -300 HU) in and next to the largest piece of solid blocks of 3 mm, so that thin things (covers, the
-    table's shell, bridges to it) stay out; holes are filled slice by slice. Everything is body when there is no tissue.
-    """
-    tissue = volume.array > TISSUE_HU
-    planes, rows, columns = tissue.shape
-    across, down = (max(1, round(_BLOCK_MM / spacing)) for spacing in volume.geometry.spacing[:2])
-    padded = np.pad(tissue, ((0, 0), (0, -rows % down), (0, -columns % across)), mode="edge")
-    blocks = padded.reshape(planes, padded.shape[1] // down, down, padded.shape[2] // across, across).all(axis=(2, 4))
-    pieces, count = ndimage.label(blocks)
-    if count == 0:
-        return np.ones(volume.geometry.shape, dtype=np.uint8)
-    largest = pieces == 1 + int(np.bincount(pieces.ravel())[1:].argmax())
-    near = ndimage.binary_dilation(largest, np.ones((1, 3, 3), dtype=bool))
-    body = tissue & near.repeat(down, axis=1).repeat(across, axis=2)[:, :rows, :columns]
-    for k, plane in enumerate(body):
-        outside, _ = ndimage.label(~np.pad(plane, 1))
-        body[k] = (outside != outside[0, 0])[1:-1, 1:-1]
-    return body.astype(np.uint8)
 
 
 def _ellipsoid(geometry: Geometry, margins: Margins) -> np.ndarray:

@@ -15,7 +15,7 @@ from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.lazy import Library
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Localization, Segmentation
-from pancreasseg.grids.body import TISSUE_HU, body_box, map_box
+from pancreasseg.grids.body import TISSUE_HU, body_box, eroded_body, map_box
 from pancreasseg.grids.resample import AIR_HU, from_grid, paste, to_grid
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage, brought_along
 from pancreasseg.pipelines.declaration import Declaration
@@ -99,7 +99,7 @@ class HierarchicalPipeline(Pipeline):
             surroundings = self._surroundings(self.localizer, volume, box)
             array, grid = self.localizer.prepare(volume, surroundings)
             hu = to_grid(volume.array[surroundings.slices], volume.geometry.crop(surroundings), grid)
-            body = body_mask(hu, self.options.body_hu, self.options.body_steps)
+            body = eroded_body(hu, self.options.body_hu, self.options.body_steps)
         with progress.stage("coarse"):
             classes = self.tiled(self.localizer, array, body, progress, overlap=False)
         coarse = classes[self.localizer.card.pancreas]
@@ -190,28 +190,6 @@ class HierarchicalPipeline(Pipeline):
             count[region] += 1
         total *= where / np.maximum(count, 1)
         return total
-
-
-def body_mask(hu: np.ndarray, threshold: float = TISSUE_HU, steps: int = 2) -> np.ndarray:
-    """The body: threshold, erode, largest piece, dilate, fill holes slice by slice (Roth 2017, section 2.1).
-
-    Args:
-        hu: (K, J, I), K the axial slices.
-        threshold: HU above which a voxel is tissue.
-        steps: of erosion and dilation, in voxels.
-
-    Returns:
-        bool (K, J, I); the paper reports about 40 % of the voxels.
-    """
-    tissue = hu > threshold
-    # What the border cuts off goes on beyond it.
-    eroded = ndimage.binary_erosion(tissue, iterations=steps, border_value=1) if steps else tissue
-    pieces, count = ndimage.label(eroded)
-    if count == 0:
-        return np.zeros(hu.shape, dtype=bool)
-    largest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
-    whole = ndimage.binary_dilation(largest, iterations=steps) if steps else largest
-    return np.stack([ndimage.binary_fill_holes(plane) for plane in whole])
 
 
 def _margin(stage: Stage) -> int:
