@@ -156,13 +156,12 @@ def addMargin(parameters: Parameters, millimetres: tuple[float, float, float], *
     Raises:
         InputError: an empty segment, or margins that cannot be.
     """
-    from pancreasseg.export.margins import margin_segment
-    from pancreasseg.grids.body import body_mask
+    from pancreasseg.export.margins import body_of, margin_segment
 
     node, volumeNode = parameters.segmentationNode, parameters.volumeNode
     image = VolumeNodes.readVolumeNode(volumeNode)
     pancreas = pancreasSegment(parameters)
-    within = body_mask(Volume(image.array, image.geometry)) if insideBody else None
+    within = body_of(Volume(image.array, image.geometry)) if insideBody else None
     margin = margin_segment(pancreas, image.geometry, millimetres, within=within)
     segmentation = node.GetSegmentation()
     identifier = segmentation.AddEmptySegment("", margin.name, [part / 255 for part in margin.colour])

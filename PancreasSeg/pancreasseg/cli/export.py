@@ -203,13 +203,12 @@ def _read_pancreas(
 
 
 def _margins(options: argparse.Namespace, pancreas: ExportSegment, volume: Volume) -> list[ExportSegment]:
-    from pancreasseg.export.margins import margin_segment, ring
+    from pancreasseg.export.margins import body_of, margin_segment, ring
     from pancreasseg.export.segment import ExportSegment
-    from pancreasseg.grids.body import body_mask
 
     if not options.margin and options.ring is None:
         return []
-    within = None if options.outside_body else body_mask(volume)
+    within = None if options.outside_body else body_of(volume)
     found = [margin_segment(pancreas, volume.geometry, sides, within=within) for sides in options.margin]
     if options.ring is not None:
         around = ring(pancreas.mask, volume.geometry, options.ring, within=within)

@@ -11,9 +11,10 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-from pancreasseg.core import Box, Geometry
+from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.errors import InputError
 from pancreasseg.export.segment import ExportSegment
+from pancreasseg.grids.body import body_mask
 
 LARGEST_MM = 100.0
 RING_MM = 20.0
@@ -55,7 +56,7 @@ def grow(
         mask: non-zero inside, shape (K, J, I).
         geometry: its grid.
         margins: mm.
-        within: non-zero where the margin may go, e.g. `pancreasseg.grids.body.body_mask`; the organ itself is
+        within: non-zero where the margin may go, e.g. `body_of`; the organ itself is
             kept whole in any case.
 
     Returns:
@@ -117,6 +118,11 @@ def ring(
 ) -> np.ndarray:
     """The margin without the organ, 2 cm wide unless told otherwise; arguments as for `grow`."""
     return grow(mask, geometry, millimetres, within=within) & (mask == 0).astype(np.uint8)
+
+
+def body_of(volume: Volume) -> np.ndarray:
+    """Where a margin may go that is not to leave the body: uint8, shape (K, J, I)."""
+    return body_mask(volume)
 
 
 def _ellipsoid(geometry: Geometry, margins: Margins) -> np.ndarray:
