@@ -89,6 +89,15 @@ def test_a_case_that_ends_its_worker_each_time_is_a_failed_row_and_costs_no_othe
     assert again == {"a": "yes", "c": "yes", "g": "no"}
 
 
+def test_a_case_that_hangs_is_given_up_and_its_worker_replaced(client: Client, tmp_path: Path) -> None:
+    settings = Settings()
+    job = Job(settings, settings.identity(), time_limit=1.5)
+    names = ["a", "b hang", *(f"slow {n}" for n in range(4))]
+    coming = run_on_cluster(cases(tmp_path, *names), job, client, tmp_path / TABLE, task=_TASK)
+    codes = {row["ct"]: row["code"] for row in coming}
+    assert codes == {name: "time-limit" if "hang" in name else "" for name in names}
+
+
 @POSIX
 def test_workers_killed_from_outside_are_restarted_and_nothing_is_lost(
     run: Callable[..., list[Row]], client: Client, tmp_path: Path

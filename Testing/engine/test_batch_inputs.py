@@ -35,7 +35,7 @@ def test_a_list_names_paths_ids_references_and_labels(tmp_path: Path) -> None:
         tmp_path / "masks/a.nii.gz",
     )
     assert (first.label, first.series) == (11, None)
-    assert (second.name, second.path, second.reference) == ("b.mha", Path("/abs/b.mha"), None)
+    assert (second.name, second.path, second.reference) == ("b", Path("/abs/b.mha"), None)
     assert (second.label, second.series) == (None, 2)
     assert first.folder == tmp_path / "out" / "Fall 7"
 

@@ -7,7 +7,7 @@ from Testing.helpers import batch_double
 
 from pancreasseg.batch.case import Case
 from pancreasseg.batch.loop import row_of
-from pancreasseg.batch.on_worker import CaseOutcome, Job
+from pancreasseg.batch.on_worker import CaseOutcome, Job, in_time
 from pancreasseg.core.errors import ModelError, OutputError
 from pancreasseg.core.progress import Progress
 
@@ -30,7 +30,7 @@ def unpicklable(case: Case, job: Job) -> CaseOutcome:
 
 
 def _run(case: Case, job: Job) -> dict[str, object]:
-    document = batch_double.run_case(case, job.settings, None, Progress())  # type: ignore[arg-type]
+    document = in_time(lambda: batch_double.run_case(case, job.settings, None, Progress()), job.time_limit)
     with (case.output / "log").open("a", encoding="utf-8") as log:  # one write a line, from any process
         log.write(f"{case.name}\t{os.getpid()}\n")
     return document

@@ -65,11 +65,7 @@ class Apart:
                 return self._warm().run(case, report, notify, self._time_limit)
             except _TooLong as late:
                 self.close()
-                raise RunError(
-                    "time-limit",
-                    f"This CT was not done after {(self._time_limit or 0.0) / 60:.3g} minutes and was given up.",
-                    "Allow more time with --time-limit, or look at the CT: it may be damaged or very large.",
-                ) from late
+                raise too_late(self._time_limit or 0.0) from late
             except _Ended as ended:
                 self.close()
                 if attempt == ATTEMPTS:
@@ -151,6 +147,15 @@ class _Child:
         self._process.join()
         code = self._process.exitcode or 0
         raise _Ended(f"signal {-code}" if code < 0 else f"exit code {code}")
+
+
+def too_late(seconds: float) -> RunError:
+    """The error of a case that was not done in time."""
+    return RunError(
+        "time-limit",
+        f"This CT was not done after {seconds / 60:.3g} minutes and was given up.",
+        "Allow more time with --time-limit, or look at the CT: it may be damaged or very large.",
+    )
 
 
 class ModelsNotLoaded(Exception):

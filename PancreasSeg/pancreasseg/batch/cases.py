@@ -16,7 +16,7 @@ def find_cases(
     output: Path,
     *,
     every_series: bool = True,
-    looking: Callable[[Path], object] = str,
+    looking: Callable[[int], object] = str,
 ) -> list[Case]:
     """All cases, those of files and folders before those of lists.
 
@@ -24,16 +24,19 @@ def find_cases(
         inputs: CTs, folders of CTs, DICOM trees, and lists (see `case_list`).
         output: where results go; what lies in it is no input.
         every_series: make a case of each series of a DICOM folder; else a folder is one case whatever it holds.
-        looking: told each DICOM folder that is looked into.
+        looking: told how many DICOM folders are looked into, which takes a while.
 
     Raises:
         InputError: as for `find_cts` and `read_list`; or two cases have one name.
     """
     lists = [path for path in inputs if is_list(path)]
     found = find_cts([path for path in inputs if path not in lists], output)
+    folders = sum(path.is_dir() for path in found.values()) if every_series else 0
+    if folders:
+        looking(folders)
     cases: dict[str, Case] = {}
     for name, path in found.items():
-        for case in _in_folder(name, path, output, looking) if every_series else [_case(name, path, output)]:
+        for case in _in_folder(name, path, output) if folders and path.is_dir() else [_case(name, path, output)]:
             _add(cases, case)
     for path in lists:
         for line in read_list(path):
@@ -43,13 +46,9 @@ def find_cases(
     return list(cases.values())
 
 
-def _in_folder(name: str, path: Path, output: Path, looking: Callable[[Path], object]) -> Iterator[Case]:
-    if not path.is_dir():
-        yield _case(name, path, output)
-        return
+def _in_folder(name: str, path: Path, output: Path) -> Iterator[Case]:
     from pancreasseg.batch.series import find_series
 
-    looking(path)
     for found in find_series(path, name):
         name = printable(found.name)
         yield Case(name, found.path, output / name, output, found.series)

@@ -9,13 +9,14 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distributed import WorkerPlugin, get_worker
 
-from pancreasseg.batch.apart import ModelsNotLoaded
+from pancreasseg.batch.apart import ModelsNotLoaded, too_late
 from pancreasseg.batch.case import Case, Settings, run_case
 from pancreasseg.batch.loop import row_of
 from pancreasseg.batch.table import Row
@@ -37,12 +38,14 @@ class Job:
         identity: what they stand for where the command was given.
         threads: that a case may use; None for those of the worker.
         debug: print tracebacks where the worker's output goes.
+        time_limit: seconds that one case may take, beside the loading of the models; None for any time.
     """
 
     settings: Settings
     identity: Mapping[str, Any]
     threads: int | None = None
     debug: bool = False
+    time_limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ def run_on_worker(case: Case, job: Job) -> CaseOutcome:
         return CaseOutcome(end=(type(told), told.code, told.message, told.hint))
 
 
+_SECONDS_TO_TELL = 2.0
+_HANDS = ThreadPoolExecutor(1, "case")
 _ONE_AT_A_TIME = threading.Lock()  # a pipeline is no place for two threads
 _WARM: dict[str, Pipeline] = {}
 
@@ -96,8 +101,29 @@ _WARM: dict[str, Pipeline] = {}
 def _segment(case: Case, job: Job) -> dict[str, Any]:
     with _ONE_AT_A_TIME:
         pipeline = _pipeline(job)
-        _use_threads(job.threads or get_worker().state.nthreads)
-        return run_case(case, job.settings, pipeline, Progress())
+        threads = job.threads or get_worker().state.nthreads
+
+        def work() -> dict[str, Any]:
+            _use_threads(threads)
+            return run_case(case, job.settings, pipeline, Progress())
+
+        return in_time(work, job.time_limit)
+
+
+def in_time(work: Callable[[], dict[str, Any]], seconds: float | None) -> dict[str, Any]:
+    """What ``work`` returns, done in a thread of its own.
+
+    Native code that hangs cannot be stopped: when the time is over, the case is given up, and soon after, when that
+    has been told, the process ends, which Dask replaces by a new one.
+
+    Raises:
+        RunError: the time is over.
+    """
+    done = _HANDS.submit(work)
+    if wait([done], seconds).done:
+        return done.result()
+    threading.Timer(_SECONDS_TO_TELL, os._exit, (1,)).start()
+    raise too_late(seconds or 0.0)
 
 
 def _use_threads(count: int) -> None:

@@ -58,8 +58,7 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         type=_at_least(0),
         default=_TIME_LIMIT,
-        help="give a CT up that takes longer, where the CTs run one after the other "
-        f"(default: {_TIME_LIMIT}; 0: never)",
+        help=f"give a CT up that takes longer (default: {_TIME_LIMIT}; 0: never)",
     )
     add_series(command)
     add_engine(command)
@@ -110,6 +109,10 @@ class _Cohort:
     def quiet(self) -> bool:
         return bool(self.options.json)
 
+    @property
+    def time_limit(self) -> float | None:
+        return 60.0 * self.options.time_limit if self.options.time_limit else None
+
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns 0, or the exit code of an input that cannot be used when some could not."""
@@ -123,7 +126,7 @@ def run(options: argparse.Namespace) -> int:
         options.inputs,
         options.output,
         every_series=options.series is None,
-        looking=lambda folder: None if options.json else console.say(f"Looking into {folder.name} ..."),
+        looking=lambda folders: console.say(f"Looking for DICOM series in {folders} folder{'s' * (folders > 1)} ..."),
     )
     settings = Settings(setup_of(options), series_of(options), tuple(options.allow), options.format)
     cohort = _Cohort(options, cases, settings, settings.identity(), Pace(len(cases)))
@@ -156,8 +159,7 @@ def _one_after_the_other(cohort: _Cohort) -> Iterator[Iterator[Row]]:
                 console.say(_words(row, cohort.pace))
             yield row
 
-    minutes = cohort.options.time_limit
-    with Apart(cohort.settings, debug=cohort.options.debug, time_limit=60.0 * minutes if minutes else None) as apart:
+    with Apart(cohort.settings, debug=cohort.options.debug, time_limit=cohort.time_limit) as apart:
         yield told(run_all(cohort.cases, cohort.settings, cohort.identity, segment, cohort.table))
 
 
@@ -175,7 +177,7 @@ def _on_cluster(cohort: _Cohort, wanted: Wanted) -> Iterator[Iterator[Row]]:
             console.say(f"Dashboard: {client.dashboard_link}")
         rows = run_on_cluster(
             cohort.cases,
-            Job(cohort.settings, cohort.identity, wanted.threads, cohort.options.debug),
+            Job(cohort.settings, cohort.identity, wanted.threads, cohort.options.debug, cohort.time_limit),
             client,
             cohort.table,
             retries=cohort.options.retries,
