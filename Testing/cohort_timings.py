@@ -121,9 +121,10 @@ def _run(folder: Path, name: str, words: list[object], count: int, kills: int) -
     with (folder / f"{name}.json").open("wb") as answer, (folder / f"{name}.txt").open("wb") as said:
         process = subprocess.Popen(command, stdout=answer, stderr=said, env=environment)
         seen = _watch(process, output, sorted(_CHANCE.uniform(0.05, 0.95, kills) * count))
+    if (output / TABLE).exists():
+        _check(output, count)
     if process.returncode:
         raise RuntimeError((folder / f"{name}.txt").read_text(errors="replace")[-2000:])
-    _check(output, count)
     times = sorted(path.stat().st_mtime for path in output.glob(f"*/{RECORD}"))
     return 60 * (len(times) - 1) / (times[-1] - times[0]), seen
 
@@ -157,7 +158,7 @@ def _check(output: Path, count: int) -> None:
     with (output / TABLE).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = Counter(row["ct"] for row in rows)
-    failed = [row["ct"] for row in rows if row["state"] != "done"]
+    failed = [f"{row['ct']}: {row['message']}" for row in rows if row["state"] != "done"]
     whole = sum(1 for _ in output.glob(f"*/{RECORD}"))
     if len(names) != count or max(names.values()) > 1 or failed or whole != count:
         raise RuntimeError(f"{count} cases, {len(rows)} rows, {len(names)} names, {whole} results, failed: {failed}")
