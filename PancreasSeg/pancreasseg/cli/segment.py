@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from pancreasseg.cli.arguments import (
     load_pipeline,
     read_input,
 )
+from pancreasseg.core.beside import beside
 from pancreasseg.core.errors import PancreasSegError
 from pancreasseg.core.progress import Progress
 
@@ -136,15 +136,14 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Fini
     prepare_folder(options.output)
     with console.progress_shown(quiet=options.json) as progress:
         progress.plan([("read", 1.0), ("models", 2.0), ("measure", 1.0), ("write", 1.0)])
-        with ThreadPoolExecutor(1) as beside:
-            given = beside.submit(_read, options)  # unpacks the CT while torch is imported
-            try:
-                pipeline = load_pipeline(options, progress)
-            except PancreasSegError:
-                given.result()  # what is wrong with the CT is told first
-                raise
-            with progress.stage("read"):
-                volume, region, reference = given.result()
+        given = beside(lambda: _read(options))  # unpacks the CT while torch is imported
+        try:
+            pipeline = load_pipeline(options, progress)
+        except PancreasSegError:
+            given.result()  # what is wrong with the CT is told first
+            raise
+        with progress.stage("read"):
+            volume, region, reference = given.result()
         gates = gated_stage(pipeline) if options.attention else None
         segmentation = segment(volume, pipeline, region, progress)
         attention = None if gates is None else attention_maps(gates, volume, segmentation.box, progress)

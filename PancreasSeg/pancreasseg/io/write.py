@@ -7,7 +7,6 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pancreasseg.core import Geometry, Volume
+from pancreasseg.core.beside import beside
 from pancreasseg.core.finding import Finding
 from pancreasseg.core.results import Attention, Segmentation
 from pancreasseg.io.atomic import all_or_none, atomic_write, prepare_folder, recover
@@ -88,10 +88,10 @@ def write_results(
     algorithm = f"PancreasSeg {provenance.version} {provenance.pipeline} {models}".strip()
     outdated = [f"{ATTENTION}/{path.name}" for path in (folder / ATTENTION).glob("level-*.nii.gz")]
     outdated = [name for name in (*outdated, ATTENTION_SHEET) if name not in names and (folder / name).is_file()]
-    with ThreadPoolExecutor(2) as beside, all_or_none(folder, names, outdated) as stage:
+    with all_or_none(folder, names, outdated) as stage:
         # Packing leaves the interpreter alone, so the masks are packed while the picture is drawn.
-        segment = beside.submit(encode_seg_nrrd, segmentation.mask, volume.geometry, algorithm=algorithm)
-        mask = beside.submit(encode_nifti, segmentation.mask, volume.geometry)
+        segment = beside(lambda: encode_seg_nrrd(segmentation.mask, volume.geometry, algorithm=algorithm))
+        mask = beside(lambda: encode_nifti(segmentation.mask, volume.geometry))
         (stage / STATISTICS).write_text(statistics_csv(measurements), encoding="utf-8", newline="")
         (stage / RESULT).write_text(as_json(document), encoding="utf-8")
         for name, write in others.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pancreasseg.core import Box, Geometry, Volume
+from pancreasseg.core.beside import beside
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.results import Attention, Localization, Segmentation
 
@@ -89,11 +89,11 @@ def segment(
 
     progress = progress or Progress()
     announce(pipeline, progress, localize=region is None)
-    with ThreadPoolExecutor(1) as beside:
-        look = beside.submit(_LOOKS.at, volume, again=region is not None)
-        if region is None:
-            region = pipeline.localize(volume, progress)
-        result = pipeline.segment(volume, region, progress)
+    again = region is not None
+    look = beside(lambda: _LOOKS.at(volume, again=again))
+    if region is None:
+        region = pipeline.localize(volume, progress)
+    result = pipeline.segment(volume, region, progress)
     result = replace(result, expected_overlap=_expected_overlap(pipeline, result, volume.geometry))
     with progress.stage("review"):
         known = (*volume.findings, *result.findings)
