@@ -91,7 +91,7 @@ def test_a_case_that_ends_its_worker_each_time_is_a_failed_row_and_costs_no_othe
 
 def test_a_case_that_hangs_is_given_up_and_its_worker_replaced(client: Client, tmp_path: Path) -> None:
     settings = Settings()
-    job = Job(settings, settings.identity(), time_limit=1.5)
+    job = Job(settings, settings.identity(), time_limit=6)  # a new worker imports within it
     names = ["a", "b hang", *(f"slow {n}" for n in range(4))]
     coming = run_on_cluster(cases(tmp_path, *names), job, client, tmp_path / TABLE, task=_TASK)
     codes = {row["ct"]: row["code"] for row in coming}

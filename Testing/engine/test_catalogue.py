@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pancreasseg.models import card, catalogue
+from pancreasseg.models import card, catalogue, network_card
 from pancreasseg.models.nnunet import published
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ def test_what_is_shipped_follows_the_schema(kind):
 
 
 def test_the_schema_and_the_cards_know_the_same_roles_and_phases():
-    assert SCHEMA["$defs"]["role"]["enum"] == list(card.ROLES)
+    assert SCHEMA["$defs"]["role"]["enum"] == list(network_card.ROLES)
     assert SCHEMA["$defs"]["phase"]["enum"] == list(card.PHASES)
     assert SCHEMA["$defs"]["model"]["properties"]["standing"]["enum"] == list(catalogue.STANDINGS)
 
