@@ -24,20 +24,17 @@ _vision.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def make(folder: str, plans: dict, dataset: dict, configuration: str, folds: list, *, trained: str = "", seed: int = 0,
-         scale: float = 1.0, steps: int = 0, mirror_axes: list | None = None) -> None:  # fmt: skip
-    """A result folder: the network that nnU-Net builds of the plans, with random weights or trained for seconds.
-
-    ``trained`` names a file with ``image`` and ``label``, preprocessed already.
-    """
+         scale: float = 1.0, mirror_axes: list | None = None) -> None:  # fmt: skip
+    """A result folder: the network that nnU-Net builds of the plans, random or `train`'s weights."""
     path = Path(folder)
     path.mkdir(parents=True)
     for name, content in (("plans.json", plans), ("dataset.json", dataset), ("dataset_fingerprint.json", {})):
         (path / name).write_text(json.dumps(content))
     for fold in folds:
         torch.manual_seed(seed + (0 if fold == "all" else int(fold)))
-        network, patch = _network(plans, dataset, configuration)
+        network, _ = _network(plans, dataset, configuration)
         if trained:
-            _train(network, patch, np.load(trained), steps)
+            _fill(network, np.load(trained))
         else:
             _shake(network, scale)
         (path / f"fold_{fold}").mkdir()
@@ -107,6 +104,56 @@ def totalsegmentator(weights: str, ct: str, output: str, *, task: str = "total",
     np.savez(output, labels=np.asarray(image.dataobj).astype(np.uint8), affine=image.affine)
 
 
+def train(plans: dict, dataset: dict, configuration: str, case: str, output: str, steps: int) -> None:
+    """Weights, in half precision, that know the organs of one case (``image`` and ``label``, preprocessed already)."""
+    torch.manual_seed(0)
+    network, patch = _network(plans, dataset, configuration)
+    given = np.load(case)
+    image, label = torch.from_numpy(given["image"]), torch.from_numpy(given["label"].astype(np.int64))
+    counts = torch.bincount(label.flatten(), minlength=len(dataset["labels"])).float()
+    optimiser = torch.optim.Adam(network.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        region = _somewhere(label, patch, generator)
+        logits, truth = network(image[region][None, None].float()), label[region][None]
+        entropy = torch.nn.functional.cross_entropy(logits, truth, weight=(counts.max() / (counts + 1)).sqrt())
+        probability = logits.softmax(1)
+        hot = torch.nn.functional.one_hot(truth, logits.shape[1]).movedim(-1, 1)
+        there = hot.sum((0, 2, 3, 4)) > 0
+        overlap = 2 * (probability * hot).sum((0, 2, 3, 4)) / (probability + hot).sum((0, 2, 3, 4))
+        optimiser.zero_grad()
+        (entropy + 1 - overlap[there].mean()).backward()
+        optimiser.step()
+        schedule.step()
+    by_place = {value.data_ptr(): (key, value) for key, value in network.state_dict().items()}  # most have many names
+    np.savez_compressed(output, **{key: value.numpy().astype(np.float16) for key, value in by_place.values()})
+
+
+def _fill(network: torch.nn.Module, given: dict) -> None:
+    """Put the weights that `train` wrote into a network."""
+    state = network.state_dict()
+    places = {value.data_ptr() for value in state.values()}
+    for key, value in given.items():
+        state[key].copy_(torch.from_numpy(value))
+        places.remove(state[key].data_ptr())
+    if places:
+        raise ValueError("the file lacks weights")
+
+
+def _somewhere(label: torch.Tensor, patch: list, generator: torch.Generator) -> tuple:
+    """A patch around any voxel of one of the organs, all of them as often."""
+    organ = torch.randint(1, int(label.max()) + 1, (1,), generator=generator)
+    places = torch.nonzero(label == organ)
+    centre = places[torch.randint(len(places), (1,), generator=generator)][0].tolist()
+    region = []
+    for c, size, length in zip(centre, patch, label.shape, strict=True):
+        moved = c + int(torch.randint(-size // 4, size // 4 + 1, (1,), generator=generator))
+        first = min(max(moved - size // 2, 0), max(length - size, 0))
+        region.append(slice(first, first + size))
+    return tuple(region)
+
+
 def networks(output: str, cases: list) -> None:
     """Networks of `dynamic_network_architectures` with random weights: their state, an input and the answer."""
     from pydoc import locate
@@ -146,32 +193,6 @@ def _shake(network: torch.nn.Module, scale: float) -> None:
             parameter.data *= scale
 
 
-def _train(network: torch.nn.Module, patch: list, case: dict, steps: int) -> None:
-    """A few steps on one case, enough to know its organs."""
-    image, label = torch.from_numpy(case["image"]), torch.from_numpy(case["label"].astype(np.int64))
-    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
-    places = torch.nonzero(label > 0)
-    generator = torch.Generator().manual_seed(0)
-    for index in range(steps):
-        centre = places[torch.randint(len(places), (1,), generator=generator)][0]
-        if index % 3 == 2:
-            centre = torch.tensor([int(torch.randint(n, (1,), generator=generator)) for n in image.shape])
-        region = []
-        for c, size, length in zip(centre.tolist(), patch, image.shape, strict=True):
-            first = min(max(c - size // 2, 0), max(length - size, 0))
-            region.append(slice(first, first + size))
-        x, y = image[tuple(region)][None, None].float(), label[tuple(region)][None]
-        logits = network(x)
-        probability, truth = logits.softmax(1), torch.nn.functional.one_hot(y, logits.shape[1]).movedim(-1, 1)
-        overlap = 2 * (probability * truth).sum((0, 2, 3, 4)) + 1
-        dice = overlap / ((probability + truth).sum((0, 2, 3, 4)) + 1)
-        loss = torch.nn.functional.cross_entropy(logits, y) + 1 - dice[1:].mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    network.eval()
-
-
 def _predictor(folder: str, *, mirroring: bool, step: float):
     from nnunetv2.inference import predict_from_raw_data as module
 
@@ -201,7 +222,7 @@ def main() -> None:
     for job in json.loads(Path("jobs.json").read_text()):
         name = job.pop("job")
         started = time.process_time()
-        {f.__name__: f for f in (make, predict, preprocess, totalsegmentator, networks)}[name](**job)
+        {f.__name__: f for f in (make, predict, preprocess, totalsegmentator, train, networks)}[name](**job)
         seconds.append([name, round(time.process_time() - started, 1)])
     print(json.dumps(seconds), flush=True)
     os._exit(0)  # TotalSegmentator leaves processes behind that would be waited for

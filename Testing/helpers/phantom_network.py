@@ -1,0 +1,85 @@
+"""A small network of nnU-Net that knows a phantom's organs, for tests beside nnU-Net and TotalSegmentator.
+
+    python -m Testing.helpers.phantom_network
+
+trains it anew, in minutes, and writes `WEIGHTS`; nnU-Net's own code builds it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from Testing.helpers import nnunet_folders as folders
+
+from pancreasseg.core import Volume
+from pancreasseg.phantom import make_phantom
+
+WEIGHTS = Path(__file__).with_name("phantom_network.npz")
+STEPS = 350
+CONFIGURATION = "3d_fullres"
+#: Seen as a patient's, enhanced: the organ stands out enough to be learned in minutes.
+ENHANCED_HU = 80
+ORGANS = (
+    ("liver",),
+    ("spleen",),
+    ("left kidney", "right kidney"),
+    ("stomach",),
+    ("duodenum",),
+    ("aorta", "inferior vena cava", "portal and splenic vein", "arteries"),
+    ("pancreas",),
+)
+#: The number that TotalSegmentator gives it.
+PANCREAS = len(ORGANS)
+PLANS = folders.plans((32, 40, 56), (3.0, 3.0, 3.0), channels=(8, 16, 32), reader="NibabelIOWithReorient")
+DATASET: dict[str, Any] = {
+    "channel_names": {"0": "CT"},
+    "labels": {"background": 0, **{f"organ {n}": n for n in range(1, PANCREAS)}, "pancreas": PANCREAS},
+    "file_ending": ".nii.gz",
+}
+FACTS = {"plans": PLANS, "dataset": DATASET, "configuration": CONFIGURATION}
+
+
+@cache
+def case() -> tuple[Volume, np.ndarray]:
+    """The phantom and its labels (K, J, I), in LPS."""
+    phantom = make_phantom(1, spacing=(3.2, 3.2, 4.0), size=(110, 84, 50))
+    number = {name: n for n, names in enumerate(ORGANS, start=1) for name in names}
+    labels = np.zeros_like(phantom.labels)
+    for key, name in phantom.names.items():
+        labels[phantom.labels == key] = number.get(name, 0)
+    array = phantom.volume.array.copy()
+    array[labels == PANCREAS] += ENHANCED_HU
+    return Volume(array, phantom.volume.geometry), labels
+
+
+def save(path: Path) -> None:
+    """The case as nnU-Net's reader gives it: from left to right, from back to front."""
+    volume, labels = case()
+    spacing = volume.geometry.spacing[::-1]
+    np.savez(path, array=volume.array[:, ::-1, ::-1], label=labels[:, ::-1, ::-1], spacing=spacing)
+
+
+def main() -> int:
+    """Train it."""
+    from Testing.originals import environment
+
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        save(work / "ct.npz")
+        jobs = [
+            {"job": "preprocess", **FACTS, "ct": "ct.npz", "output": "case.npz"},
+            {"job": "train", **FACTS, "case": "case.npz", "output": str(WEIGHTS), "steps": STEPS},
+        ]
+        (work / "jobs.json").write_text(json.dumps(jobs))
+        environment.run("nnunet", work, timeout=7200)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
