@@ -86,9 +86,9 @@ def models(tour: Tour) -> None:
     if ui.modelsGroup.collapsed:
         person.click(ui.modelsGroup, QtCore.QPoint(12, 10))
     table = ui.modelsTable
-    row = next(n for n in range(table.rowCount) if table.item(n, 0).toolTip() == "obelisk-hybrid")
+    row = next(n for n in range(table.rowCount) if table.item(n, 0).toolTip() == "totalsegmentator-organs")
     person.click(table.viewport(), table.visualItemRect(table.item(row, 0)).center())
-    person.wait(lambda: "OBELISK" in ui.modelCard.toPlainText(), 5)
+    person.wait(lambda: "organs at 1.5 mm" in ui.modelCard.toPlainText(), 5)
     sayNeutrally(ui.modelFolder, "Models")
     person.look("models", ui.modelsGroup, width=NARROW)
 

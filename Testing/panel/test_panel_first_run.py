@@ -61,7 +61,7 @@ def test_totalsegmentators_organs_are_recommended_as_they_are_published(panel, u
         "DSC 0.894",
         "own test set",
         "Apache-2.0",
-        "a file of unknown size from github.com",
+        "a file whose size is not known beforehand from github.com",
     ):
         assert part in text, part
     assert f"about {runTime({'core_seconds': 30})}" in text

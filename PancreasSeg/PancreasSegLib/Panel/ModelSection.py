@@ -273,4 +273,4 @@ def _field(name: str, text: str) -> str:
 
 def sizeText(row: ModelRow) -> str:
     """Of a download; some authors do not state it."""
-    return f"{row.megabytes:.1f} MB" if row.megabytes else _("a file of unknown size")
+    return f"{row.megabytes:.1f} MB" if row.megabytes else _("a file whose size is not known beforehand")

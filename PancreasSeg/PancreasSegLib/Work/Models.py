@@ -78,7 +78,7 @@ class Models:
         return "safetensors" not in Dependencies.missing()
 
     def rows(self) -> list[ModelRow]:
-        """All models: installed ones best first, then damaged ones, then those of the catalogue."""
+        """All models: installed ones best first, then damaged ones, then the catalogue's, recommended first."""
         from pancreasseg.models import catalogue
         from pancreasseg.models.nnunet.published import on_this_computer
 
@@ -102,7 +102,7 @@ class Models:
             rows += [ModelRow(name, "damaged", name, trouble=error.message) for name, error in store.damaged().items()]
         present = {row.name for row in rows}
         local = on_this_computer()
-        for entry in catalogue.offered().values():
+        for entry in sorted(catalogue.offered().values(), key=lambda entry: not entry.offer):  # the recommended first
             if entry.name not in present:
                 pipeline = entry.card.get("pipeline", "")
                 megabytes, hosts = _download(entry.name)
