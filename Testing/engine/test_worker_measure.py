@@ -81,6 +81,13 @@ def test_a_mask_that_does_not_fit_is_refused(client: WorkerClient, ct: np.ndarra
         client.wait(client.measure(a_mask()[1:], ct, GEOMETRY))
 
 
+def test_a_ct_that_does_not_fit_is_a_malformed_request(client: WorkerClient, ct: np.ndarray) -> None:
+    with pytest.raises(RunError) as told:
+        client.wait(client.measure(a_mask(), ct[1:], GEOMETRY))
+    assert told.value.code == "protocol"
+    assert client.wait(client.measure(a_mask(), ct, GEOMETRY)).own
+
+
 def test_measuring_before_hello_is_refused(way: Way) -> None:
     events, _ = talk([b'{"id": 1, "request": "measure"}\n', b'{"id": 2, "request": "shutdown"}\n'], way)
     assert [(event["id"], event["event"]) for event in events] == [(1, "error"), (2, "result")]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element
 from pydicom.tag import Tag
 from Testing.helpers.dicom_series import blobs, series_headers
 
@@ -54,7 +57,7 @@ def fuzz_export(random: np.random.Generator, folder: Path) -> str:
             header._dict[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
     with lenient():
         for k, header in enumerate(headers):
-            header.save_as(folder / f"{k}.dcm", enforce_file_format=False)
+            (folder / f"{k}.dcm").write_bytes(_content(header))
     segments = [ExportSegment(blobs(_GRID))]
     try:
         prepared = prepare(folder, segments, _GRID)
@@ -74,19 +77,36 @@ def _value(random: np.random.Generator) -> bytes:
     return value + b" " * (len(value) % 2)
 
 
-def _headers() -> list[Dataset]:
-    copies = []
-    for header in _good():
-        copy = Dataset()
-        copy.update({element.tag: element for element in header})
-        copy.file_meta = header.file_meta
-        copies.append(copy)
-    return copies
+def _content(header: pydicom.FileDataset) -> bytes:
+    """A file of the elements as they lie; `save_as` would encode all texts anew, and fails by odd charsets."""
+    file = DicomBytesIO()
+    file.is_little_endian, file.is_implicit_VR = True, False
+    for tag in sorted(header.keys()):
+        write_data_element(file, header.get_item(tag))
+    return _before(header) + file.getvalue()
+
+
+def _before(header: pydicom.FileDataset) -> bytes:
+    """What stands before the elements: the file meta information."""
+    empty, file = pydicom.Dataset(), io.BytesIO()
+    empty.file_meta = header.file_meta
+    empty.save_as(file, enforce_file_format=False)
+    return file.getvalue()
+
+
+def _headers() -> list[pydicom.FileDataset]:
+    """The headers as they lie in files, nothing decoded yet."""
+    return [pydicom.dcmread(io.BytesIO(content), force=True) for content in _good()]
 
 
 @cache
-def _good() -> tuple[Dataset, ...]:
-    return tuple(series_headers(_GRID))
+def _good() -> tuple[bytes, ...]:
+    contents = []
+    for header in series_headers(_GRID):
+        file = io.BytesIO()
+        header.save_as(file, enforce_file_format=False)
+        contents.append(file.getvalue())
+    return tuple(contents)
 
 
 TARGETS: dict[str, Target] = {"DICOM export": fuzz_export}

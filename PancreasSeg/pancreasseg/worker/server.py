@@ -305,6 +305,8 @@ class Server:
         if any(array.ndim != 3 or array.dtype.kind not in "biuf" for array in arrays):
             raise malformed("measure")
         mask, hu, *reference = arrays
+        if hu.shape != geometry.shape:
+            raise malformed("measure")
         own = measure(mask, Volume(hu, geometry))
         against = compare(mask, reference[0], geometry) if reference else []
         return measured_fields(Measured(tuple(own), tuple(against)))
