@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from Testing.helpers.bright_model import write_bright_model
 from Testing.helpers.worker_talk import PIPE, Way
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for models, with one that is quick."""
+    folder = tmp_path_factory.mktemp("store")
+    write_bright_model(folder)
+    return folder
 
 
 @pytest.fixture(scope="module", params=["pipe", "server"])

@@ -10,18 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import SimpleITK as sitk
-from Testing.helpers.bright_model import a_patient, write_bright_model
+from Testing.helpers.bright_model import a_patient
 
 from pancreasseg.batch.table import PARQUET, TABLE
 from pancreasseg.cli.main import main
 from pancreasseg.grids.resample import to_image
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("store")
-    write_bright_model(folder)
-    return folder
 
 
 @pytest.fixture

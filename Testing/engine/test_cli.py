@@ -19,7 +19,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from Testing.helpers.bright_model import a_patient, write_bright_model
+from Testing.helpers.bright_model import a_patient
 
 from pancreasseg.cli.main import main
 from pancreasseg.grids.resample import to_image
@@ -42,13 +42,6 @@ class Told:
 
 
 Tell = Callable[..., Told]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("store")
-    write_bright_model(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

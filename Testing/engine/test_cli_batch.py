@@ -6,19 +6,12 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
-from Testing.helpers.bright_model import a_patient, write_bright_model
+from Testing.helpers.bright_model import a_patient
 
 from pancreasseg.batch.apart import Apart
 from pancreasseg.batch.table import TABLE
 from pancreasseg.cli.main import main
 from pancreasseg.grids.resample import to_image
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("store")
-    write_bright_model(folder)
-    return folder
 
 
 @pytest.fixture

@@ -24,14 +24,6 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with a model that is quick."""
-    folder = tmp_path_factory.mktemp("store")
-    write_bright_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def command(home: Path) -> Command:
     """Run the command as a process of its own."""
     environment = {**os.environ, "PANCREASSEG_HOME": str(home)}

@@ -14,6 +14,7 @@ from pancreasseg.findings.blocks import Blocks
 from pancreasseg.findings.faces import faces_touched, joined
 from pancreasseg.findings.orientation import wrong_way_round
 from pancreasseg.findings.phase import ARTERIAL, ENHANCED, UNENHANCED, estimate_phase
+from pancreasseg.grids.spacing import coarse_spacing
 
 VOLUME_ML = (20.0, 180.0)
 MEAN_HU = (-30.0, 180.0)  # a fatty pancreas on an unenhanced scan lies a little below 0; fat itself near -100
@@ -22,7 +23,6 @@ STAGES_AGREE_DSC = 0.7
 EXPECTED_DSC = (0.7, 0.5)
 LARGE_COMPONENT_ML = 1.0
 LARGE_COMPONENT_SHARE = 0.05
-MAX_SPACING_MM = 5.0
 NEAR_FACE_MM = 3.0
 _CUT_OFF_MM = 30.0
 _CUT_OFF_SHARE = 0.1
@@ -54,6 +54,12 @@ class CtLook:
         """Look at a CT."""
         blocks = Blocks.of(volume)
         return cls(blocks, (*_of_volume(volume, blocks), *wrong_way_round(volume, blocks)))
+
+
+def no_pancreas(score: float) -> Finding:
+    """Nothing was found, with what spoke for a pancreas most (0 to 1)."""
+    sentence = "No pancreas was found in this volume; drag the box over the pancreas and segment again."
+    return Finding("no-pancreas", Severity.SERIOUS, sentence, score)
 
 
 def review(
@@ -100,8 +106,7 @@ def review(
     found = list(look.findings)
     organ = Box.of_mask(mask)
     if organ is None:
-        sentence = "No pancreas was found in this volume; drag the box over the pancreas and segment again."
-        found.append(Finding("no-pancreas", Severity.SERIOUS, sentence, 0.0))
+        found.append(no_pancreas(0.0))
     else:
         inside = mask[organ.slices] != 0
         found += _of_place(inside, organ, volume, box, NEAR_FACE_MM if by_hand else 0.0)
@@ -147,13 +152,9 @@ def _of_volume(volume: Volume, blocks: Blocks) -> Iterator[Finding]:
             "Give the original CT in HU."
         )
         yield Finding("not-hu", Severity.SERIOUS, sentence, lowest)
-    spacing = max(volume.geometry.spacing)
-    if spacing > MAX_SPACING_MM + 1e-3:
-        sentence = (
-            f"The voxels are {spacing:.1f} mm apart; above 5 mm the pancreas is resolved poorly. "
-            "Use a thinner reconstruction if there is one."
-        )
-        yield Finding("spacing-above-5-mm", Severity.WARNING, sentence, spacing)
+    coarse = coarse_spacing(volume.geometry)
+    if coarse is not None:
+        yield coarse
     share = blocks.cut_off(_CUT_OFF_MM)
     if share >= _CUT_OFF_SHARE:
         sentence = (

@@ -9,13 +9,13 @@ import numpy as np
 from pancreasseg.core import Geometry
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
+from pancreasseg.grids.spacing import coarse_spacing
 from pancreasseg.io.evenness import uneven
 from pancreasseg.io.grids import refuse_implausible
 from pancreasseg.io.hounsfield import AIR_BELOW_HU, air_elsewhere, not_hu, refuse_impossible
 
 MIN_SLICES = 5
 MIN_EXTENT_MM = 20.0
-MAX_SPACING_MM = 5.0
 MIN_TISSUE_ML = 1.0
 _LABELS_UP_TO = 255
 
@@ -41,17 +41,9 @@ def check_ct(array: np.ndarray, geometry: Geometry, allow: Collection[str] = ())
         if refusal.code not in allow:
             raise refusal
         findings.append(Finding(refusal.code, Severity.SERIOUS, refusal.message))
-    largest = max(geometry.spacing)
-    if largest > MAX_SPACING_MM + 1e-3:
-        findings.append(
-            Finding(
-                "spacing-above-5-mm",
-                Severity.WARNING,
-                f"The voxels are {largest:.1f} mm apart; above 5 mm the pancreas is resolved poorly. "
-                "Use a thinner reconstruction if there is one.",
-                largest,
-            )
-        )
+    coarse = coarse_spacing(geometry)
+    if coarse is not None:
+        findings.append(coarse)
     air = air_elsewhere(array)
     if air is not None:
         sentence = (

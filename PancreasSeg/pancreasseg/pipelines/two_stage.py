@@ -286,9 +286,10 @@ def unsure(score: float) -> Finding:
 
 def nothing_found(volume: Volume, score: float, coarse: np.ndarray, grid: Geometry, progress: Progress) -> Localization:
     """No pancreas: a box in the middle of the body, for the person to drag, and the finding that says so."""
-    sentence = "No pancreas was found in this volume; drag the box over the pancreas and segment again."
-    finding = Finding("no-pancreas", Severity.SERIOUS, sentence, round(score, 3))
-    return Localization(_middle(volume), score, (), coarse, grid, (finding,), dict(progress.timings))
+    from pancreasseg.findings.result import no_pancreas
+
+    findings = (no_pancreas(round(score, 3)),)
+    return Localization(_middle(volume), score, (), coarse, grid, findings, dict(progress.timings))
 
 
 def _of_passes(dsc: float) -> Finding:

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from pancreasseg.core.progress import Progress
 from pancreasseg.inference.hardware import DTYPES, Hardware
+from pancreasseg.io.atomic import atomic_write
 from pancreasseg.lab.axial.augmentation import bend, crop, scanner
 from pancreasseg.lab.axial.cases import CLASSES, PANCREAS, UNKNOWN, SliceCase
 from pancreasseg.lab.axial.synthesis import LabelMaps
@@ -257,6 +258,5 @@ class Training:
             "step": self.step,
             "plan": asdict(self.plan),
         }
-        partial = self.checkpoint.with_suffix(".part")
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
+        with atomic_write(self.checkpoint) as partial:
+            torch.save(state, partial)
