@@ -180,8 +180,9 @@ def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("pancreasseg.batch.clusters.SECONDS_TO_CONNECT", 1)
     with pytest.raises(RunError, match="No Dask scheduler answers"), connected(Wanted(scheduler="tcp://127.0.0.1:9")):
         pass
-    with pytest.raises(RunError, match="No Dask scheduler answers"), connected(Wanted(scheduler="nonsense://x")):
-        pass
+    for address in ("nonsense://x", "foo", "tcp://", "tcp://127.0.0.1:99999", "tcp://no.such.machine.invalid:8786"):
+        with pytest.raises(RunError, match="No Dask scheduler answers"), connected(Wanted(scheduler=address)):
+            pass
 
 
 class AClient:

@@ -25,6 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from pancreasseg.cli.main import main
 from pancreasseg.core.errors import InputError, PancreasSegError, RunError
 from pancreasseg.remote import secret, wire
 from pancreasseg.remote.address import PORT, Address
@@ -363,6 +364,12 @@ def test_other_machines_are_not_served_without_tls_unless_it_is_said() -> None:
     assert caught.value.code == "server-unencrypted"
     ServerSettings(TOKEN, host="192.0.2.1", unencrypted=True).check()
     ServerSettings(TOKEN).check()
+
+
+@pytest.mark.parametrize("words", [["--port", "99999"], ["--port", "-1"], ["--sessions", "0"], ["--sessions", "many"]])
+def test_numbers_that_make_no_sense_are_refused_at_once(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", *words]) == 2
+    assert "is no number from" in capsys.readouterr().err
 
 
 def test_certificates_that_cannot_be_used_are_a_sentence(tmp_path: Path) -> None:

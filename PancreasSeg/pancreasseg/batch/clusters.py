@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -162,8 +164,9 @@ def _at(address: str) -> Iterator[Client]:
     from distributed import Client
 
     try:
+        _knock(address)  # a client that reaches nobody says so for half a minute, and again when it is dropped
         client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise RunError(
             "no-scheduler",
             f"No Dask scheduler answers at {address}.",
@@ -171,6 +174,28 @@ def _at(address: str) -> Iterator[Client]:
         ) from error
     with client:
         yield client
+
+
+def _knock(address: str) -> None:
+    """Wait until something takes connections at an address of Dask.
+
+    Raises:
+        OSError: nothing does within `SECONDS_TO_CONNECT`, or there is no such machine.
+        ValueError, OverflowError: not an address of a form that Dask knows; no such port.
+    """
+    from distributed.comm.addressing import get_address_host_port
+
+    host, port = get_address_host_port(address)
+    ending = time.monotonic() + SECONDS_TO_CONNECT
+    while True:
+        try:
+            socket.create_connection((host, port), SECONDS_TO_CONNECT).close()
+        except ConnectionRefusedError:
+            if time.monotonic() > ending:
+                raise
+            time.sleep(0.2)  # it may be starting
+        else:
+            return
 
 
 def slurm_cluster(options: Mapping[str, Sequence[str]]) -> SLURMCluster:

@@ -125,6 +125,17 @@ def add_engine(command: argparse.ArgumentParser) -> None:
     )
 
 
+def number_from(least: int, most: int = 10_000) -> Callable[[str], int]:
+    """A type of arguments: a whole number between two, both included; more is a slip of the finger."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least} to {most}")
+        return int(text)
+
+    return number
+
+
 def setup_of(options: argparse.Namespace) -> Setup:
     """What the person chose with the arguments of `add_engine`."""
     settings = dict(_setting(text) for text in options.settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from pancreasseg.batch.table import VOLUME
 from pancreasseg.cli import console
-from pancreasseg.cli.arguments import Commands, UsageError, add_command, add_engine, add_series, series_of, setup_of
+from pancreasseg.cli.arguments import (
+    Commands,
+    UsageError,
+    add_command,
+    add_engine,
+    add_series,
+    number_from,
+    series_of,
+    setup_of,
+)
 from pancreasseg.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +29,6 @@ if TYPE_CHECKING:
     from pancreasseg.batch.pace import Pace
     from pancreasseg.batch.table import Row
 
-_MOST = 10_000  # workers, retries, minutes: more is a slip of the finger
 _TIME_LIMIT = 60  # minutes; a CT with the largest models on a slow CPU takes a few
 _DESCRIPTION = """\
 Segment many CTs. FOLDER gets a folder for each with what 'segment' writes; cohort.csv and cohort.parquet: a row for
@@ -56,7 +64,7 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--time-limit",
         metavar="MINUTES",
-        type=_at_least(0),
+        type=number_from(0),
         default=_TIME_LIMIT,
         help=f"give a CT up that takes longer (default: {_TIME_LIMIT}; 0: never)",
     )
@@ -68,7 +76,7 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def _add_workers(command: argparse.ArgumentParser) -> None:
     where = command.add_argument_group("many workers")
-    where.add_argument("--workers", metavar="N", type=_at_least(1), help="processes on this computer, or SLURM jobs")
+    where.add_argument("--workers", metavar="N", type=number_from(1), help="processes on this computer, or SLURM jobs")
     where.add_argument("--memory", metavar="SIZE", help="of each process, e.g. 4GB (default: its share of all)")
     where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler that is running, e.g. tcp://host:8786")
     where.add_argument(
@@ -82,7 +90,7 @@ def _add_workers(command: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--retries",
         metavar="N",
-        type=_at_least(0),
+        type=number_from(0),
         default=1,
         help="how often a CT whose worker died is tried again by itself at the end (default: 1)",
     )
@@ -279,12 +287,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not key or not value:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
     return key, value
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= _MOST:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least} to {_MOST}")
-        return int(text)
-
-    return number

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from pancreasseg.cli import console
-from pancreasseg.cli.arguments import Commands, add_command
+from pancreasseg.cli.arguments import Commands, add_command, number_from
 from pancreasseg.remote.address import PORT, is_loopback
 
 _DESCRIPTION = """\
@@ -26,7 +26,7 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
     """Add the command to the command line."""
     command = add_command(commands, "serve", [common], "compute for Slicer on other computers", _DESCRIPTION)
     command.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine alone)")
-    command.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
+    command.add_argument("--port", type=number_from(0, 65_535), default=PORT, help=f"default: {PORT}")
     command.add_argument("--certificate", metavar="FILE", type=Path, help="certificate for TLS, PEM, with its chain")
     command.add_argument("--key", metavar="FILE", type=Path, help="its key, PEM, without a password")
     command.add_argument("--token-file", metavar="FILE", type=Path, help="a text file that holds the token")
@@ -37,7 +37,9 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
         default=[],
         help="a name of this machine that clients use; repeatable",
     )
-    command.add_argument("--sessions", metavar="N", type=int, default=16, help="clients at the same time (default: 16)")
+    command.add_argument(
+        "--sessions", metavar="N", type=number_from(1), default=16, help="clients at the same time (default: 16)"
+    )
     command.add_argument(
         "--unencrypted",
         action="store_true",
