@@ -8,6 +8,7 @@ from Testing.helpers.ct_files import SHAPE, a_ct, write_image
 
 from pancreasseg.cli.main import main
 from pancreasseg.core import Geometry
+from pancreasseg.io.read import read_volume
 
 
 @pytest.fixture
@@ -34,6 +35,34 @@ def test_measure_shows_the_findings_of_the_ct(files, capsys) -> None:
     assert "7.5 mm apart" in capsys.readouterr().out
     assert main(["measure", files["mask"], "--volume", files["ct"], "--json"]) == 0
     assert codes(capsys).count("spacing-above-5-mm") == 1
+
+
+@pytest.mark.parametrize("command", ["measure", "export"])
+def test_a_mask_on_something_else_than_a_pancreas_is_told(files, tmp_path, capsys, command) -> None:
+    air = write_image(
+        tmp_path / "air.nii.gz", np.where(a_ct() > -500, -1000, a_ct()), read_volume(files["ct"]).geometry
+    )
+    more = ["--format", "nifti", "--output", files["out"]] if command == "export" else []
+    volume = str(air)
+    assert main([command, files["mask"], "--volume", volume, "--allow", "air-only", "--json", *more]) == 0
+    assert "mean-hu-implausible" in codes(capsys)
+
+
+@pytest.mark.parametrize("option", ["--series", "--label", "--reference-label"])
+def test_a_number_of_thousands_of_digits_is_a_name_that_nothing_has(files, capsys, option) -> None:
+    command = ["measure", files["mask"], "--volume", files["ct"], "--reference", files["mask"], option, "9" * 5000]
+    assert main(command) in (0, 3)  # a file has no series to choose from
+    assert len(capsys.readouterr().err) < 500
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "nul\0.nii.gz"])
+@pytest.mark.parametrize("command", ["segment", "localize", "measure", "export", "batch"])
+def test_a_path_that_no_file_can_have_is_refused(files, capsys, command, name) -> None:
+    words = ["--volume", name] if command in ("measure", "export") else []
+    given = files["mask"] if words else name
+    more = ["--output", files["out"]] if command in ("segment", "export", "batch") else []
+    assert main([command, given, *words, *more]) == 3
+    assert "should not have" not in capsys.readouterr().err
 
 
 def test_measure_tells_how_much_of_mask_and_reference_lies_outside(files, capsys) -> None:

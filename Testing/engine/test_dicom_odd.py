@@ -149,6 +149,15 @@ def test_positions_rounded_to_a_tenth_of_a_millimetre_are_a_grid(tmp_path, step)
     assert set(codes(volume)) <= {"slice-jitter"}
 
 
+def test_positions_rounded_to_whole_millimetres_are_a_grid(tmp_path) -> None:
+    slices = a_series(np.repeat(a_ct(), 4, axis=0))
+    for k, data in enumerate(slices):
+        data.ImagePositionPatient = [-31.5, 12.25, round(100.75 + 2.5 * k)]
+    volume = read_volume(write_slices(tmp_path, slices))
+    assert volume.geometry.spacing[2] == pytest.approx(2.5, abs=1 / 46)
+    assert set(codes(volume)) <= {"slice-jitter"}
+
+
 def _without_preamble(file: Path, *, meta: bool) -> None:
     """Cut the preamble and perhaps the head of a file off, so that it begins with group 2 or with its SOP class."""
     data = pydicom.dcmread(file)
@@ -200,6 +209,12 @@ def test_links_that_lead_round_in_circles_end(tmp_path) -> None:
     assert the_ct(tmp_path) == []
 
 
+def test_a_link_to_a_folder_above_brings_no_other_series(tmp_path) -> None:
+    write_slices(tmp_path / "other", a_series(a_ct() + 40))
+    (write_slices(tmp_path / "series", a_series()) / "up").symlink_to(tmp_path)
+    assert the_ct(tmp_path / "series") == []
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
 def test_a_pipe_beside_the_slices_is_never_opened(tmp_path) -> None:
     os.mkfifo(write_slices(tmp_path, a_series()) / "pipe")
@@ -228,6 +243,19 @@ def test_a_few_slices_far_away_are_no_hundreds_of_missing_ones(tmp_path) -> None
     slices[-1].ImagePositionPatient[2] += 1500
     error = refused(write_slices(tmp_path, slices), "dicom-irregular-spacing")
     assert "missing" not in error.message
+
+
+def test_a_stack_that_changes_its_spacing_misses_no_slices(tmp_path) -> None:
+    slices = a_series()
+    for k, data in enumerate(slices):
+        data.ImagePositionPatient[2] = 100 + 3 * k - 1.5 * max(k - 5, 0)
+    error = refused(write_slices(tmp_path, slices), "dicom-irregular-spacing")
+    assert "1.50 mm apart, some 3.00 mm" in error.message
+
+
+def test_a_folder_with_an_archive_says_to_unpack_it(tmp_path) -> None:
+    (tmp_path / "CT.zip").write_bytes(b"PK\x03\x04")
+    assert "Unpack" in refused(tmp_path, "no-dicom").hint
 
 
 # Files that would take over the process, or its memory

@@ -64,6 +64,18 @@ def test_a_ct_without_anatomy_is_not_judged(direction) -> None:
     assert told(Volume(a_ct(), a_grid(direction))) == []
 
 
+@pytest.mark.parametrize("flip", [(), (2,)])
+def test_a_trunk_that_is_even_on_both_sides_has_no_liver_on_the_left(flip) -> None:
+    _, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in (24, 48, 56)], indexing="ij")
+    hu = np.full(x.shape, -1000.0)
+    radius = (x / 0.85) ** 2 + (y / 0.75) ** 2
+    hu[radius < 1], hu[radius < 0.8] = -100, 50
+    hu[x**2 + (y - 0.45) ** 2 < 0.02], hu[(x + 0.3) ** 2 + (y + 0.1) ** 2 < 0.05] = 500, 110
+    hu += np.random.default_rng(0).normal(0, 8, hu.shape)
+    geometry = Geometry((56, 48, 24), (4.0, 4.5, 5.0))
+    assert told(flipped(Volume(hu.astype(np.int16), geometry), *flip)) == []
+
+
 @pytest.mark.parametrize("part", ["upper", "lower"])
 def test_a_part_of_the_abdomen_is_not_called_upside_down(patient, part) -> None:
     half = len(patient.array) // 2

@@ -291,7 +291,8 @@ def test_nrrd_sizes_and_types_that_make_no_sense_are_refused(tmp_path, change) -
         ("ElementSpacing = nan 1 1\n", {}), ("TransformMatrix = " + "1e308 " * 9 + "\n", {}),
         ("TransformMatrix = 2 0 0 0 2 0 0 0 2\n", {}), ("TransformMatrix = " + "nan " * 9 + "\n", {}),
         ("TransformMatrix = 1 0 0\n", {}), ("Offset = 1e300 0 0\n", {}), ("HeaderSize = -7\n", {}),
-        ("HeaderSizePerSlice = 4\n", {}), ("ElementNumberOfChannels = 0\n", {}), ("NDims = 3\n", {}),
+        ("HeaderSize = 7\n", {}), ("HeaderSizePerSlice = 4\n", {}),
+        ("ElementNumberOfChannels = 0\n", {}), ("NDims = 3\n", {}),
         ("ElementNumberOfChannels = 3\n", {}), ("ElementNumberOfChannels = 99999999\n", {}),
         ("CompressedData = True\n", {}), ("BinaryData = False\n", {}), ("no entry\n", {}),
         ("x" * 70_000 + " = 1\n", {}),
@@ -299,6 +300,19 @@ def test_nrrd_sizes_and_types_that_make_no_sense_are_refused(tmp_path, change) -
 )  # fmt: skip
 def test_a_metaimage_header_that_lies_is_refused(tmp_path, extra, change) -> None:
     assert refused(a_meta(tmp_path / "i.mha", extra, **change))
+
+
+def test_a_metaimage_that_says_the_same_by_two_names_is_read(tmp_path) -> None:
+    plain = read_metaimage(a_meta(tmp_path / "a.mha", "Offset = 1 2 3\n"))
+    twice = read_metaimage(a_meta(tmp_path / "b.mha", "Position = 1 2 3\nOffset = 1 2 3\n"))
+    assert twice.geometry == plain.geometry
+    assert refused(a_meta(tmp_path / "c.mha", "Position = 1 2 4\nOffset = 1 2 3\n"))
+
+
+def test_a_file_of_voxels_may_be_named_as_lying_in_this_folder(tmp_path) -> None:
+    path = write_image(tmp_path / "ct.mhd", a_ct(), a_grid())
+    path.write_text(path.read_text().replace("ElementDataFile = ", "ElementDataFile = ./"))
+    np.testing.assert_array_equal(read_metaimage(path).array, a_ct())
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])

@@ -168,6 +168,7 @@ def test_what_is_odd_about_a_masks_file_is_told(tmp_path) -> None:
     placed = place_mask(tmp_path / "m.nii", Geometry(a_grid().size, a_grid().spacing))
     (finding,) = placed.findings
     assert finding.code == "mask-no-orientation"
+    assert "CT" not in finding.sentence
     assert finding.sentence.startswith("The mask's file")
 
 
@@ -185,6 +186,16 @@ def test_255_with_a_slope_of_a_255th_is_a_mask(tmp_path) -> None:
     (tmp_path / "m.nii").write_bytes(content)
     array, _, _ = read_labels(tmp_path / "m.nii")
     np.testing.assert_array_equal(indicator_of(array, {}), a_mask())
+
+
+def test_a_mask_of_one_value_below_0_is_a_mask(tmp_path) -> None:
+    path = write_image(tmp_path / "m.nrrd", -a_mask().astype(np.int8), a_grid())
+    np.testing.assert_array_equal(read_mask(path, a_grid()), a_mask())
+
+
+def test_a_mask_with_voxels_that_are_no_numbers_says_so(tmp_path) -> None:
+    path = write_image(tmp_path / "m.nrrd", np.where(a_mask() > 0, 1, np.nan).astype(np.float32), a_grid())
+    assert "NaN" in refused(path, a_grid()).message
 
 
 def test_labels_that_a_program_rounded_are_labels(tmp_path) -> None:
@@ -309,6 +320,12 @@ def test_an_empty_segment_beside_another_one_is_empty(tmp_path) -> None:
     path = _changed(tmp_path, (b"Segment0_LabelValue:=1", b"Segment0_LabelValue:=2"), more=more)
     assert not read_mask(path, a_grid()).any()
     assert read_mask(path, a_grid(), "Spleen").any()
+
+
+def test_segments_behind_a_missing_number_are_segments(tmp_path) -> None:
+    more = b"Segment2_ID:=s\nSegment2_Name:=Pancreas\nSegment2_LabelValue:=1\n"
+    path = _changed(tmp_path, (b"Name:=Pancreas", b"Name:=Liver"), (b"LabelValue:=1", b"LabelValue:=2"), more=more)
+    np.testing.assert_array_equal(read_mask(path, a_grid()), a_mask())
 
 
 def test_of_two_segments_of_one_name_none_is_taken_but_by_its_number(tmp_path) -> None:

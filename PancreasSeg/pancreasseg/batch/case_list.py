@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pancreasseg.batch.inputs import name_of, printable
 from pancreasseg.core.errors import InputError
+from pancreasseg.core.text import number_or_name
 
 #: Files that are lists, by how their names end.
 LISTS = (".csv", ".tsv")
@@ -30,7 +32,7 @@ class Line:
 
 def is_list(path: Path) -> bool:
     """True for a file that is read as a list of CTs."""
-    return path.suffix.lower() in LISTS and path.is_file()
+    return path.suffix.lower() in LISTS and os.path.isfile(path)  # noqa: PTH113  # never raises
 
 
 def read_list(path: Path) -> list[Line]:
@@ -107,4 +109,4 @@ def _can_be_folder(name: str) -> bool:
 
 
 def _number(text: str | None) -> int | str | None:
-    return int(text) if text and text.isdecimal() else text or None
+    return number_or_name(text) if text else None

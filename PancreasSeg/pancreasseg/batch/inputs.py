@@ -43,7 +43,7 @@ def find_cts(inputs: Sequence[Path], output: Path | None = None) -> dict[str, Pa
 
 def refuse_result_among_slices(name: str, path: Path, output: Path | None) -> None:
     """Raise an InputError when the results of the CT at ``path`` would be written into the folder of its slices."""
-    if output is not None and path.is_dir() and _same(output / name, path):
+    if output is not None and _is(path, Path.is_dir) and _same(output / name, path):
         raise InputError(
             "output-is-input",
             f"The results of {name} would go into the folder of its slices.",
@@ -61,7 +61,7 @@ def printable(path: Path | str) -> str:
 
 
 def _cts_at(path: Path, output: Path | None) -> list[Path]:
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110  # never raises, whatever the path is
         raise InputError("no-such-file", f"There is no file or folder {printable(path)}.", "Check the path.")
     if not path.is_dir():
         return [path]
@@ -108,5 +108,5 @@ def _same(one: Path, other: Path) -> bool:
 def name_of(path: Path) -> str:
     """What a CT is called when nobody says: its file's name without the ending, or its folder's."""
     name = path.name if path.name not in ("", "..") else path.resolve().name
-    ending = next((end for end in CTS if not path.is_dir() and name.lower().endswith(end)), "")
+    ending = next((end for end in CTS if not _is(path, Path.is_dir) and name.lower().endswith(end)), "")
     return printable(name[: len(name) - len(ending)]) or "ct"

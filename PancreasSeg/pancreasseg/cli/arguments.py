@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pancreasseg import pipelines
 from pancreasseg.core.errors import InputError, PancreasSegError
 from pancreasseg.core.setup import AUTO, DEVICES, PRECISIONS, Setup
+from pancreasseg.core.text import number_or_name, printable
 
 if TYPE_CHECKING:
     from pancreasseg.core import Volume
@@ -129,9 +131,10 @@ def number_from(least: int, most: int = 10_000) -> Callable[[str], int]:
     """A type of arguments: a whole number between two, both included; more is a slip of the finger."""
 
     def number(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least} to {most}")
-        return int(text)
+        value = number_or_name(text)
+        if isinstance(value, str) or not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{printable(text)!r} is no number from {least} to {most}")
+        return value
 
     return number
 
@@ -167,8 +170,7 @@ def read_input(options: argparse.Namespace, progress: Progress) -> Volume:
 
 def series_of(options: argparse.Namespace) -> int | str | None:
     """The series as a number where it is one."""
-    series: str | None = options.series
-    return int(series) if series is not None and series.isdecimal() else series
+    return None if options.series is None else number_or_name(options.series)
 
 
 def check_input(options: argparse.Namespace) -> None:
@@ -178,7 +180,7 @@ def check_input(options: argparse.Namespace) -> None:
         InputError: there is no such file or folder.
         ModelError: no such pipeline or model.
     """
-    if not options.input.exists():
+    if not os.path.exists(options.input):  # noqa: PTH110  # never raises, whatever the path is
         raise InputError("no-such-file", f"There is no file or folder {options.input}.", "Check the path.")
     pipelines.choose(setup_of(options))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command
 from pancreasseg.core.errors import InputError
+from pancreasseg.core.text import number_or_name
 
 if TYPE_CHECKING:
     from pancreasseg.lab.cohorts import CaseGrid, Cohort
@@ -118,7 +119,7 @@ def prepare_cohort(options: argparse.Namespace) -> None:
     from pancreasseg.lab.cohorts.prepare import Preparation, prepare
     from pancreasseg.lab.cohorts.summary import MARKDOWN, summary
 
-    label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
+    label = None if options.label is None else number_or_name(options.label)
     grids = tuple(_grid(text) for text in options.spacing)
     organs = () if options.organs is None else tuple(parse(options.organs).items())
     settings = Preparation(options.on_error, label, options.label_axes, options.folds, grids, organs)

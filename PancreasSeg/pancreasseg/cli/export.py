@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command, add_series, series_of
 from pancreasseg.core.errors import InputError, PancreasSegError, as_json, explain
+from pancreasseg.core.text import number_or_name
 from pancreasseg.export.formats import export, formats
 
 if TYPE_CHECKING:
@@ -73,11 +75,11 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns 0, or the exit code of the first format that could not be written."""
-    from pancreasseg.findings.result import review_ct
+    from pancreasseg.findings.result import review_ct, review_given
     from pancreasseg.io.atomic import prepare_folder
     from pancreasseg.io.read import read_volume
 
-    source = options.volume if options.volume.is_dir() else None
+    source = options.volume if os.path.isdir(options.volume) else None  # noqa: PTH112  # never raises
     possible = [name for name, each in formats().items() if source is not None or not each.needs_series]
     chosen = list(dict.fromkeys(options.format or possible))
     stated = not options.check and any(formats()[form].states_origin for form in chosen)
@@ -91,6 +93,7 @@ def run(options: argparse.Namespace) -> int:
         with progress.stage("measure"):
             segments = [pancreas, *_margins(options, pancreas, volume)]
         findings = [*volume.findings, *review_ct(volume, volume.findings), *remarks]
+        findings += review_given(pancreas.mask, volume)
         if options.check or any(formats()[form].needs_series for form in chosen):
             findings += _preflight(segments, volume, source, options)
         with progress.stage("write"):
@@ -183,7 +186,7 @@ def _read_pancreas(
     from pancreasseg.io.read import place_mask
     from pancreasseg.io.seg_nrrd import SEGMENT_NAME, tags_of
 
-    label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
+    label = None if options.label is None else number_or_name(options.label)
     placed = place_mask(options.mask, volume.geometry, label)
     keys = placed.keys
     names = segment_names(keys)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pancreasseg.cli import console
 from pancreasseg.cli.arguments import Commands, add_command, add_series, series_of
 from pancreasseg.cli.segment import add_reference, label_of, of_reference, show_measurements
+from pancreasseg.core.text import number_or_name
 
 _DESCRIPTION = """\
 Measure a mask on its CT: volume, HU, shape; and against a reference: DSC, IoU, surface distances. Masks that lie on
@@ -32,15 +33,16 @@ def add_to(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    from pancreasseg.findings.result import review_ct
+    from pancreasseg.findings.result import review_ct, review_given
     from pancreasseg.io.read import place_mask, read_volume
     from pancreasseg.runs.run import dsc_among, measurements_of
 
     volume = read_volume(options.volume, series=series_of(options), allow=options.allow)
-    label = int(options.label) if options.label is not None and options.label.isdecimal() else options.label
+    label = None if options.label is None else number_or_name(options.label)
     mask = place_mask(options.mask, volume.geometry, label)
     reference = None
     findings = [*volume.findings, *review_ct(volume, volume.findings), *mask.findings]
+    findings += review_given(mask.array, volume)
     if options.reference is not None:
         placed = place_mask(options.reference, volume.geometry, label_of(options))
         reference, findings = placed.array, [*findings, *of_reference(placed.findings)]

@@ -21,6 +21,7 @@ from pancreasseg.cli.arguments import (
 from pancreasseg.core.beside import beside
 from pancreasseg.core.errors import PancreasSegError
 from pancreasseg.core.progress import Progress
+from pancreasseg.core.text import number_or_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,8 +95,7 @@ def add_reference(command: argparse.ArgumentParser) -> None:
 
 def label_of(options: argparse.Namespace) -> int | str | None:
     """The reference's label as a number where it is one."""
-    label = options.reference_label
-    return int(label) if label is not None and label.isdecimal() else label
+    return None if options.reference_label is None else number_or_name(options.reference_label)
 
 
 def of_reference(findings: Sequence[Finding]) -> list[Finding]:

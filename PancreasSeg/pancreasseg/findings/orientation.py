@@ -26,6 +26,7 @@ _ORGAN_HU = (20, 220)
 _ORGAN_NOISE_HU = 10
 _LIVER_ML = 150.0  # eroded by two blocks
 _LIVER_ALONE = 2.0  # times the next largest piece
+_LIVER_MIRRORED = 0.45  # share of a liver's mirror image that is as even as an organ; 0.11 to 0.26 in real CTs
 _LIVER_BELOW = 0.3  # its height in a scan of the whole abdomen; 0.58 to 0.9 in real CTs
 _WHOLE_ABDOMEN_MM = 250.0
 _LIVER_LEFT = 0.1  # of the body's width from its middle to the left; -0.16 to -0.25 in real CTs
@@ -113,7 +114,10 @@ def _place_of_liver(blocks: Blocks, inside: np.ndarray) -> tuple[float, float] |
         return None
     if count > 1 and np.partition(sizes, -2)[-2] * _LIVER_ALONE > sizes.max():
         return None
-    slices, _, columns = np.nonzero(pieces == sizes.argmax() + 1)
+    slices, rows, columns = np.nonzero(pieces == sizes.argmax() + 1)
     body = np.flatnonzero(blocks.body[np.unique(slices)].any(axis=(0, 1)))
+    across = body[0] + body[-1] - columns
+    if even[slices, rows, np.clip(across, 0, even.shape[2] - 1)].mean() > _LIVER_MIRRORED:
+        return None  # the same on both sides: muscle, or a phantom
     height = slices.mean() / max(len(inside) - 1, 1)
     return float(height), float((columns.mean() - body[0]) / max(body[-1] - body[0], 1) - 0.5)

@@ -132,6 +132,17 @@ def review_ct(volume: Volume, known: Collection[Finding] = ()) -> tuple[Finding,
     return tuple(finding for finding in CtLook.at(volume).findings if finding.code not in codes)
 
 
+def review_given(mask: np.ndarray, volume: Volume) -> tuple[Finding, ...]:
+    """Whether a mask that came with the CT lies on what may be the pancreas; nothing is said of its shape.
+
+    Args:
+        mask: (K, J, I) on the volume's grid, non-zero is the pancreas.
+        volume: the CT.
+    """
+    inside = volume.array[mask != 0]
+    return tuple(_of_mean(inside, "check that it belongs to this CT")) if inside.size else ()
+
+
 def _of_expectation(expected: float | None) -> Iterator[Finding]:
     """A mask that the model itself is in doubt about; of islands far from the organ it knows nothing."""
     if expected is not None and expected < EXPECTED_DSC[0]:
@@ -242,12 +253,16 @@ def _of_organ(inside: np.ndarray, hu: np.ndarray, geometry: Geometry, second_lar
             "Check that head and tail are complete."
         )
         yield Finding("several-components", Severity.WARNING, sentence, 2.0)
-    mean = float(hu[inside].mean(dtype=float))
+    yield from _of_mean(hu[inside], "move the box and segment again")
+
+
+def _of_mean(inside: np.ndarray, advice: str) -> Iterator[Finding]:
+    mean = float(inside.mean(dtype=float))
     low, high = MEAN_HU
     if not low <= mean <= high:
         sentence = (
             f"The mean of {mean:.0f} HU inside the mask is not that of a pancreas ({low:.0f} to {high:.0f} HU). "
-            "The mask probably lies on something else; move the box and segment again."
+            f"The mask probably lies on something else; {advice}."
         )
         yield Finding("mean-hu-implausible", Severity.SERIOUS, sentence, mean)
 

@@ -140,7 +140,8 @@ def _remarks(chosen: Sequence[Header], others: Counter[str], step: float) -> tup
         findings.append(Finding("slice-gap", Severity.WARNING, sentence, step - thickness))
     if others:
         count = sum(others.values())
-        sentence = f"{count} file{'s' if count > 1 else ''} in the folder were left aside ({tally(others)})."
+        files = "1 file in the folder was" if count == 1 else f"{count} files in the folder were"
+        sentence = f"{files} left aside ({tally(others)})."
         severity = Severity.WARNING if "empty file" in others else Severity.INFO
         findings.append(Finding("dicom-files-left-aside", severity, sentence, float(count)))
     return tuple(findings)

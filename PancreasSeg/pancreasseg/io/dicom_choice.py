@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pancreasseg.core.errors import InputError
+from pancreasseg.core.text import number_or_name, printable
 from pancreasseg.io.checks import MIN_SLICES
 from pancreasseg.io.dicom_slices import Header
 
@@ -62,14 +63,15 @@ def _grouped(headers: Sequence[Header]) -> dict[object, list[Header]]:
 
 def _named(listed: Sequence[list[Header]], wanted: int | str) -> list[Header]:
     text = str(wanted).strip()
-    if text.isdecimal() and len(text) < 10 and 1 <= int(text) <= len(listed):
-        return listed[int(text) - 1]
+    number = number_or_name(text)
+    if isinstance(number, int) and 1 <= number <= len(listed):
+        return listed[number - 1]
     matching = [g for g in listed if g[0].description.casefold() == text.casefold()]
     if len(matching) == 1:
         return matching[0]
     raise InputError(
         "dicom-no-such-series",
-        f"{len(matching) or 'No'} CT series in the folder {'are' if matching else 'is'} called {str(wanted)!r}; "
+        f"{len(matching) or 'No'} CT series in the folder {'are' if matching else 'is'} called {printable(text)!r}; "
         f"there {'is' if len(listed) == 1 else 'are'} {_catalogue(listed)}.",
         "Choose one by its number in this list.",
     )

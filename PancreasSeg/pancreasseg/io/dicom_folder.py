@@ -17,6 +17,7 @@ from pancreasseg.io.dicom_slices import CAPTURE, Header, read_header
 
 MOST_FILES = 100_000  # a person has named a whole disk rather than a series
 COPY = "copy of a slice"
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 _OTHER_FORMATS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
@@ -44,8 +45,8 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def _folders_below(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Every folder with the names in it; links that lead back end there."""
-    seen: set[tuple[int, int]] = set()
+    """Every folder with the names in it; links that lead back or to a folder above end there."""
+    seen = {(status.st_dev, status.st_ino) for status in (above.stat() for above in folder.resolve().parents)}
     for place, below, names in os.walk(folder, onerror=_cannot_list, followlinks=True):
         status = Path(place).stat()
         if (status.st_dev, status.st_ino) in seen:
@@ -164,8 +165,11 @@ def nothing_found(folder: Path, others: Counter[str]) -> InputError:
     """The error for a folder without CT slices."""
     if set(others) <= {"file that is no DICOM", "empty file"}:
         hint = "Give the folder of the CT series."
-        if any(file.name.lower().endswith(_OTHER_FORMATS) for file in folder.iterdir()):
+        names = [file.name.lower() for file in folder.iterdir()]
+        if any(name.endswith(_OTHER_FORMATS) for name in names):
             hint = "Give the NIfTI, NRRD or MetaImage file in it by its own name."
+        elif any(name.endswith(ARCHIVES) for name in names):
+            hint = "Unpack the archive in it, and give the folder with its files."
         return InputError("no-dicom", f"The folder {folder} holds no DICOM images.", hint)
     return InputError(
         "not-ct", f"The folder {folder} holds no CT slices ({tally(others)}).", "Give the folder of the CT series."

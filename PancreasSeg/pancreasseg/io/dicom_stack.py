@@ -14,11 +14,13 @@ from pancreasseg.io.dicom_slices import Slice
 from pancreasseg.io.grids import make_geometry
 
 SAME_POSITION_MM = 0.01
+_WIDER_IN_A_ROW = 2  # wide steps next to each other are a stack of another spacing rather than lost slices
 _NO_MULTIPLE = 0.2  # steps that hide whole slices are multiples of the usual one
 MISSING_FROM = 1.5  # a step this many times the usual one hides a slice
 JITTER_ACCEPTED = 0.05  # of the usual step
 JITTER_NOTED = 0.01
 ROUNDING_MM = 0.06  # of positions that were written with one decimal
+WHOLE_MM, WHOLE_SHARE = 0.6, 0.26  # the same of positions without decimals; steps are 2 mm at least then
 ROUNDING_SHARE = 0.2  # of the usual step, which rounding may move a slice by
 _FEWEST_TIMES = 10
 MAX_DRIFT_PIXELS = 0.5  # sideways, over the whole stack
@@ -30,8 +32,9 @@ def stack(slices: Sequence[Slice]) -> tuple[list[Slice], Geometry, tuple[Finding
     """Order slices along their normal and find their grid.
 
     Slices are sorted by position, never by name or number. The step is the mean one; single steps may differ from the
-    usual one by 5 % (noted from 1 %), or by what rounding positions to 0.1 mm does. Sheared stacks (gantry tilt) are
-    refused rather than resampled, so that a mask on the result's grid is a mask on the slices.
+    usual one by 5 % (noted from 1 %), or by what rounding positions to 0.1 mm, or thicker slices' to 1 mm, does.
+    Sheared stacks (gantry tilt) are refused rather than resampled, so that a mask on the result's grid is a mask on
+    the slices.
 
     Returns:
         The slices from first to last along +k, their grid (k runs along row x column), and findings.
@@ -118,7 +121,8 @@ def _check_steps(depths: np.ndarray) -> tuple[Finding, ...]:
     if holes.any():
         missing = int((np.rint(steps[holes] / usual) - 1).clip(min=1).sum())
         ratios = steps[holes] / usual
-        if missing > len(depths) // 2 or np.abs(ratios - np.rint(ratios)).max() > _NO_MULTIPLE:
+        in_a_row = np.count_nonzero(holes[1:] & holes[:-1]) >= _WIDER_IN_A_ROW
+        if missing > len(depths) // 2 or np.abs(ratios - np.rint(ratios)).max() > _NO_MULTIPLE or in_a_row:
             raise InputError(
                 "dicom-irregular-spacing",
                 f"The slices are no even stack: most are {usual:.2f} mm apart, some {steps.max():.2f} mm.",
@@ -132,7 +136,7 @@ def _check_steps(depths: np.ndarray) -> tuple[Finding, ...]:
             "Export or copy the whole series again.",
         )
     jitter = float(np.abs(steps - usual).max()) / usual
-    if jitter > JITTER_ACCEPTED and _off_grid(depths) > min(ROUNDING_MM, ROUNDING_SHARE * usual):
+    if jitter > JITTER_ACCEPTED and _off_grid(depths) > _rounding(depths):
         raise InputError(
             "dicom-irregular-spacing",
             f"The slices are unevenly spaced ({steps.min():.2f} to {steps.max():.2f} mm).",
@@ -144,6 +148,14 @@ def _check_steps(depths: np.ndarray) -> tuple[Finding, ...]:
         )
         return (Finding("slice-jitter", Severity.INFO, sentence, jitter),)
     return ()
+
+
+def _rounding(depths: np.ndarray) -> float:
+    """How many mm the rounding of positions, to one decimal or to whole mm, may have moved a slice by."""
+    step = float(depths[-1] - depths[0]) / (len(depths) - 1)
+    if np.abs(depths - np.rint(depths)).max() < SAME_POSITION_MM:
+        return min(WHOLE_MM, WHOLE_SHARE * step)
+    return min(ROUNDING_MM, ROUNDING_SHARE * step)
 
 
 def _off_grid(depths: np.ndarray) -> float:

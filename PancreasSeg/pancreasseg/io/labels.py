@@ -11,6 +11,7 @@ from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.text import printable
 from pancreasseg.grids.resample import to_grid
+from pancreasseg.io.seg_nrrd import segment_prefixes
 
 _SHOWN = 12
 _ROUNDING = 1e-3  # labels that a rescale or a float file left a little off whole numbers
@@ -63,7 +64,9 @@ def indicator_of(array: np.ndarray, keys: dict[str, str], label: int | str | Non
             "mask-not-labels", "The mask holds several values a voxel, not one label.", "Export it as a label map."
         )
     if isinstance(label, str):
-        raise InputError("no-such-label", f"The mask names no segment {label!r}.", "Give the label's number instead.")
+        raise InputError(
+            "no-such-label", f"The mask names no segment {printable(label)!r}.", "Give the label's number instead."
+        )
     values = _label_values(array)
     if label is not None:
         if values and label not in values:
@@ -165,10 +168,8 @@ def _segments(keys: dict[str, str]) -> dict[str, tuple[int, int]]:
 def _entries(keys: dict[str, str]) -> list[tuple[str, tuple[int, int]]]:
     """Name, and label value and layer, of every segment of a .seg.nrrd."""
     found = []
-    index = 0
-    while f"Segment{index}_ID" in keys or f"Segment{index}_Name" in keys:
-        prefix = f"Segment{index}_"
-        name = keys.get(prefix + "Name") or keys[prefix + "ID"]
+    for prefix in segment_prefixes(keys):
+        name = keys.get(prefix + "Name") or keys.get(prefix + "ID", "")
         try:
             place = int(keys.get(prefix + "LabelValue", "1")), int(keys.get(prefix + "Layer", "0"))
         except ValueError as error:
@@ -176,7 +177,6 @@ def _entries(keys: dict[str, str]) -> list[tuple[str, tuple[int, int]]]:
         if place[0] < 1 or place[1] < 0:
             raise _damaged()
         found.append((name, place))
-        index += 1
     return found
 
 
@@ -195,7 +195,7 @@ def _choose_segment(segments: dict[str, tuple[int, int]], label: int | str | Non
         if label.casefold().strip() not in by_name:
             raise InputError(
                 "no-such-label",
-                f"The mask names no segment {label!r}, but {_listed(list(segments))}.",
+                f"The mask names no segment {printable(label)!r}, but {_listed(list(segments))}.",
                 "Choose one of these.",
             )
         return by_name[label.casefold().strip()]
@@ -229,13 +229,20 @@ def _whole(array: np.ndarray) -> np.ndarray:
 
 def _label_values(array: np.ndarray) -> list[int]:
     """The labels other than 0; refuses images that are not label maps."""
-    if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.rint(array)).all()):
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(
+            "mask-not-labels",
+            "The mask holds voxels that are no numbers (NaN or infinite).",
+            "Set them to 0 and save it as a label map.",
+        )
+    if array.dtype.kind == "f" and not (array == np.rint(array)).all():
         raise InputError(
             "mask-not-labels", "The mask holds fractions, not labels.", "Threshold it and save it as a label map."
         )
-    if array.min() < 0:
+    values = [int(v) for v in np.unique(array[array != 0])]
+    if len(values) > 1 and values[0] < 0:  # a single one is a mask, as where 255 was saved with a sign
         raise InputError("mask-not-labels", "The mask holds values below 0, so it is no label map.", "Give the mask.")
-    return [int(v) for v in np.unique(array[array != 0])]
+    return values
 
 
 def _listed(values: list[int] | list[str]) -> str:

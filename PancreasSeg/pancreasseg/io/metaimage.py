@@ -84,6 +84,7 @@ def _header(file: BinaryIO) -> tuple[dict[str, str], dict[str, str]]:
     """Fields by their first names, and whatever else is written there; it ends with the name of the voxels' file."""
     fields: dict[str, str] = {}
     keys: dict[str, str] = {}
+    names: set[str] = set()  # a synonym may say the same again
     for line in header_lines(file):
         if not line.strip():
             continue
@@ -94,8 +95,9 @@ def _header(file: BinaryIO) -> tuple[dict[str, str], dict[str, str]]:
         if known is None:
             keys[name] = value
             continue
-        if known in fields:
+        if name in names or fields.get(known, value) != value:
             raise damaged(f"its header states {known} twice")
+        names.add(name)
         fields[known] = value
         if known == "ElementDataFile":
             break
@@ -180,6 +182,8 @@ def _values(file: BinaryIO, fields: dict[str, str], sizes: tuple[int, ...]) -> n
     if skip == -1:  # the voxels end the file
         skip = max(file.seek(0, 2) - count * dtype.itemsize, 0)
         file.seek(0)
+    elif 0 < skip < file.tell():
+        raise damaged("its header states a place for the voxels that lies within the header")
     elif skip:
         file.seek(0)
     if packing == "deflate":  # the skip counts bytes of the file, not of what is unpacked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,7 @@ def read_volume(path: str | Path, *, series: int | str | None = None, allow: Col
     """
     path = Path(path)
     findings: tuple[Finding, ...]
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  # never raises, whatever the path is
         from pancreasseg.io.dicom import read_dicom
 
         volume = read_dicom(path, series=series)
@@ -87,8 +88,7 @@ def place_mask(path: str | Path, geometry: Geometry, label: int | str | None = N
     image = _stored_labels(Path(path))
     placed = place(indicator_of(_meant(image), dict(image.keys), label), image.geometry, geometry)
     own = tuple(
-        replace(finding, code=f"mask-{finding.code}", sentence=finding.sentence.replace("The file", "The mask's file"))
-        for finding in image.findings
+        replace(finding, code=f"mask-{finding.code}", sentence=_of_mask(finding.sentence)) for finding in image.findings
     )
     return PlacedMask(placed.array, own + placed.findings, dict(image.keys))
 
@@ -129,7 +129,7 @@ def read_labels(path: str | Path) -> tuple[np.ndarray, Geometry, dict[str, str]]
 
 
 def _stored_labels(path: Path) -> StoredImage:
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  # likewise
         raise InputError(
             "mask-is-folder", "The mask is a folder; a file is needed.", "Give a .nii.gz or .seg.nrrd file."
         )
@@ -137,6 +137,18 @@ def _stored_labels(path: Path) -> StoredImage:
         return _read_image(path, _kind_of(path), components=True)
     except InputError as error:
         raise _about_mask(error) from error
+
+
+def _of_mask(sentence: str) -> str:
+    """A remark on a file, told of a mask's."""
+    for words, meant in (
+        ("The file", "The mask's file"),
+        ("places the CT", "places the mask"),
+        ("size of the body", "mask's size"),
+        ("xport the CT again", "xport the mask again"),
+    ):
+        sentence = sentence.replace(words, meant)
+    return sentence
 
 
 def _about_mask(error: InputError) -> InputError:
@@ -162,7 +174,7 @@ def _kind_of(path: Path) -> str:
     try:
         with open_regular(path) as file:
             start = file.read(132)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:  # the latter for a path with a NUL
         raise InputError("no-such-file", f"There is no file or folder {path}.", "Check the path.") from error
     except OSError as error:
         raise InputError(

@@ -6,6 +6,7 @@ Format: https://slicer.readthedocs.io/en/latest/user_guide/modules/segmentations
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +16,7 @@ from pancreasseg.core.geometry import lps_ras
 
 SEGMENT_NAME = "Pancreas"
 COLOUR = (249, 180, 111)  # of the pancreas in Slicer's General Anatomy list
+_OF_SEGMENT = re.compile(r"Segment(0|[1-9]\d{0,5})_(?:ID|Name)", re.ASCII)
 #: How Slicer writes what a segment is; both blanks are "scheme^value^meaning".
 TERMINOLOGY_OF = (
     "Segmentation category and type - 3D Slicer General Anatomy list"
@@ -94,13 +96,21 @@ def tags_of(keys: Mapping[str, str], name: str) -> dict[str, str]:
         keys: the file's key-value pairs.
         name: of the segment; upper or lower case does not matter.
     """
-    index = 0
-    while f"Segment{index}_Name" in keys:
-        if keys[f"Segment{index}_Name"].casefold().strip() == name.casefold().strip():
-            tags = keys.get(f"Segment{index}_Tags", "").split("|")
+    for prefix in segment_prefixes(keys):
+        if keys.get(prefix + "Name", "").casefold().strip() == name.casefold().strip():
+            tags = keys.get(prefix + "Tags", "").split("|")
             return {key: value for key, _, value in (tag.partition(":") for tag in tags) if key}
-        index += 1
     return {}
+
+
+def segment_prefixes(keys: Mapping[str, str]) -> list[str]:
+    """What the keys of each segment of a .seg.nrrd begin with, by its number; numbers may be missing in between.
+
+    Args:
+        keys: the file's key-value pairs.
+    """
+    found = (_OF_SEGMENT.fullmatch(key) for key in keys)
+    return [f"Segment{number}_" for number in sorted({int(match[1]) for match in found if match})]
 
 
 def _vector(values: np.ndarray) -> str:

@@ -50,6 +50,7 @@ def beside(header: Path, name: str) -> Path:
             "The header spreads the voxels over several files, which is not read here.",
             "Save the image as one file, for example as .nrrd or .nii.gz.",
         )
+    name = name.removeprefix("./")
     if not name or len(name) > 255 or not name.isprintable() or name in (".", "..") or set(name) & set("/\\:"):
         raise damaged("its header names a file of voxels that does not lie beside it")
     data = header.with_name(name)

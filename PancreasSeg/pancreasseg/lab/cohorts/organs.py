@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pancreasseg.core.errors import InputError
+from pancreasseg.core.text import number_or_name
 from pancreasseg.io.labels import indicator_of, segment_names
 
 PANCREAS = "pancreas"
@@ -106,7 +107,7 @@ def parse(text: str) -> dict[str, tuple[int | str, ...]]:
                 "Give NAME=LABEL with commas, such as liver=6,artery=8,pancreas=11.",
             )
         known = canonical(name) or name
-        found[known] = (*found.get(known, ()), int(value) if value.isdecimal() else value)
+        found[known] = (*found.get(known, ()), number_or_name(value))
     return found
 
 
