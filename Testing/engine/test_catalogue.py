@@ -49,6 +49,7 @@ def test_the_schema_and_the_cards_know_the_same_roles_and_phases():
         ("catalogue", ("cards", "obelisk-hybrid", "contrast_phase"), "late"),
         ("results", ("models", "Dataset297_TotalSegmentator_total_3mm", "role"), "finder"),
         ("results", ("archives", "Dataset297_TotalSegmentator_total_3mm", "sha256"), "abc"),
+        ("results", ("archives", "Dataset297_TotalSegmentator_total_3mm", "source"), ""),
         ("results", ("shared", "training", "data"), 3),
         ("results", ("shared", "unheard of"), True),
     ],
@@ -69,6 +70,7 @@ def test_every_entry_states_all_that_a_person_is_told_before_a_download():
         for key in ("title", "description", "licence", "contrast_phase", "not_for", "training", "citation"):
             assert stated[key], (entry.name, key)
         assert entry.hosts
+        assert entry.download_bytes > 0, "how large it is"
 
 
 def test_the_page_about_public_models_names_every_entry_and_its_source():

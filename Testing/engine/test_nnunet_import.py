@@ -6,6 +6,7 @@ import pickle
 import random
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,14 +182,35 @@ def test_what_totalsegmentator_has_fetched_already_is_installed_by_its_name_and_
     assert (tmp_path / "weights" / data).is_dir()
 
 
-def test_a_published_result_is_fetched_and_what_came_is_recorded(store, tmp_path, monkeypatch):
+@pytest.fixture
+def on_a_mirror(tmp_path, monkeypatch):
     """The real file cannot be fetched here: a result of the same layout stands in for it on a mirror."""
     dataset = {**folders.DATASET, "labels": {"background": 0, **{f"part{i}": i for i in range(1, 7)}, "pancreas": 7}}
     data = "Dataset291_TotalSegmentator_part1_organs_1559subj"
     folders.write_result(tmp_path / "r", dataset=dataset, data=data)
     (tmp_path / "mirror").mkdir()
-    archive = zipped(tmp_path / "r", tmp_path / "mirror" / f"{data}.zip")
     monkeypatch.setenv("PANCREASSEG_MIRROR", str(tmp_path / "mirror"))
+    return zipped(tmp_path / "r", tmp_path / "mirror" / f"{data}.zip")
+
+
+def published_as(monkeypatch, name: str, **facts: Any) -> None:
+    """Let the catalogue state other facts about an entry's file."""
+    there = dict(catalogue.results())
+    there[name] = replace(there[name], files={"archive": replace(there[name].files["archive"], **facts)})
+    monkeypatch.setattr(catalogue, "results", lambda: there)
+
+
+def test_a_file_that_is_not_of_the_published_size_is_refused_and_leaves_nothing(store, on_a_mirror):
+    with pytest.raises(ModelError, match=r"is not the published file \(SHA256 or size differs\)"):
+        store.install("totalsegmentator-organs")
+    assert [path for path in contents(store) if not path.endswith(".lock")] == []
+
+
+@pytest.mark.parametrize("stated", ["size", "neither"])
+def test_a_published_result_is_fetched_and_what_came_is_recorded(store, on_a_mirror, monkeypatch, stated):
+    archive = on_a_mirror
+    size = archive.stat().st_size if stated == "size" else 0
+    published_as(monkeypatch, "totalsegmentator-organs", size=size, sha256="")
     (package,) = store.install("totalsegmentator-organs")
     assert package.card.name == "totalsegmentator-organs"
     assert package.card.training["fetched"].endswith(hashlib.sha256(archive.read_bytes()).hexdigest())
@@ -197,6 +219,44 @@ def test_a_published_result_is_fetched_and_what_came_is_recorded(store, tmp_path
     for entry in catalogue.results().values():
         (file,) = entry.files.values()
         assert file.url.startswith("https://github.com/wasserth/TotalSegmentator/releases/download/v")
+
+
+SMALL = "nnUNetResEncUNetLPlans_8"
+
+
+@pytest.fixture
+def two_trainings(tmp_path) -> Path:
+    """A folder as the third version of TotalSegmentator publishes it: a plain and a small residual network in one."""
+    organs = {**folders.DATASET, "labels": {"background": 0, **{f"part{i}": i for i in range(1, 7)}, "pancreas": 7}}
+    data = "Dataset831_TotalSegmentator_part1_organs_1830subj"
+    small = folders.write_result(tmp_path, folders.plans(architecture=folders.RESIDUAL), organs, data=data)
+    small.rename(small.with_name(f"nnUNetTrainerNoMirroring__{SMALL}__3d_fullres"))
+    folders.write_result(tmp_path, dataset=organs, data=data)
+    return tmp_path / data
+
+
+def test_of_two_trainings_on_one_data_set_the_published_entry_takes_the_one_it_speaks_of(store, two_trainings):
+    (package,) = store.install(two_trainings)
+    assert package.card.name == "totalsegmentator-v3-organs"
+    assert package.card.networks[0].network == "residual-encoder-unet"
+
+
+def test_the_other_of_two_trainings_is_installed_by_its_plans_and_gets_a_name_of_its_own(store, two_trainings):
+    (package,) = store.install(two_trainings, choices=Choices(plans="nnUNetPlans"))
+    assert package.card.name == "dataset831-totalsegmentator-part1-organs-1830subj-3d-fullres"
+    assert package.card.networks[0].network == "plain-conv-unet"
+    assert (package.card.licence, package.card.networks[0].preprocessing.orientation) == ("Apache-2.0", "RAS")
+    with pytest.raises(ModelError, match=f"no model with the plans mine here, only {SMALL}, nnUNetPlans"):
+        store.install(two_trainings, choices=Choices(plans="mine"))
+
+
+def test_of_two_trainings_that_nobody_published_one_has_to_be_named(store, two_trainings):
+    own = two_trainings.rename(two_trainings.with_name("Dataset007_Own"))
+    with pytest.raises(ModelError, match="several nnU-Net models") as caught:
+        store.install(own)
+    assert "name its plans" in caught.value.hint
+    (package,) = store.install(own, choices=Choices(plans=SMALL))
+    assert package.card.networks[0].network == "residual-encoder-unet"
 
 
 # What is refused, with a sentence

@@ -61,11 +61,11 @@ def test_totalsegmentators_organs_are_recommended_as_they_are_published(panel, u
         "DSC 0.894",
         "own test set",
         "Apache-2.0",
-        "a file whose size is not known beforehand from github.com",
+        "233.7 MB from github.com",
     ):
         assert part in text, part
     assert f"about {runTime({'core_seconds': 30})}" in text
-    assert ui.firstRunInstallButton.text == "Install"
+    assert ui.firstRunInstallButton.text == "Install (234 MB)"
 
 
 def test_the_card_says_what_for_how_good_from_where_and_how_long(panel, ui, offered) -> None:

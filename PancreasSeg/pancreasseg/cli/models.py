@@ -62,6 +62,7 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("models that do not say these things themselves (nnU-Net, ONNX, TorchScript)")
     group.add_argument("--name", help="what the package is to be called")
     group.add_argument("--configuration", help="of several in a folder (default: the finest that is no cascade)")
+    group.add_argument("--plans", help="of several in a folder, such as nnUNetResEncUNetLPlans")
     group.add_argument("--fold", action="append", metavar="K", help="a member of the ensemble; repeat (default: all)")
     group.add_argument("--pancreas", metavar="CLASS", help="the class that is the pancreas (default: by its name)")
     group.add_argument("--part", action="append", metavar="CLASS", help="a class that belongs to it; repeat")
@@ -134,6 +135,7 @@ def install_model(options: argparse.Namespace) -> None:
     choices = Choices(
         name=options.name,
         configuration=options.configuration,
+        plans=options.plans,
         folds=None if options.fold is None else tuple(options.fold),
         pancreas=options.pancreas,
         parts=None if options.part is None else tuple(options.part),

@@ -23,12 +23,21 @@ _FILE = Path(__file__).with_name("catalogue.json")
 
 @dataclass(frozen=True)
 class PublicFile:
-    """A published checkpoint: file name, address, SHA256 (hexadecimal) and size in bytes."""
+    """A published file.
+
+    Attributes:
+        name: of the file.
+        url: its address.
+        sha256: hexadecimal; empty where nobody states it.
+        size: in bytes; 0 where nobody states it.
+        source: who states them, where that is not the file's own page.
+    """
 
     name: str
     url: str
     sha256: str
     size: int
+    source: str = ""
 
     @property
     def address(self) -> str:

@@ -13,6 +13,7 @@ class Choices:
     Attributes:
         name: of the package; made of the data set's by default.
         configuration: of several in a folder, by default the finest.
+        plans: of several in a folder, such as "nnUNetResEncUNetLPlans"; by default those that the catalogue speaks of.
         folds: which members, by default all.
         pancreas: name of the class that is the pancreas.
         parts: names of the classes that belong to it, such as a tumour.
@@ -25,6 +26,7 @@ class Choices:
 
     name: str | None = None
     configuration: str | None = None
+    plans: str | None = None
     folds: tuple[str, ...] | None = None
     pancreas: str | None = None
     parts: tuple[str, ...] | None = None

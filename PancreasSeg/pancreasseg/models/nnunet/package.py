@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pancreasseg.models.nnunet.choices import Choices
 from pancreasseg.models.nnunet.classes import Classes, read_classes
 from pancreasseg.models.nnunet.plans import PlannedConfiguration, read_plan
 from pancreasseg.models.nnunet.published import about as known_about
-from pancreasseg.models.nnunet.results import DATASET, PLANS, Result, choose, find_results, read_json
+from pancreasseg.models.nnunet.results import DATASET, PLANS, Result, choose, find_results, of_plans, read_json
 from pancreasseg.models.package import ModelPackage, write_package
 
 #: Readers of nnU-Net that turn every CT the same way; the others take it as it is stored.
@@ -42,8 +42,8 @@ def write_result(source: Path, folder: Path, choices: Choices) -> ModelPackage:
             f"There is no trained model of nnU-Net v2: no folder with {PLANS} and fold_0.",
             "Choose a folder such as Dataset007_X/nnUNetTrainer__nnUNetPlans__3d_fullres.",
         )
-    result = choose(found, choices.configuration)
-    about = known_about(result.dataset)
+    result = choose(_wanted(found, choices), choices.configuration)
+    about = _about(result)
     plans, dataset = read_json(result.folder / PLANS), read_json(result.folder / DATASET)
     members = {fold: read_checkpoint(path) for fold, path in result.checkpoints(choices.folds).items()}
     first = next(iter(members.values()))
@@ -71,6 +71,22 @@ def write_result(source: Path, folder: Path, choices: Choices) -> ModelPackage:
     if choices.origin:
         card["training"] = {**card["training"], "fetched": choices.origin}
     return write_package(folder, card, tensors)
+
+
+def _wanted(found: Sequence[Result], choices: Choices) -> Sequence[Result]:
+    """Of several trainings on one data set those that the person, or the catalogue, speaks of."""
+    if choices.plans:
+        return of_plans(found, choices.plans)
+    described = [result for result in found if result.plans == known_about(result.dataset).get("plans", result.plans)]
+    return described or found
+
+
+def _about(result: Result) -> Mapping[str, Any]:
+    """What is known of a published model; of another training on its data set, what holds for both."""
+    about = known_about(result.dataset)
+    if about.get("plans", result.plans) == result.plans:
+        return about
+    return {key: value for key, value in about.items() if key not in ("name", "title", "description", "figures")}
 
 
 def check_images(dataset: Any) -> None:
@@ -135,7 +151,7 @@ def _facts(about: Mapping[str, Any], choices: Choices) -> dict[str, Any]:
     """The entries of the card that are known of a published model."""
     named = {"name": choices.name} if choices.name else {}
     return {
-        key: value for key, value in about.items() if key not in ("conventions", "offer", "orientation", "role")
+        key: value for key, value in about.items() if key not in ("conventions", "offer", "orientation", "plans", "role")
     } | named
 
 

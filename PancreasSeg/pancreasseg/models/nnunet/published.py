@@ -45,7 +45,7 @@ def on_this_computer() -> dict[str, Path]:
 def archives() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """By the name of the package: the card's facts, and the address, SHA256 and size of the zip that is published.
 
-    SHA256 and size are empty and 0 where the authors state none: what is fetched first is then trusted, and recorded.
+    SHA256 and size are empty and 0 where nobody states them: what is fetched first is then trusted, and recorded.
     """
     published = json.loads(_FILE.read_text(encoding="utf-8"))["archives"]
     return {str(_models()[name]["name"]): (_models()[name], file) for name, file in published.items()}

@@ -36,12 +36,14 @@ class Result:
         folder: with plans.json and the folds.
         dataset: name of the data set, such as "Dataset007_Pancreas", or "" where no folder says it.
         trainer: name of the trainer, or "".
+        plans: name of the plans, or "".
         configuration: "2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres" or a name of its own, or "".
     """
 
     folder: Path
     dataset: str
     trainer: str
+    plans: str
     configuration: str
 
     def checkpoints(self, folds: Sequence[str] | None = None) -> dict[str, Path]:
@@ -87,10 +89,23 @@ def find_results(folder: Path) -> list[Result]:
             parts = path.name.split("__")
             named = len(parts) == 3
             dataset = path.parent.name if path.parent.name.startswith("Dataset") else ""
-            found.append(Result(path, dataset, parts[0] if named else "", parts[2] if named else ""))
+            found.append(Result(path, dataset, *(parts if named else ("", "", ""))))
         elif any((path / name).is_file() for name in _FIRST_VERSION):
             raise first_version(path.name)
     return found
+
+
+def of_plans(results: Sequence[Result], plans: str) -> list[Result]:
+    """Those of several trainings that follow certain plans.
+
+    Raises:
+        ModelError: there is none.
+    """
+    fitting = [result for result in results if result.plans == plans]
+    if not fitting:
+        there = ", ".join(dict.fromkeys(result.plans for result in results if result.plans)) or "none with a name"
+        raise ModelError("no-plans", f"There is no model with the plans {plans} here, only {there}.")
+    return fitting
 
 
 def choose(results: Iterable[Result], configuration: str | None = None) -> Result:
@@ -108,7 +123,9 @@ def choose(results: Iterable[Result], configuration: str | None = None) -> Resul
         if len(fitting) > 1:
             folders = ", ".join(sorted(f"{result.folder.parent.name}/{result.folder.name}" for result in fitting)[:8])
             raise ModelError(
-                "several-results", f"There are several nnU-Net models here: {folders}.", "Choose the folder of one."
+                "several-results",
+                f"There are several nnU-Net models here: {folders}.",
+                "Choose the folder of one, or name its plans.",
             )
         if fitting:
             return fitting[0]
