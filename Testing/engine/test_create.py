@@ -16,7 +16,7 @@ from pancreasseg.lab.training.recipes import RECIPES
 from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
 from pancreasseg.networks import build
-from pancreasseg.pipelines import choose, create, names
+from pancreasseg.pipelines import cast, choose, create, names
 from pancreasseg.pipelines.averaged_stage import AveragedStage
 from pancreasseg.pipelines.two_stage import TwoStagePipeline
 
@@ -59,6 +59,54 @@ def test_the_card_names_the_pipeline_when_nobody_else_does(store: Store) -> None
 def test_localizer_and_segmenter_may_come_from_two_packages(store: Store) -> None:
     pipeline = create(Setup("two-stage", model="coarse-only+fine-only", device="cpu"), store)
     assert [package.card.name for package in pipeline.models] == ["coarse-only", "fine-only"]
+
+
+def players(setup: Setup, store: Store) -> list[tuple[str, str]]:
+    """The pipeline, then who plays which of its roles."""
+    found = cast(setup, store)
+    roles = [(role, part[0].card.name) for role, part in zip(found.declaration.roles, found.parts, strict=True)]
+    return [("pipeline", found.declaration.name), *roles]
+
+
+def test_each_of_two_packages_plays_the_role_it_was_named_for_although_both_could_play_either(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        install(tmp_path, name, "localizer", "segmenter")
+    store = Store(tmp_path)
+    for first, second in (("one", "two"), ("two", "one")):
+        assert players(Setup(model=f"{first}+{second}"), store)[1:] == [("localizer", first), ("segmenter", second)]
+
+
+def test_of_two_packages_the_segmenters_pipeline_and_settings_count(tmp_path: Path) -> None:
+    install(tmp_path, "finder", "localizer", pipeline="fast", margin_mm=40)
+    install(tmp_path, "model", "localizer", "segmenter", pipeline="two-stage", margin_mm=5)
+    pipeline = create(Setup(model="finder+model", device="cpu"), Store(tmp_path))
+    assert isinstance(pipeline, TwoStagePipeline)
+    assert (pipeline.name, pipeline.options.margin_mm) == ("two-stage", 5)
+    assert choose(Setup(model="finder+model"), Store(tmp_path))[0].card.name == "model"
+
+
+def test_a_localizer_alone_is_joined_by_the_best_segmenter(store: Store) -> None:
+    best = choose(store=store)[0].card.name
+    assert players(Setup(model="coarse-only+"), store)[1:] == [("localizer", "coarse-only"), ("segmenter", best)]
+    assert players(Setup("single-stage", "fine-only"), store)[1:] == [("segmenter", "fine-only")]
+
+
+def test_a_localizer_alone_where_nothing_can_segment_is_a_sentence(tmp_path: Path) -> None:
+    install(tmp_path, "coarse-only", "localizer")
+    with pytest.raises(ModelError, match="No model with a segmenter network"):
+        choose(Setup(model="coarse-only+"), Store(tmp_path, bundled=tmp_path / "none"))
+
+
+def test_two_packages_without_a_common_pipeline_get_one_with_a_place_for_both(tmp_path: Path) -> None:
+    install(tmp_path, "abdomen", "whole-volume", pipeline="whole-volume")
+    install(tmp_path, "fine-only", "segmenter", pipeline="single-stage")
+    found = players(Setup(model="abdomen+fine-only"), Store(tmp_path))
+    assert found == [("pipeline", "two-stage"), ("localizer", "abdomen"), ("segmenter", "fine-only")]
+
+
+def test_a_pipeline_without_a_place_for_a_localizer_says_so(store: Store) -> None:
+    with pytest.raises(ModelError, match=r"single-stage has no place for coarse-only \+ fine-only"):
+        choose(Setup("single-stage", "coarse-only+fine-only"), store)
 
 
 def test_the_card_settles_its_own_pipeline_and_the_caller_has_the_last_word(tmp_path: Path) -> None:

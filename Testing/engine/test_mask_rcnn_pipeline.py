@@ -12,7 +12,7 @@ from Testing.helpers.model_samples import CARD, card
 from Testing.helpers.tiny_recipes import tiny
 
 from pancreasseg.core import Box, Volume
-from pancreasseg.core.errors import Cancelled, InputError
+from pancreasseg.core.errors import Cancelled, InputError, ModelError
 from pancreasseg.core.progress import Progress
 from pancreasseg.core.setup import Setup
 from pancreasseg.inference.hardware import Hardware
@@ -24,7 +24,7 @@ from pancreasseg.models.package import write_package
 from pancreasseg.models.store import Store
 from pancreasseg.networks import build
 from pancreasseg.networks.mask_rcnn import Detections
-from pancreasseg.pipelines import create
+from pancreasseg.pipelines import cast, create
 from pancreasseg.pipelines.mask_rcnn import Found, MaskRcnnOptions, MaskRcnnPipeline, persistent, robust_box
 from pancreasseg.pipelines.postprocess import smooth
 
@@ -53,6 +53,13 @@ def made(store: Store, **options) -> MaskRcnnPipeline:
     pipeline = create(Setup("mask-rcnn", model="slices+bright", device="cpu", precision="f32", options=options), store)
     assert isinstance(pipeline, MaskRcnnPipeline)
     return pipeline
+
+
+def test_its_boxes_on_slices_are_for_its_own_pipeline_alone(store: Store) -> None:
+    assert cast(Setup(model="slices+bright"), store).declaration.name == "mask-rcnn"
+    assert cast(Setup(model="bright"), store).localizer is None
+    with pytest.raises(ModelError, match="has no localizer network, which the pipeline fast needs"):
+        cast(Setup("fast", "slices+bright"), store)
 
 
 def seeing(pipeline: MaskRcnnPipeline, score: float = 0.9, skip: tuple[int, ...] = ()) -> MaskRcnnPipeline:

@@ -318,8 +318,8 @@ def test_a_refresh_looks_the_model_and_the_parameters_up_once(panel, ui, selecte
 
     run(panel)
     asked = []
-    choose, forVolume = pipelines.choose, Parameters.forVolume
-    monkeypatch.setattr(pipelines, "choose", lambda *them: asked.append("model") or choose(*them))
+    cast, forVolume = pipelines.cast, Parameters.forVolume
+    monkeypatch.setattr(pipelines, "cast", lambda *them: asked.append("model") or cast(*them))
     monkeypatch.setattr(Parameters, "forVolume", lambda node: asked.append("parameters") or forVolume(node))
     panel.refresh()
     assert sorted(asked) == ["model", "parameters"]

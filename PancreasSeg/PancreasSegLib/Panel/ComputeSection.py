@@ -112,13 +112,16 @@ class ComputeSection:
     def _use(self, place: Place) -> None:
         """Have another worker from now on; the present one ends."""
         self.session.place = place
-        self.session.serverModels = ()
+        self.session.serverModels = self.session.serverLocalizers = ()
         self.session.workflow.changeClient(place.client(self.session.python))
         self.runner.onDescribed(None)
 
     def _connected(self, facts: dict[str, Any]) -> str:
         device = facts["device"]
-        self.session.serverModels = tuple((it["name"], f"{it['title']} {it['version']}") for it in facts["models"])
+        named = [(it["name"], f"{it['title']} {it['version']}") for it in facts["models"]]
+        self.session.serverModels = tuple(named)
+        can = {it["name"] for it in facts["models"] if it.get("localizes")}
+        self.session.serverLocalizers = tuple(entry for entry in named if entry[0] in can)
         return _("{host} answers: {device}, {precision}, {memory}; models: {models}.").format(
             host=self.session.place.host,
             device=device["name"],

@@ -151,15 +151,21 @@ class InputSection:
     def _serverModel(self) -> str:
         parameters = self.session.parameters
         chosen = parameters.model if parameters is not None else ""
-        return dict(self.session.serverModels).get(chosen, chosen) or _("the best model there")
+        model = dict(self.session.serverModels).get(chosen, chosen) or _("the best model there")
+        return _boxedBy(model, parameters.localizer if parameters is not None else "")
 
     def _model(self) -> str:
         parameters = self.session.parameters
         try:
-            card = self.session.models.chosen(AUTOMATIC if parameters is None else parameters.setup).card
+            cast = self.session.models.cast(AUTOMATIC if parameters is None else parameters.setup)
         except ModelError as error:
             return self.session.sentence(error)
-        return f"{card.title} ({card.name} {card.version})"
+        card = cast.lead.card
+        text = f"{card.title} ({card.name} {card.version})"
+        if cast.voters:
+            names = ", ".join(package.card.name for package, _card in cast.voters)
+            text = _("{model} voting with {names}").format(model=text, names=names)
+        return _boxedBy(text, "" if cast.localizer is None else cast.localizer.card.name)
 
     def _hardware(self) -> list[str]:
         if self._description is None:
@@ -172,6 +178,11 @@ class InputSection:
         if parameters is not None and parameters.device == "cpu" and device.get("device") == "cuda":
             return [_("CPU, as chosen")]
         return [f"{name}, {device['precision']}", device["memory"]]
+
+
+def _boxedBy(model: str, localizer: str) -> str:
+    """What the status line says of a model whose box another one finds."""
+    return _("{model}, box by {localizer}").format(model=model, localizer=localizer) if localizer else model
 
 
 def _phantomFile(folder: tempfile.TemporaryDirectory) -> Path:

@@ -86,7 +86,7 @@ class SegmentSection:
         if row is None or parameters is None:
             self.say(_("No model for patients is known; install one from a file under Advanced, Models."))
             return
-        parameters.model = parameters.pipeline = ""
+        parameters.model = parameters.pipeline = parameters.localizer = ""
         if row.state == "available":
             self.installModel(row)  # the best one that is installed is then chosen by itself
         elif self.session.models.isSynthetic(AUTOMATIC):

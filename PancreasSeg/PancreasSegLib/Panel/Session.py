@@ -35,7 +35,8 @@ class Session:
     Attributes:
         models: installed and available models.
         place: where is computed; chosen in the section for it.
-        serverModels: (name, title) of the models on the server, once it was asked.
+        serverModels, serverLocalizers: (name, title) of the models on the server, and of those that can find the box
+            for another, once it was asked.
         changed: called without arguments whenever buttons may have to change.
         say: called with a sentence that no section has a place for.
         changedSoon: the same, when it may wait for a moment and for other changes.
@@ -62,6 +63,7 @@ class Session:
         self.models = Models()
         self.place: Place = HERE
         self.serverModels: tuple[tuple[str, str], ...] = ()
+        self.serverLocalizers: tuple[tuple[str, str], ...] = ()
         self.changed: Signal[None] = Signal()
         self.changedSoon: Signal[None] = Signal()
         self.say: Signal[str] = Signal()
@@ -134,12 +136,21 @@ class Session:
     def forgetGoneModel(self) -> None:
         """Leave the choice to the engine where the CT's own names a model that is not installed here, and say so."""
         parameters = self.parameters
-        if parameters is None or self.place.remote or self.busy or not self.models.gone(parameters.setup):
+        if parameters is None or self.place.remote or self.busy:
             return
-        name = parameters.model
-        parameters.model = parameters.pipeline = ""
-        text = _("The model '{name}', which was chosen for this CT, is not installed; the best one installed is used.")
-        self.say(text.format(name=name))
+        gone = self.models.gone(parameters.setup)
+        texts = []
+        if parameters.localizer in gone:
+            text = _("The localizer '{name}', which was chosen for this CT, is not installed; the model's own is used.")
+            texts.append(text.format(name=parameters.localizer))
+            gone.remove(parameters.localizer)
+            parameters.localizer = ""
+        if gone:
+            text = _("The model '{name}', which was chosen for this CT, is not installed; the best one is used.")
+            texts.append(text.format(name=parameters.model))
+            parameters.model = parameters.pipeline = ""
+        if texts:
+            self.say(" ".join(texts))
 
     def missing(self) -> tuple[str, ...]:
         """Python packages that a run needs and that are not installed; a server has its own."""
@@ -165,18 +176,21 @@ class Session:
 
     def _ofModel(self, parameters: Parameters) -> dict:
         pipeline = self.models.pipelineOf(parameters.setup)
-        fast = margin = ""
+        fast = margin = localizer = ""
         if pipeline and pipeline not in self.models.speeds(pipeline):
             fast = _("The pipeline '{name}' has one way to run; accurate and fast are for two-stage models.")
         if pipeline and pipelines.declarations()[pipeline].margin_mm is None:
             margin = _("The pipeline '{name}' leaves no margin around what it finds.")
         remote = self.place.remote  # it has models of its own
+        if not (remote or parameters.localizer or self.models.usesLocalizer(parameters.setup)):
+            localizer = _("The pipeline '{name}' looks without a localizer.")
         synthetic = not remote and self.models.isSynthetic(parameters.setup)
         return {
             "syntheticModel": synthetic and not VolumeNodes.isPhantom(parameters.volumeNode),
             "modelRefusal": "" if remote else self.models.refusal(parameters.setup),
             "fastRefusal": fast.format(name=pipeline),
             "marginRefusal": margin.format(name=pipeline),
+            "localizerRefusal": localizer.format(name=pipeline),
         }
 
     def _ofRoi(self, parameters: Parameters) -> dict:

@@ -18,6 +18,7 @@ class Situation:
         syntheticModel: the next run would use a model for synthetic images on what may be a patient.
         fastRefusal: why the fast variant is not offered; empty when it is.
         marginRefusal: why no margin can be chosen; empty when one can.
+        localizerRefusal: why no other model can find the box; empty when one can.
         missingPackages: Python packages that are not installed; a click on a button that needs them offers to install.
         busy: what keeps the worker: "locate", "segment", "attention", "patients", or "".
         cancelling: Cancel was clicked.
@@ -45,6 +46,7 @@ class Situation:
     syntheticModel: bool = False
     fastRefusal: str = ""
     marginRefusal: str = ""
+    localizerRefusal: str = ""
     missingPackages: tuple[str, ...] = ()
     busy: str = ""
     cancelling: bool = False
@@ -94,6 +96,14 @@ class Situation:
     def whyNotChooseMargin(self) -> str:
         """Why the margin of the box cannot be chosen."""
         return self._runs() or self.volumeRefusal or self.marginRefusal
+
+    def whyNotChooseSetup(self) -> str:
+        """Why model, pipeline, device and precision cannot be chosen."""
+        return self._runs() or self.volumeRefusal
+
+    def whyNotChooseLocalizer(self) -> str:
+        """Why no other model can be chosen to find the box."""
+        return self.whyNotChooseSetup() or self.localizerRefusal
 
     def whyNotAlign(self) -> str:
         """Why the ROI cannot be turned straight."""

@@ -10,7 +10,7 @@ import slicer
 
 from pancreasseg.core import Box
 from pancreasseg.core.errors import InputError
-from pancreasseg.core.setup import AUTO, Setup
+from pancreasseg.core.setup import AUTO, Setup, mixed
 from PancreasSegLib.Scene.Coordinates import geometryOfNode
 from PancreasSegLib.Scene.Nodes import nodesOf
 from PancreasSegLib.Scene.RoiNodes import boxOfRoi
@@ -107,7 +107,8 @@ class Parameters:
         node: the vtkMRMLScriptedModuleNode behind it.
         volumeNode, roiNode, segmentationNode, tableNode: the CT and its results; None while there are none.
         segmentId: the pancreas in the segmentation.
-        pipeline, model, device, precision: choices for the engine; empty for the default.
+        pipeline, model, localizer, device, precision: choices for the engine; empty for the default. The localizer is
+            another model that finds the box.
         marginMm: between the pancreas that was found and the faces of the box, where a person has chosen one.
         automaticBox: where the engine last put the ROI by itself; elsewhere it was placed by a person.
         segmentedBox: the box of the present result.
@@ -130,6 +131,7 @@ class Parameters:
     segmentId = _Text()
     pipeline = _Text()
     model = _Text()
+    localizer = _Text()
     device = _Text()
     precision = _Text()
     marginMm = _Number(10.0)
@@ -206,7 +208,8 @@ class Parameters:
     @property
     def setup(self) -> Setup:
         """The choices for the engine."""
-        return Setup(self.pipeline or None, self.model or None, self.device or AUTO, self.precision or AUTO)
+        model = mixed(self.localizer, self.model)
+        return Setup(self.pipeline or None, model, self.device or AUTO, self.precision or AUTO)
 
     @property
     def marginChosen(self) -> bool:

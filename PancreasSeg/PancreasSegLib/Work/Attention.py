@@ -47,7 +47,9 @@ def mapsOf(parameters: Parameters) -> tuple[str, ...]:
 def setupOf(parameters: Parameters) -> Setup:
     """What the worker needs to run the network of the present result again."""
     provenance = parameters.result["provenance"]
-    models = "+".join(model["name"] for model in provenance["models"])
+    names = [model["name"] for model in provenance["models"]]
+    roles = len(pipelines.declarations()[provenance["pipeline"]].roles)
+    models = ",".join(["+".join(names[:roles]), *names[roles:]])  # those beyond the roles have voted
     return replace(parameters.setup, pipeline=provenance["pipeline"], model=models)
 
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from pancreasseg import pipelines
 from pancreasseg.core.errors import ModelError, PancreasSegError
 from pancreasseg.core.setup import Setup
+from pancreasseg.pipelines.parts import grouped, localizes
 
 if TYPE_CHECKING:
     from pancreasseg.models.package import ModelPackage
     from pancreasseg.models.store import Store
+    from pancreasseg.pipelines.parts import Cast
 
 USABLE = ("installed", "outdated", "bundled")
 STATES = (*USABLE, "available", "damaged")
@@ -36,6 +38,7 @@ class ModelRow:
         trouble: what is wrong with a damaged one.
         offer: why it is recommended, as the catalogue says it; empty for one that is not.
         local: where TotalSegmentator keeps it on this computer; empty for one that would have to be downloaded.
+        localizes: it is installed and can find the box for another model.
     """
 
     name: str
@@ -49,6 +52,7 @@ class ModelRow:
     trouble: str = ""
     offer: dict = field(default_factory=dict)
     local: str = ""
+    localizes: bool = False
 
 
 class Models:
@@ -57,7 +61,7 @@ class Models:
     The folder of the store is that of the environment variable PANCREASSEG_HOME, which the worker reads as well.
     """
 
-    _known: dict[str, ModelPackage | ModelError] | None = None  # packages, or errors, by setup while `reading`
+    _known: dict[str, Cast | ModelError] | None = None  # who plays which role, or errors, by setup while `reading`
 
     @property
     def home(self) -> str:
@@ -97,6 +101,7 @@ class Models:
                         card.pipeline,
                         *_download(card.name),
                         facts,
+                        localizes=localizes(card),
                     )
                 )
             rows += [ModelRow(name, "damaged", name, trouble=error.message) for name, error in store.damaged().items()]
@@ -122,17 +127,25 @@ class Models:
         return rows
 
     def chosen(self, setup: Setup) -> ModelPackage:
-        """The first package that a run would use.
+        """The package whose card counts in a run: the segmenter's, where several play a role.
+
+        Raises:
+            ModelError: nothing installed fits.
+        """
+        return self.cast(setup).lead
+
+    def cast(self, setup: Setup) -> Cast:
+        """Which package would play which role in a run.
 
         Raises:
             ModelError: nothing installed fits.
         """
         if self._known is None:
-            return pipelines.choose(setup, self._store())[0]
+            return pipelines.cast(setup, self._store())
         key = repr(setup)
         if key not in self._known:
             try:
-                self._known[key] = pipelines.choose(setup, self._store())[0]
+                self._known[key] = pipelines.cast(setup, self._store())
             except ModelError as error:
                 self._known[key] = error
         known = self._known[key]
@@ -154,22 +167,36 @@ class Models:
         if not self.readable:
             return ""  # the missing packages are spoken of elsewhere
         try:
-            self.chosen(setup)
+            self.cast(setup)
         except ModelError as error:
             from PancreasSegLib.Work.Sentences import sentenceOf
 
             return sentenceOf(error)
         return ""
 
-    def gone(self, setup: Setup) -> bool:
-        """True when a model is named that is not installed here: a scene of another computer, or it was removed."""
+    def gone(self, setup: Setup) -> list[str]:
+        """The models that are named and not installed here: in a scene of another computer, or they were removed."""
         if not self.readable or setup.model is None:
-            return False
+            return []
         try:
-            self.chosen(setup)
+            self.cast(setup)
         except ModelError as error:
-            return error.code == "unknown-model"
-        return False
+            return self._absent(setup.model) if error.code == "unknown-model" else []
+        return []
+
+    def _absent(self, model: str) -> list[str]:
+        names, others = grouped(model)
+        there = {package.card.name for package in self._store().packages()}
+        return [name for name in (*names, *others) if name and name not in there]
+
+    def usesLocalizer(self, setup: Setup) -> bool:
+        """Whether another model could find the box for this one."""
+        try:
+            cast = self.cast(setup)
+        except (ModelError, ImportError):  # the run will say why there can be none
+            return True
+        boxed = any(network.role == "segmenter" for network in cast.lead.card.networks)
+        return "localizer" in cast.declaration.roles or (boxed and setup.pipeline is None)
 
     def isSynthetic(self, setup: Setup) -> bool:
         """True when a run would use a model that has seen synthetic images only."""
@@ -192,13 +219,13 @@ class Models:
         if setup.pipeline or not self.readable:
             return setup.pipeline or ""
         try:
-            return self.chosen(setup).card.pipeline
+            return self.cast(setup).declaration.name
         except ModelError:
             return ""
 
     def marginOf(self, setup: Setup) -> float | None:
         """`marginOf`, also while the packages are missing that reading models needs."""
-        return _marginOf(setup, self.chosen) if self.readable else _declaredMargin(setup.pipeline)
+        return _marginOf(setup, self.cast) if self.readable else _declaredMargin(setup.pipeline)
 
     @staticmethod
     def speeds(pipeline: str) -> tuple[str, str]:
@@ -251,24 +278,23 @@ def _download(name: str) -> tuple[float, str]:
 
 def marginOf(setup: Setup) -> float | None:
     """The margin in mm that a run leaves around what was found; None where it has no such thing."""
-    return _marginOf(setup, lambda it: pipelines.choose(it)[0])
+    return _marginOf(setup, pipelines.cast)
 
 
-def _marginOf(setup: Setup, choose: Callable[[Setup], ModelPackage]) -> float | None:
+def _marginOf(setup: Setup, cast: Callable[[Setup], Cast]) -> float | None:
     try:
-        card = choose(setup).card
+        found = cast(setup)
     except (ModelError, ImportError):  # the run will say why there can be none, or a server has what is missing here
         return _declaredMargin(setup.pipeline)
-    name = setup.pipeline or card.pipeline
-    declared = _declaredMargin(name)
-    own = card.options if card.pipeline == name else {}
+    card, declared = found.lead.card, found.declaration.margin_mm
+    own = card.options if card.pipeline == found.declaration.name else {}
     return declared if declared is None else float(own.get("margin_mm", declared))
 
 
 def hasOption(setup: Setup, option: str) -> bool:
     """True where the pipeline that a run would use has a setting of this name."""
     try:
-        name = setup.pipeline or pipelines.choose(setup)[0].card.pipeline
+        name = setup.pipeline or pipelines.cast(setup).declaration.name
     except (ModelError, ImportError):
         return False  # as above
     declaration = pipelines.declarations().get(name)

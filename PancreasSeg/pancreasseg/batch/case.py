@@ -46,12 +46,12 @@ class Settings:
         """
         from pancreasseg import pipelines
 
-        packages = pipelines.choose(self.setup)
+        cast = pipelines.cast(self.setup)
         return {
             "version": __version__,
             **self.setup.as_dict(),
-            "pipeline": self.setup.pipeline or packages[0].card.pipeline,
-            "model": [[p.card.name, p.card.version, p.card.weights.sha256] for p in packages],
+            "pipeline": cast.declaration.name,
+            "model": [[p.card.name, p.card.version, p.card.weights.sha256] for p in cast.packages],
             "series": self.series,
             "allow": sorted(set(self.allow)),
         }

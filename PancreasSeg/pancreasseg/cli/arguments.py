@@ -102,7 +102,10 @@ def add_engine(command: argparse.ArgumentParser) -> None:
         help=f"one of {', '.join(pipelines.names())}; by default the one that the model is made for",
     )
     command.add_argument(
-        "--model", metavar="NAME", help="an installed model (see 'pancreasseg models list'); by default the best one"
+        "--model",
+        metavar="NAME",
+        help="an installed model (see 'pancreasseg models list'); by default the best one. LOCALIZER+NAME: the box is "
+        "found by another one; LOCALIZER+: for the best one; NAME,OTHER: segmenters that vote",
     )
     command.add_argument(
         "--device",

@@ -19,8 +19,8 @@ class Setup:
 
     Attributes:
         pipeline: a name, see `pancreasseg.pipelines.names`; None for the one that the model's card names.
-        model: an installed package, or two joined by "+" (localizer, segmenter); None for the best one installed that
-            the pipeline can use.
+        model: an installed package, or two joined by "+" (localizer, segmenter; see `mixed`), and after commas more
+            segmenters that vote; None for the best one installed that the pipeline can use.
         device: `AUTO` or one of `DEVICES`.
         precision: `AUTO` or one of `PRECISIONS`.
         options: settings of the pipeline by name, e.g. those of `TwoStageOptions`; they come before those of the
@@ -41,6 +41,11 @@ class Setup:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+def mixed(localizer: str, model: str) -> str | None:
+    """What `Setup.model` is where a person chooses each; empty texts leave the choice to the engine."""
+    return f"{localizer}+{model}" if localizer and "+" not in model else model or None
 
 
 #: Everything as the engine chooses.

@@ -13,7 +13,17 @@ from pancreasseg.core import steps
 from pancreasseg.core.errors import InputError, ModelError
 from pancreasseg.core.register import declared
 from pancreasseg.core.setup import AUTOMATIC, Setup
-from pancreasseg.pipelines.parts import can_lead, completed, grouped, misfit, parts_of, voters
+from pancreasseg.pipelines.parts import (
+    Cast,
+    can_lead,
+    completed,
+    grouped,
+    in_order,
+    misfit,
+    parts_of,
+    too_many,
+    voters,
+)
 
 if TYPE_CHECKING:
     from pancreasseg.inference.hardware import Hardware
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
     from pancreasseg.models.store import Store
     from pancreasseg.pipelines.base import Pipeline, Stage
     from pancreasseg.pipelines.declaration import Declaration
+    from pancreasseg.pipelines.parts import Part
 
 
 def declarations() -> Mapping[str, Declaration]:
@@ -52,35 +63,36 @@ def create(setup: Setup = AUTOMATIC, store: Store | None = None) -> Pipeline:
         InputError: settings that the pipeline does not have, or of another type.
         RunError: the device or precision is not there.
     """
-    choose(setup, store)
+    cast(setup, store)
 
     # torch is loaded only now, when a network is really going to run
     from pancreasseg.inference.hardware import choose as choose_hardware
     from pancreasseg.models.package import while_replaced
 
     hardware = choose_hardware(setup.device, setup.precision)
-    card, declaration, stages = while_replaced(lambda: _load(choose(setup, store), setup, hardware))
-    return declaration.pipeline(*stages, _settings(declaration, card, setup.options))
+    found, stages = while_replaced(lambda: _load(cast(setup, store), hardware))
+    return found.declaration.pipeline(*stages, _settings(found.declaration, found.lead.card, setup.options))
 
 
-def _load(packages: list[ModelPackage], setup: Setup, hardware: Hardware) -> tuple[Card, Declaration, list[Stage]]:
-    """The card whose settings count, the pipeline, and its networks, ready to run."""
+def _load(found: Cast, hardware: Hardware) -> tuple[Cast, list[Stage]]:
+    """The cast, and its networks, ready to run."""
     from pancreasseg.pipelines.ensemble_stage import EnsembleStage
     from pancreasseg.pipelines.stages import stage_of
 
-    names = grouped(setup.model or "")[1]
-    others = [package for package in packages if package.card.name in names]
-    players = [package for package in packages if package not in others]
-    declaration = declarations()[setup.pipeline or _pipeline_of(players)]
-    parts = zip(declaration.roles, parts_of(players, declaration.roles), strict=True)
-    stages = [stage_of(part[0], part[1], hardware, role) for role, part in parts if part is not None]
-    if others:
-        stages[-1] = EnsembleStage([stages[-1], *(stage_of(*part, hardware) for part in voters(others))])
-    return packages[0].card, declaration, stages
+    parts = zip(found.declaration.roles, found.parts, strict=True)
+    stages = [stage_of(package, card, hardware, role) for role, (package, card) in parts]
+    if found.voters:
+        stages[-1] = EnsembleStage([stages[-1], *(stage_of(*part, hardware) for part in found.voters)])
+    return found, stages
 
 
 def choose(setup: Setup = AUTOMATIC, store: Store | None = None) -> list[ModelPackage]:
-    """The packages that `create` would use; loads no weights and no torch.
+    """The packages that `create` would use, the one whose card counts first; see `cast`."""
+    return cast(setup, store).packages
+
+
+def cast(setup: Setup = AUTOMATIC, store: Store | None = None) -> Cast:
+    """Which package plays which role when `create` is called; loads no weights and no torch.
 
     A role that the named ones leave open is played by the best installed package that can.
 
@@ -89,25 +101,42 @@ def choose(setup: Setup = AUTOMATIC, store: Store | None = None) -> list[ModelPa
     """
     from pancreasseg.models.store import Store
 
-    store, name = store or Store(), setup.pipeline
-    if name is not None:
-        _known(name)
-    if setup.model is not None:
-        names, others = grouped(setup.model)
-        packages, voting = [store.get(part) for part in names], [store.get(part) for part in others]
-        voters(voting)
-    else:
-        voting = []
-        packages = [_best(store, name)]
-    pipeline = name or _pipeline_of(packages)
-    if pipeline not in declarations():
-        raise no_such_pipeline(packages[0].card)
-    declaration = declarations()[pipeline]
-    found = completed(packages, declaration.roles, store)
-    for role, part in zip(declaration.roles, parts_of(found, declaration.roles), strict=True):
+    store = store or Store()
+    if setup.pipeline is not None:
+        _known(setup.pipeline)
+    named, voting = _named(setup, store)
+    refusals = []
+    for name in [setup.pipeline] if setup.pipeline else _pipelines_for(named):
+        try:
+            return _cast_in(declarations()[name], named, voting, store)
+        except ModelError as error:
+            refusals.append(error)
+    raise refusals[0]
+
+
+def _named(setup: Setup, store: Store) -> tuple[list[ModelPackage], list[Part]]:
+    """The packages that a setup speaks of, in the order of their roles, and the segmenters that vote beside them."""
+    if setup.model is None:
+        return [_best(store, setup.pipeline)], []
+    names, others = grouped(setup.model)
+    packages = [store.get(name) for name in names if name]
+    if not names[-1]:
+        packages.append(store.best(("segmenter",), lambda card: _leads(card, setup.pipeline)))
+    return packages, voters([store.get(name) for name in others])
+
+
+def _cast_in(declaration: Declaration, named: list[ModelPackage], voting: list[Part], store: Store) -> Cast:
+    """The cast of one pipeline."""
+    roles = declaration.roles
+    if len(named) > len(roles):
+        raise too_many(named, declaration.name, roles)
+    found = completed(named, declaration, store)
+    parts = []
+    for role, part in zip(roles, in_order(named, roles) or parts_of(found, roles), strict=True):
         if part is None or not declaration.takes(role, part[1]):
-            raise misfit(packages, role, pipeline)
-    return [*found, *(package for package in voting if package not in found)]
+            raise misfit(named, role, declaration.name)
+        parts.append(part)
+    return Cast(declaration, tuple(parts), tuple(voting))
 
 
 def _best(store: Store, name: str | None) -> ModelPackage:
@@ -124,11 +153,16 @@ def _best(store: Store, name: str | None) -> ModelPackage:
         ) from error
 
 
-def _pipeline_of(packages: list[ModelPackage]) -> str:
-    """The pipeline that a card names; of several packages, the first that has a place for all of them."""
-    named = [package.card.pipeline for package in packages]
-    wide = [name for name in named if name in declarations() and len(declarations()[name].roles) >= len(packages)]
-    return (wide or named)[0]
+def _pipelines_for(packages: list[ModelPackage]) -> list[str]:
+    """The pipelines that could be meant: those that the cards name, the last card's first, with a place for each.
+
+    Where none of them has, as for two networks that each see the whole abdomen, any other that has.
+    """
+    named = [name for name in dict.fromkeys(p.card.pipeline for p in reversed(packages)) if name in declarations()]
+    if not named:
+        raise no_such_pipeline(packages[-1].card)
+    wide = [name for name, each in declarations().items() if len(each.roles) >= len(packages)]
+    return [name for name in named if name in wide] or wide or named
 
 
 def no_such_pipeline(card: Card) -> ModelError:

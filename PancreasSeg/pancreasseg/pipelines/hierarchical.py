@@ -26,6 +26,8 @@ from pancreasseg.pipelines.winners import winners
 
 if TYPE_CHECKING:
     from scipy import ndimage
+
+    from pancreasseg.models.network_card import NetworkCard
 else:
     ndimage = Library("scipy.ndimage")
 
@@ -206,12 +208,17 @@ def _starts(length: int, tile: int, overlap: bool) -> list[int]:
     return sorted({min(start, length - tile) for start in range(0, length, step)})
 
 
+def _takes(_role: str, card: NetworkCard) -> bool:
+    """Its tiles are blocks, not slices."""
+    return card.preprocessing.neighbours_mm is None and card.network != "mask-rcnn"
+
+
 DECLARATIONS = (
     Declaration(
         name="hierarchical",
         title="Two networks, the second around what the first found",
         roles=("localizer", "segmenter"),
-        takes=lambda _role, card: card.preprocessing.neighbours_mm is None,  # its tiles are blocks, not slices
+        takes=_takes,
         pipeline=HierarchicalPipeline,
         options=HierarchicalOptions,
         steps={

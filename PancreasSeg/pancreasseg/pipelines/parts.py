@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pancreasseg.core.errors import ModelError
@@ -12,12 +13,48 @@ if TYPE_CHECKING:
     from pancreasseg.models.network_card import NetworkCard
     from pancreasseg.models.package import ModelPackage
     from pancreasseg.models.store import Store
+    from pancreasseg.pipelines.declaration import Declaration
 
 Part = tuple["ModelPackage", "NetworkCard"]
 
 
+@dataclass(frozen=True)
+class Cast:
+    """Which package plays which role in a run.
+
+    Attributes:
+        declaration: of the pipeline.
+        parts: package and network for each of its roles, in their order.
+        voters: the segmenters that vote with the last one.
+    """
+
+    declaration: Declaration
+    parts: tuple[Part, ...]
+    voters: tuple[Part, ...] = ()
+
+    @property
+    def lead(self) -> ModelPackage:
+        """The package of the last role, whose card settles what a person has not chosen."""
+        return self.parts[-1][0]
+
+    @property
+    def localizer(self) -> ModelPackage | None:
+        """The package that finds the box, where that is another than the lead."""
+        package = self.parts[0][0]
+        return None if package.card.name == self.lead.card.name else package
+
+    @property
+    def packages(self) -> list[ModelPackage]:
+        """All of them, each once, the lead first."""
+        used = [self.lead, *(package for package, _card in (*self.parts, *self.voters))]
+        return list({package.card.name: package for package in used}.values())
+
+
 def grouped(model: str) -> tuple[list[str], list[str]]:
-    """The names in "a+b,c": those that play a role each (a, b), and those that vote with the last of them (c)."""
+    """The names in "a+b,c": those that play a role each (a, b), and those that vote with the last of them (c).
+
+    The last that plays a role may be empty ("a+"): the best one installed.
+    """
     groups = [group.split(",") for group in model.split("+")]
     if any(len(group) > 1 for group in groups[:-1]):
         raise ModelError(
@@ -54,6 +91,19 @@ def serves(card: NetworkCard, role: str) -> bool:
     return card.conventions is not None and {role, card.role} <= {"localizer", "segmenter"}
 
 
+def localizes(card: Card) -> bool:
+    """Whether a package has a network that finds the box for another one."""
+    return any(network.role == "localizer" or serves(network, "localizer") for network in card.networks)
+
+
+def in_order(packages: Sequence[ModelPackage], roles: Sequence[str]) -> list[Part] | None:
+    """Each package in the role that it was named for; None where these are not as many, or one cannot play it."""
+    if len(packages) != len(roles):
+        return None
+    parts = [_find([package], role, True) for package, role in zip(packages, roles, strict=True)]
+    return [part for part in parts if part is not None] if None not in parts else None
+
+
 def parts_of(packages: Sequence[ModelPackage], roles: Sequence[str]) -> list[Part | None]:
     """The network for each role among the packages in their order, or None where there is none.
 
@@ -71,17 +121,23 @@ def parts_of(packages: Sequence[ModelPackage], roles: Sequence[str]) -> list[Par
     return chosen
 
 
-def completed(packages: Sequence[ModelPackage], roles: Sequence[str], store: Store) -> list[ModelPackage]:
-    """The packages, and the best other ones of the store for the roles that these do not play."""
+def completed(packages: Sequence[ModelPackage], declaration: Declaration, store: Store) -> list[ModelPackage]:
+    """The packages, and the best other ones of the store for the roles of a pipeline that these do not play."""
     result = list(packages)
-    for role, part in zip(roles, parts_of(packages, roles), strict=True):
+    for role, part in zip(declaration.roles, parts_of(packages, declaration.roles), strict=True):
         if part is None:
             known = [package for package in store.packages() if package not in packages]
-            exact = [package for package in known if _find([package], role, False) is not None]
+            exact = [package for package in known if _has(package, role, declaration)]
             real = [package for package in exact if not package.card.synthetic]
             wide = [package for package in known if _looks_wide(package, role)]
             result += (real or wide or exact)[:1]
     return result
+
+
+def _has(package: ModelPackage, role: str, declaration: Declaration) -> bool:
+    """Whether a package has a network of that very role that the pipeline can use."""
+    part = _find([package], role, False)
+    return part is not None and declaration.takes(role, part[1])
 
 
 def _looks_wide(package: ModelPackage, role: str) -> bool:
@@ -109,6 +165,16 @@ def misfit(packages: Sequence[ModelPackage], role: str, pipeline: str) -> ModelE
         "model-does-not-fit",
         f"The model {names} has no {role} network, which the pipeline {pipeline} needs.",
         "Choose another model or another pipeline; 'pancreasseg models list' shows what fits what.",
+    )
+
+
+def too_many(packages: Sequence[ModelPackage], pipeline: str, roles: Sequence[str]) -> ModelError:
+    """The error for more packages than a pipeline has roles."""
+    names = " + ".join(package.card.name for package in packages)
+    return ModelError(
+        "model-does-not-fit",
+        f"The pipeline {pipeline} has no place for {names}: it is made of a {' and a '.join(roles)}.",
+        "Choose another pipeline, or one model.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from pancreasseg.pipelines.base import Costs, Pipeline, Stage
 from pancreasseg.pipelines.declaration import Declaration
 from pancreasseg.pipelines.fusion import METHODS, Fused, Opinion, fuse
 from pancreasseg.pipelines.postprocess import JOIN_MM, Organ, clean, touched_faces
+
+if TYPE_CHECKING:
+    from pancreasseg.models.network_card import NetworkCard
 
 #: A DSC of two passes below this is a warning; on phantoms the passes of a good network agree above 0.95.
 PASSES_AGREE_DSC = 0.9
@@ -323,6 +327,11 @@ def _middle(volume: Volume) -> Box:
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])).clip(geometry)
 
 
+def _takes(_role: str, card: NetworkCard) -> bool:
+    """Not what marks boxes on single slices: a map of probabilities is wanted."""
+    return card.network != "mask-rcnn"
+
+
 _STEPS = {
     "coarse": "Finding the pancreas",
     "fine": "Segmenting",
@@ -334,6 +343,7 @@ DECLARATIONS = (
         name="two-stage",
         title="Two stages, three opinions (accurate)",
         roles=("localizer", "segmenter"),
+        takes=_takes,
         pipeline=TwoStagePipeline,
         options=TwoStageOptions,
         steps=_STEPS,
@@ -344,6 +354,7 @@ DECLARATIONS = (
         name="fast",
         title="Two stages, one box (fast)",
         roles=("localizer", "segmenter"),
+        takes=_takes,
         pipeline=TwoStagePipeline,
         options=TwoStageOptions,
         steps=_STEPS,

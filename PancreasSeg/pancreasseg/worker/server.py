@@ -67,10 +67,17 @@ def describe() -> dict[str, Any]:
     from pancreasseg.export.formats import formats
     from pancreasseg.inference import hardware
     from pancreasseg.models.store import Store
+    from pancreasseg.pipelines.parts import localizes
 
     hardware.use_cores()
     models = [
-        {"name": p.card.name, "version": p.card.version, "title": p.card.title, "pipeline": p.card.pipeline}
+        {
+            "name": p.card.name,
+            "version": p.card.version,
+            "title": p.card.title,
+            "pipeline": p.card.pipeline,
+            "localizes": localizes(p.card),
+        }
         for p in Store().packages()
     ]
     return {

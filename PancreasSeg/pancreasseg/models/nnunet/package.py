@@ -150,9 +150,8 @@ def _outputs(classes: Classes) -> dict[str, Any]:
 def _facts(about: Mapping[str, Any], choices: Choices) -> dict[str, Any]:
     """The entries of the card that are known of a published model."""
     named = {"name": choices.name} if choices.name else {}
-    return {
-        key: value for key, value in about.items() if key not in ("conventions", "offer", "orientation", "plans", "role")
-    } | named
+    others = ("conventions", "offer", "orientation", "plans", "role")
+    return {key: value for key, value in about.items() if key not in others} | named
 
 
 def _described(result: Result, dataset: Any, choices: Choices, folds: int) -> dict[str, Any]:
