@@ -11,7 +11,7 @@ from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.core.results import Localization, Provenance, Segmentation
 from pancreasseg.findings.blocks import Blocks
 from pancreasseg.findings.faces import face_names, joined
-from pancreasseg.findings.phase import estimate_phase
+from pancreasseg.findings.phase import Contrast, estimate_phase
 from pancreasseg.findings.result import CtLook, review
 from pancreasseg.io.read import read_mask, read_volume
 from pancreasseg.models.card import ExpectedOverlap
@@ -419,7 +419,7 @@ def phantom(request):
 @pytest.mark.parametrize(("organs", "name"), [({}, "enhanced"), (UNENHANCED, "unenhanced"), (ARTERIAL, "arterial")])
 def test_the_body_tells_the_phase_of_a_phantom_without_labels(phantom, organs, name) -> None:
     volume = in_phase(phantom, organs)
-    looks = estimate_phase(volume.array, Blocks.of(volume))
+    looks = estimate_phase(volume.array, Contrast.of(Blocks.of(volume)))
     assert looks is not None
     assert looks.name == name
 
@@ -431,7 +431,7 @@ def test_a_phantoms_own_pancreas_has_nothing_serious(phantom) -> None:
 
 def test_air_alone_has_no_phase() -> None:
     volume = Volume(np.full((20, 30, 30), -1000, np.int16), Geometry((30, 30, 20), SPACING))
-    assert estimate_phase(volume.array, Blocks.of(volume)) is None
+    assert estimate_phase(volume.array, Contrast.of(Blocks.of(volume))) is None
 
 
 @pytest.mark.real_data

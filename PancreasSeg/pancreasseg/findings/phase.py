@@ -45,9 +45,27 @@ class Phase:
     number: float
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """What the body as a whole shows of a contrast agent, whatever was segmented in it.
+
+    Attributes:
+        aorta: median HU of an aorta as bright as in an arterial scan; None where none is seen.
+        bright: share of the soft tissue that is brighter than unenhanced organs; None where there is too little of it.
+    """
+
+    aorta: float | None
+    bright: float | None
+
+    @classmethod
+    def of(cls, blocks: Blocks) -> Contrast:
+        """Look at a CT."""
+        return cls(_arterial_aorta(blocks), _share_of_bright(blocks))
+
+
 def estimate_phase(
     hu: np.ndarray,
-    blocks: Blocks,
+    contrast: Contrast,
     *,
     pancreas: np.ndarray | None = None,
     labels: np.ndarray | None = None,
@@ -67,7 +85,7 @@ def estimate_phase(
 
     Args:
         hu: (K, J, I) HU.
-        blocks: of the same volume.
+        contrast: of the same volume.
         pancreas: bool or uint8 mask (K, J, I), may be empty.
         labels: label map (K, J, I) of a multi-organ model.
         classes: its class names, background first.
@@ -81,25 +99,29 @@ def estimate_phase(
             if above >= _SPLEEN_ABOVE_LIVER_HU:
                 return Phase(ARTERIAL, f"the spleen is {above:.0f} HU brighter than the liver", above)
         return Phase(ENHANCED, f"the spleen has {spleen:.0f} HU", spleen)
-    return _of_body(blocks, None if pancreas is None else _median(hu, pancreas))
+    return _of_body(contrast, None if pancreas is None else _median(hu, pancreas))
 
 
-def _of_body(blocks: Blocks, pancreas: float | None) -> Phase | None:
-    array = blocks.array
-    lumen = _arterial_aorta(blocks)
-    if lumen is not None:
-        return Phase(ARTERIAL, f"a vessel in front of the spine has {lumen:.0f} HU", lumen)
-    bone = ndimage.binary_dilation(array > _BONE_HU, iterations=2)
-    soft = blocks.body & (array > _SOFT_HU[0]) & (array < _SOFT_HU[1]) & ~bone
-    count = np.count_nonzero(soft)
-    if count < _FEWEST_VOXELS:
+def _of_body(contrast: Contrast, pancreas: float | None) -> Phase | None:
+    aorta, bright = contrast.aorta, contrast.bright
+    if aorta is not None:
+        return Phase(ARTERIAL, f"a vessel in front of the spine has {aorta:.0f} HU", aorta)
+    if bright is None:
         return None
-    bright = float(np.count_nonzero(soft & (array > _BRIGHT_HU)) / count)
     percent = 100 * bright
     reason = f"{percent:.0f} % of the soft tissue is brighter than {_BRIGHT_HU} HU"
     if bright < _FEW_BRIGHT and (pancreas is None or pancreas <= _PANCREAS_UNENHANCED_HU):
         return Phase(UNENHANCED, f"only {reason}", percent)
     return Phase(ENHANCED, reason, percent)
+
+
+def _share_of_bright(blocks: Blocks) -> float | None:
+    """Share of the soft tissue away from bone that is brighter than unenhanced organs."""
+    array = blocks.array
+    bone = ndimage.binary_dilation(array > _BONE_HU, iterations=2)
+    soft = blocks.body & (array > _SOFT_HU[0]) & (array < _SOFT_HU[1]) & ~bone
+    count = np.count_nonzero(soft)
+    return float(np.count_nonzero(soft & (array > _BRIGHT_HU)) / count) if count >= _FEWEST_VOXELS else None
 
 
 def _arterial_aorta(blocks: Blocks) -> float | None:

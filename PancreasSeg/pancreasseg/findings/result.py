@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -13,7 +14,7 @@ from pancreasseg.core.finding import Finding, Severity
 from pancreasseg.findings.blocks import Blocks
 from pancreasseg.findings.faces import faces_touched, joined
 from pancreasseg.findings.orientation import wrong_way_round
-from pancreasseg.findings.phase import ARTERIAL, ENHANCED, UNENHANCED, estimate_phase
+from pancreasseg.findings.phase import ARTERIAL, ENHANCED, UNENHANCED, Contrast, estimate_phase
 from pancreasseg.grids.spacing import coarse_spacing
 
 VOLUME_ML = (20.0, 180.0)
@@ -54,6 +55,11 @@ class CtLook:
         """Look at a CT."""
         blocks = Blocks.of(volume)
         return cls(blocks, (*_of_volume(volume, blocks), *wrong_way_round(volume, blocks)))
+
+    @cached_property
+    def contrast(self) -> Contrast:
+        """What the body shows of a contrast agent; only models that are made for one phase ask for it."""
+        return Contrast.of(self.blocks)
 
 
 def no_pancreas(score: float) -> Finding:
@@ -119,7 +125,7 @@ def review(
             found.append(Finding("stages-disagree", Severity.WARNING, sentence, stage_dsc))
         found += _of_expectation(expected)
     if not any(finding.code in ("not-ct", "not-hu") for finding in (*found, *known)):
-        found += _of_phase(volume, look.blocks, mask, labels, classes, phase)
+        found += _of_phase(volume, look, mask, labels, classes, phase)
     codes = {finding.code for finding in known}
     order = list(Severity)
     new = [finding for finding in found if finding.code not in codes]
@@ -272,10 +278,12 @@ def _large(voxels: float, largest: float, geometry: Geometry) -> bool:
 
 
 def _of_phase(
-    volume: Volume, blocks: Blocks, mask: np.ndarray, labels: np.ndarray | None, classes: Sequence[str], phase: str
+    volume: Volume, look: CtLook, mask: np.ndarray, labels: np.ndarray | None, classes: Sequence[str], phase: str
 ) -> Iterator[Finding]:
     misfits = _MISFITS.get(phase, ())
-    looks = estimate_phase(volume.array, blocks, pancreas=mask, labels=labels, classes=classes) if misfits else None
+    if not misfits:
+        return
+    looks = estimate_phase(volume.array, look.contrast, pancreas=mask, labels=labels, classes=classes)
     if looks is None or looks.name not in misfits:
         return
     sentence = (

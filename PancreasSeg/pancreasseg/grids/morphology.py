@@ -5,7 +5,7 @@ A ball is made of rows: a mask is widened along i once for each length of row, t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -26,18 +26,17 @@ def dilated(mask: np.ndarray, radius: Sequence[int]) -> np.ndarray:
         bool (K, J, I).
     """
     i, j, k = radius
-    rows: dict[int, np.ndarray] = {}
-    result = np.zeros(mask.shape, dtype=bool)
+    # Shifts along j and k move whole rows, so eight voxels of a row can be moved as the bits of one byte.
+    rows = [np.packbits(wide, axis=2) for wide in _widened(mask, i)]
+    result = np.zeros_like(rows[0])
     for down, back in product(range(-k, k + 1), range(-j, j + 1)):
         left = 1 - (down / (k + 0.5)) ** 2 - (back / (j + 0.5)) ** 2
         if left < 0:
             continue
         width = int((i + 0.5) * left**0.5 + 1e-9)
-        if width not in rows:
-            rows[width] = _widened(mask, width)
         to, of = zip(_shifted(down, mask.shape[0]), _shifted(back, mask.shape[1]), strict=True)
         result[to] |= rows[width][of]
-    return result
+    return np.unpackbits(result, axis=2, count=mask.shape[2]).view(bool)
 
 
 def opened(mask: np.ndarray, radius: Sequence[int]) -> np.ndarray:
@@ -70,17 +69,15 @@ def filled(mask: np.ndarray, *, slicewise: bool = False) -> np.ndarray:
     return np.asarray(mask | ~open_air[inner] | (inner == 0))
 
 
-def _widened(mask: np.ndarray, width: int) -> np.ndarray:
-    """Grown by ``width`` voxels along i on either side, by doubling."""
-    result = mask.copy()
-    done = 0
-    while done < width:
-        step = min(width - done, done + 1)  # not more: at the border only one side is there
-        grown = result.copy()
-        grown[..., step:] |= result[..., :-step]
-        grown[..., :-step] |= result[..., step:]
-        result, done = grown, done + step
-    return result
+def _widened(mask: np.ndarray, width: int) -> Iterator[np.ndarray]:
+    """Grown by 0, 1, ... and ``width`` voxels along i on either side."""
+    wide = mask.astype(bool)
+    yield wide
+    for _ in range(width):
+        narrow, wide = wide, wide.copy()
+        wide[..., 1:] |= narrow[..., :-1]
+        wide[..., :-1] |= narrow[..., 1:]
+        yield wide
 
 
 def _shifted(by: int, length: int) -> tuple[slice, slice]:

@@ -176,11 +176,11 @@ class Predictor:
         self, network: nn.Module, image: torch.Tensor, hardware: Hardware, progress: Progress, read: Read
     ) -> torch.Tensor:
         """What is read from one network over one piece: (1, channels, A, B, C) -> (outputs, A, B, C) float32."""
-        dtype = DTYPES[hardware.precision]
-        mixed = dtype != torch.float32
+        dtype, own = DTYPES[hardware.precision], image.dtype
+        mixed = dtype != own
         if mixed and getattr(network, "one_type", False):
-            network, image, mixed = self._rounded(network, dtype), image.to(dtype), False
-        placed = image.to(device=hardware.device, memory_format=torch.channels_last_3d)
+            network, own, mixed = self._rounded(network, dtype), dtype, False
+        placed = image.to(hardware.device, own, memory_format=torch.channels_last_3d)
         with torch.autocast(hardware.device, dtype=dtype, enabled=mixed), _watched(network, progress):
             result = read(network, placed).float()[0]
         progress.advance()

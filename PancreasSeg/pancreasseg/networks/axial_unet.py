@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-#: Slices in one pass: the maps of more do not fit into the caches of CPUs.
-CHUNK = 4
+#: Slices in one pass: with fewer, oneDNN spends its time on bringing the weights into order for each pass; the maps of
+#: more do not fit into the caches of CPUs.
+CHUNK = 8
 #: Pixels that a block sees beyond the one that it answers for.
 REACH = 2
 

@@ -206,8 +206,11 @@ class TwoStagePipeline(Pipeline):
     def _grown(self, volume: Volume, box: Box, progress: Progress, findings: list[Finding]) -> tuple[Box, Opinion]:
         """Segment; when the mask touches a face of the box, grow that face once and segment again."""
         opinion = self._opinion(volume, box, progress)
-        organ = clean(opinion.probability >= self.options.threshold, volume.geometry.spacing, self.options.join_mm)
-        low, high = touched_faces(organ.mask, box, volume.geometry)
+        mask = opinion.probability >= self.options.threshold
+        low, high = touched_faces(mask, box, volume.geometry)
+        if any(low + high):  # by the organ, or by something that cleaning takes away
+            organ = clean(mask, volume.geometry.spacing, self.options.join_mm)
+            low, high = touched_faces(organ.mask, box, volume.geometry)
         if not any(low + high):
             return box, opinion
         steps = [int(np.ceil(self.options.growth_mm / s)) for s in volume.geometry.spacing]
