@@ -123,7 +123,9 @@ def test_the_card_settles_its_own_pipeline_and_the_caller_has_the_last_word(tmp_
     assert made("fast") == (0, 10)
 
 
-@pytest.mark.parametrize("options", [{"recrop": 1}, {"recrops": "1"}, {"recrops": True}, {"recrops": -1}])
+@pytest.mark.parametrize(
+    "options", [{"recrop": 1}, {"recrops": "1"}, {"recrops": True}, {"recrops": -1}, {"margin_mm": 1e9}]
+)
 def test_settings_in_a_card_that_its_pipeline_does_not_have_are_refused(tmp_path: Path, options: dict) -> None:
     install(tmp_path, "odd", "localizer", "segmenter", **options)
     with pytest.raises(ModelError, match='settings of the model "odd"') as caught:
@@ -184,7 +186,13 @@ def test_a_look_at_coarser_pixels_has_them(tmp_path: Path) -> None:
     assert coarse.predictor is stage.predictor, "the weights are there once"
 
 
-@pytest.mark.parametrize("options", [{"scales": ["a"]}, {"shifts_hu": [1e9]}, {"scales": [True]}, {"recrops": -1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scales": ["a"]}, {"shifts_hu": [1e9]}, {"scales": [True]}, {"recrops": -1}, {"recrops": 10**6},
+        {"threshold": 0.0}, {"threshold": 2.0}, {"threshold": float("nan")}, {"margin_mm": -5.0}, {"growth_mm": 1e9},
+    ],
+)  # fmt: skip
 def test_settings_that_make_no_sense_are_a_sentence(store: Store, options: dict[str, Any]) -> None:
     with pytest.raises(InputError) as refused:
         create(Setup("fast", "both", "cpu", "f32", options), store)

@@ -1,5 +1,6 @@
 """DICOM as hospitals send it: usable though odd is read, and nothing that looks whole passes when it is not."""
 
+import errno
 import os
 import zlib
 from pathlib import Path
@@ -9,12 +10,20 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    generate_uid,
+)
 from Testing.helpers.ct_files import SPACING, a_ct, a_series, a_slice, compress, put_frames, read_apart, write_slices
 from Testing.helpers.dicom_reading import codes, refused
 from Testing.helpers.enhanced_ct import an_enhanced_ct
 
 from pancreasseg.io.codestream import frame_size
+from pancreasseg.io.dicom_pixels import read_pixels
+from pancreasseg.io.dicom_slices import read_header
 from pancreasseg.io.read import read_volume
 
 
@@ -114,6 +123,37 @@ def test_values_in_the_upper_bits_are_read_as_the_header_says(tmp_path) -> None:
     for data, plane in zip(slices, a_ct(), strict=True):
         data.PixelData = (plane.astype("<i2") * 16 + 9).tobytes()
     assert the_ct(write_slices(tmp_path, slices)) == []
+
+
+@pytest.mark.parametrize(("padding", "stated"), [(65535, 65535), (63536, -2000)])
+def test_padding_that_would_be_brighter_than_any_ct_is_air(tmp_path, padding, stated) -> None:
+    slices = a_series()
+    for data in slices:
+        stored = np.full((data.Rows, data.Columns), 1024)
+        stored[:3] = padding
+        data.PixelData, data.PixelRepresentation = stored.astype("<u2").tobytes(), 0
+        data.RescaleSlope, data.RescaleIntercept = 1, -1024
+        data.BitsAllocated = data.BitsStored = 16
+        data.HighBit = 15
+        data.add_new("PixelPaddingValue", "SS" if stated < 0 else "US", stated)
+    (path,) = write_slices(tmp_path, slices[:1]).iterdir()
+    (ct,) = read_pixels(path, read_header(path).slices)
+    assert (ct[:3] == -1024).all()
+    assert (ct[3:] == 0).all()
+
+
+def test_a_full_disk_is_no_damaged_slice(tmp_path, monkeypatch) -> None:
+    slices = a_series()
+    for data in slices:
+        data.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+
+    def full(*_words: object, **_more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_slices(tmp_path, slices)
+    monkeypatch.setattr("pydicom.dataset.Dataset.save_as", full)
+    with pytest.raises(OSError, match="space"):
+        read_volume(tmp_path)
 
 
 @pytest.mark.parametrize("high", [5, 31])

@@ -74,7 +74,24 @@ def test_slices_whose_times_go_back_and_forth_are_of_two_acquisitions(tmp_path) 
     assert codes(read_volume(write_slices(tmp_path, _woven()))) == ["dicom-interleaved"]
 
 
-@pytest.mark.parametrize("late", [{"KVP": 140}, {"TemporalPositionIdentifier": 2}, {"ConvolutionKernel": "B70f"}])
+def test_times_with_a_date_are_times(tmp_path) -> None:
+    slices = _woven()
+    for data in slices:
+        data.AcquisitionDateTime = f"20200101{data.AcquisitionTime}.25+0100"
+        del data.AcquisitionTime
+    assert codes(read_volume(write_slices(tmp_path, slices))) == ["dicom-interleaved"]
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        {"KVP": 140},
+        {"TemporalPositionIdentifier": 2},
+        {"ConvolutionKernel": "B70f"},
+        {"SeriesDescription": "venous"},
+        {"NominalPercentageOfCardiacPhase": 70},
+    ],
+)
 def test_slices_that_alternate_in_how_they_were_made_are_of_two_acquisitions(tmp_path, late) -> None:
     slices = _woven(**late)
     for data in slices:

@@ -155,7 +155,7 @@ def _setting(text: str) -> tuple[str, Any]:
         raise UsageError("usage", f"{text!r} is no setting.", "Write --set NAME=VALUE, e.g. --set threshold=0.4.")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value
 
 

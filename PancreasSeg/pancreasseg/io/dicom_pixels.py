@@ -25,13 +25,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from pancreasseg.core.errors import InputError
+from pancreasseg.core.errors import DISK_FULL, InputError
 from pancreasseg.io.codestream import frame_size
 from pancreasseg.io.dicom_file import lenient, read_file
 from pancreasseg.io.dicom_slices import TAGS, Slice
+from pancreasseg.io.hounsfield import MAX_HU
 from pancreasseg.io.quiet import quiet_stderr
 from pancreasseg.io.voxels import open_regular
 
+_AIR_HU = -1024
 _DECODED = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, JPEG2000Lossless, JPEG2000, RLELossless)
 
 
@@ -63,6 +65,14 @@ class _Layout:
             return values
         return (values << (self.allocated - 1 - self.high)) >> (self.allocated - self.bits)
 
+    def padding(self, data: Dataset) -> int | None:
+        """The stored value that stands for no picture, whatever its sign in the header; None without one."""
+        try:
+            value = np.array([int(data.get("PixelPaddingValue")) % 2**self.allocated], dtype=np.uint64)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        return int(self.kept(value.astype(self.dtype))[0])
+
 
 def read_pixels(path: Path, slices: Sequence[Slice]) -> list[np.ndarray]:
     """HU of the given slices of the file ``path``, each of shape (rows, columns): int32 where exact, else float64.
@@ -76,14 +86,18 @@ def read_pixels(path: Path, slices: Sequence[Slice]) -> list[np.ndarray]:
             data = read_file(file, tags=["PixelData", *TAGS], pixels=4 * one.frames * one.rows * one.columns)
             if data is None:
                 raise _broken()
-            stored = _stored(data, slices)
+            stored, padding = _stored(data, slices), _Layout.of(data).padding(data)
     except InputError:
         raise
     except EOFError as error:
         raise _cut_short() from error
+    except OSError as error:
+        if error.errno in DISK_FULL:  # compressed frames go through a temporary file
+            raise
+        raise _broken() from error
     except Exception as error:  # a damaged file leads pydicom to any exception there is
         raise _broken() from error
-    return [_rescaled(values, s.slope, s.intercept) for values, s in zip(stored, slices, strict=True)]
+    return [_as_hu(values, s, padding) for values, s in zip(stored, slices, strict=True)]
 
 
 def _stored(data: FileDataset, slices: Sequence[Slice]) -> list[np.ndarray]:
@@ -156,6 +170,14 @@ def _read_with_gdcm(path: Path) -> np.ndarray:
     reader.SetFileName(str(path))
     with quiet_stderr():
         return np.asarray(sitk.GetArrayFromImage(reader.Execute())).squeeze()
+
+
+def _as_hu(stored: np.ndarray, one: Slice, padding: int | None) -> np.ndarray:
+    """HU; padding that would be brighter than anything in a CT, such as 65535, is air."""
+    values = _rescaled(stored, one.slope, one.intercept)
+    if padding is not None and padding * one.slope + one.intercept > MAX_HU:
+        values[stored == padding] = _AIR_HU
+    return values
 
 
 def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:

@@ -22,9 +22,9 @@ from pancreasseg.io.voxels import open_regular
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber",
     "Modality", "ImageType", "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "FrameOfReferenceUID",
-    "AcquisitionNumber", "TemporalPositionIdentifier", "AcquisitionTime", "Rows", "Columns", "SamplesPerPixel",
-    "NumberOfFrames",
-    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "AcquisitionNumber", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase", "SeriesTime",
+    "AcquisitionDateTime", "AcquisitionTime", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept",
     "RescaleType", "SliceThickness", "ContrastBolusAgent", "ConvolutionKernel", "KVP",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
@@ -42,7 +42,10 @@ _SHARED = {
     "FrameOfReferenceUID": "frame of reference",
 }
 # Two runs over a patient, or two phases, differ in one of these.
-_RUN = ("AcquisitionNumber", "TemporalPositionIdentifier", "KVP", "ConvolutionKernel", "ContrastBolusAgent")
+_RUN = (
+    "AcquisitionNumber", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase", "SeriesDescription",
+    "SeriesTime", "KVP", "ConvolutionKernel", "ContrastBolusAgent",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def _slices_of(path: Path, data: Dataset, groups: list[list[Dataset]]) -> Iterat
             "Export the series again, if possible as one file a slice.",
         )
     run = tuple(_text(data, name) for name in _RUN)
-    time = _seconds(_text(data, "AcquisitionTime"))
+    time = _time(data)
     if not groups:
         yield Slice(
             path, 0, count, rows, columns,
@@ -261,6 +264,12 @@ def _stated_number(data: Dataset, name: str) -> float | None:
             "Export the original CT series again.",
         )
     return number
+
+
+def _time(data: Dataset) -> float | None:
+    """When a slice was taken, in seconds of the day; the time of its content is that of its reconstruction."""
+    time = _text(data, "AcquisitionTime") or re.sub(r"[+-]\d{4}$", "", _text(data, "AcquisitionDateTime")[8:])
+    return _seconds(time)
 
 
 def _seconds(time: str) -> float | None:

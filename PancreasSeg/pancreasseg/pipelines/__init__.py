@@ -204,11 +204,11 @@ def _settings(declaration: Declaration, card: Card, given: Mapping[str, Any]) ->
                 f"It has {', '.join(declaration.defaults)}.",
             )
     try:
-        declaration.options(**own)
+        declaration.settings(own)
     except ValueError as error:
         raise _bad_option(card, str(error)) from error
     try:
-        return declaration.options(**{**own, **declaration.preset, **given})
+        return declaration.settings({**own, **declaration.preset, **given})
     except ValueError as error:
         sentence = f"The settings of the pipeline {declaration.name} cannot be used: {error}."
         raise InputError("bad-setting", sentence, "Give other values, or leave the settings out.") from error

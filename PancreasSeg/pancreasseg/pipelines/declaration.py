@@ -11,6 +11,25 @@ if TYPE_CHECKING:
     from pancreasseg.pipelines.base import Pipeline
 
 
+#: What makes sense for a setting, by how its name ends: the least and the most. Later ones hold before earlier ones.
+_RANGES: dict[str, tuple[float, float]] = {
+    "": (-1000, 1000),
+    "_hu": (-1000, 1000),
+    "_mm": (0, 1000),
+    "step_mm": (1, 1000),
+    "window_mm": (1, 1000),
+    "_voxels": (0, 100),
+    "_steps": (0, 100),
+    "recrops": (0, 20),
+    "persistence": (1, 1000),
+    "threshold": (0.001, 0.999),
+    "score": (0.001, 0.999),
+    "sure": (0.001, 0.999),
+    "overlap": (0.001, 0.999),
+    "tile": (4, 512),
+}
+
+
 @dataclass(frozen=True)
 class Declaration:
     """A pipeline by name. The module that makes it lists it in its ``DECLARATIONS``; nothing else knows it.
@@ -43,6 +62,20 @@ class Declaration:
     def defaults(self) -> dict[str, Any]:
         """The options by name, as they are when nobody says otherwise."""
         return {**{option.name: option.default for option in fields(self.options)}, **self.preset}
+
+    def settings(self, given: Mapping[str, Any]) -> Any:
+        """The options with other values, each of the kind of its default.
+
+        Raises:
+            ValueError: with one of them nothing that makes sense would come out.
+        """
+        for name, value in given.items():
+            least, most = next(limits for ending, limits in reversed(_RANGES.items()) if name.endswith(ending))
+            numbers = value if isinstance(value, (list, tuple)) else [value]
+            kinds = [number for number in numbers if isinstance(number, (int, float)) and not isinstance(number, bool)]
+            if any(not least <= number <= most for number in kinds):
+                raise ValueError(f"{name} lies between {least:g} and {most:g}")
+        return self.options(**given)
 
     @property
     def margin_mm(self) -> float | None:
