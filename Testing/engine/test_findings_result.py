@@ -424,6 +424,15 @@ def test_the_body_tells_the_phase_of_a_phantom_without_labels(phantom, organs, n
     assert looks.name == name
 
 
+@pytest.mark.parametrize("seed", [700, 704])  # in 704 the duodenum is a straight tube 44 mm off the middle
+def test_oral_contrast_is_not_taken_for_an_aorta(seed) -> None:
+    phantom = make_phantom(seed, spacing=(3.0, 3.0, 4.0), step=3.0)
+    volume = in_phase(phantom, dict.fromkeys(("stomach", "duodenum", "small bowel", "colon"), 320))
+    looks = estimate_phase(volume.array, Blocks.of(volume))
+    assert looks is not None
+    assert looks.name == "enhanced"
+
+
 def test_a_phantoms_own_pancreas_has_nothing_serious(phantom) -> None:
     findings = review(phantom.pancreas, phantom.volume, phase="portal-venous")
     assert not [f for f in findings if f.severity is Severity.SERIOUS]

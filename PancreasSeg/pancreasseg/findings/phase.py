@@ -25,8 +25,9 @@ _LIVER_ARTERIAL_HU = 80
 _AORTA_HU = (220, 270, 320)
 _METAL_HU = 600
 _AORTA_LENGTH_MM = 80
-_AORTA_WINDING_MM = 15
-_AORTA_OFF_CENTRE_MM = 50
+_AORTA_WINDING_MM = 12
+_AORTA_OFF_CENTRE_MM = 35
+_AORTA_DEPTH = 0.45  # of the body, from its front
 _FEWEST_VOXELS = 500
 
 
@@ -127,13 +128,14 @@ def _share_of_bright(blocks: Blocks) -> float | None:
 def _arterial_aorta(blocks: Blocks) -> float | None:
     """Median HU of a straight bright tube along the middle of the body, or None where there is none.
 
-    Bowel with oral contrast is as bright, but winds; the descending colon is straight, but lies at the side; the spine
-    is broken by its discs. Higher thresholds are tried too, where the aorta comes apart from a spine that it touches.
+    Stomach and bowel with oral contrast are as bright, but wind, or lie in front or at the side; the spine is broken by
+    its discs. Higher thresholds are tried too, where the aorta comes apart from a spine that it touches.
     """
-    columns = np.flatnonzero(blocks.body.any(axis=(0, 1)))
+    rows, columns = (np.flatnonzero(blocks.body.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     if not columns.size:
         return None
     middle = (columns[0] + columns[-1]) / 2 * blocks.spacing[2]
+    front = (rows[0] + _AORTA_DEPTH * (rows[-1] - rows[0])) * blocks.spacing[1]
     cross = np.zeros((3, 3, 3), dtype=bool)
     cross[1] = ndimage.generate_binary_structure(2, 1)
     for threshold in _AORTA_HU:
@@ -146,7 +148,9 @@ def _arterial_aorta(blocks: Blocks) -> float | None:
             path = [places[places[:, 0] == level, 1:].mean(axis=0) for level in np.unique(places[:, 0])]
             path_mm = np.array(path) * blocks.spacing[1:]
             winding = float(np.linalg.norm(path_mm.std(axis=0)))
-            if winding <= _AORTA_WINDING_MM and abs(path_mm[:, 1].mean() - middle) <= _AORTA_OFF_CENTRE_MM:
+            row, column = path_mm.mean(axis=0)
+            before_spine = row >= front and abs(column - middle) <= _AORTA_OFF_CENTRE_MM
+            if winding <= _AORTA_WINDING_MM and before_spine:
                 return float(np.median(blocks.array[pieces == number]))
     return None
 
