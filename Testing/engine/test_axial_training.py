@@ -14,6 +14,7 @@ from pancreasseg.lab.axial.augmentation import emptied
 from pancreasseg.lab.axial.cases import OTHER, PANCREAS, UNKNOWN, SliceCase, load_group
 from pancreasseg.lab.axial.synthesis import FAT, LabelMaps
 from pancreasseg.lab.axial.training import Batches, Plan, Source, Training, loss
+from pancreasseg.networks import AxialUNet
 from pancreasseg.pipelines.confidence import soft_dice
 
 CPU = Hardware("cpu", "f32")
@@ -261,3 +262,34 @@ def test_every_patient_is_scored_once_by_a_network_that_did_not_see_it(prepared,
     for name in ("fold0", "fold3"):
         (prepared / f"{name}.pt").unlink()
     assert crossvalidation.run(prepared, CPU) == scores, "what was scored is not trained again"
+
+
+def test_folds_can_be_trained_apart_and_looked_at_in_several_pixel_sizes(prepared, monkeypatch):
+    tiny = Plan(steps=2, rate=1e-2, warm_up=1, batch=2, averaging=0.5, channels=(16, 32))
+    monkeypatch.setattr(crossvalidation, "ABROAD", tiny)
+    monkeypatch.setattr(crossvalidation, "FOLD", tiny)
+    together = prepared / "folds-scores.csv"
+    scores = []
+    for fold in (3, 0, 4, 2, 1):
+        assert not together.exists()
+        scores += crossvalidation.run(prepared, CPU, [fold])
+    assert sorted(score.name for score in evaluation.read(together)) == sorted(score.name for score in scores)
+    stamps = {path: path.stat().st_mtime_ns for path in prepared.glob("*.pt")}
+    crossvalidation.run(prepared, CPU, [2], scales=(0.87, 1.33))
+    assert {path: path.stat().st_mtime_ns for path in prepared.glob("*.pt")} == stamps, "nothing is trained again"
+    assert {score.name for score in evaluation.read(prepared / "fold2-averaged-scores.csv")} == {"p2", "p7"}
+    assert not (prepared / "folds-averaged-scores.csv").exists()
+
+
+def test_several_looks_are_averaged(monkeypatch):
+    network, case = AxialUNet(classes=9, channels=(16, 32)).eval(), patient(3, heights=(0.0, 5.0))
+    pixel = evaluation.PIXEL_MM
+    looks = []
+    for scale in (1.0, 0.87, 1.33):
+        monkeypatch.setattr(evaluation, "PIXEL_MM", scale * pixel)
+        looks.append(evaluation.probability(network, case, CPU))
+    monkeypatch.setattr(evaluation, "PIXEL_MM", pixel)
+    assert not np.allclose(looks[0], looks[1], atol=1e-4)
+    np.testing.assert_allclose(
+        evaluation.probability(network, case, CPU, (0.87, 1.33)), np.mean(looks, axis=0), atol=1e-6
+    )

@@ -178,6 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for arrays, checkpoints and tables")
     parser.add_argument("--package", type=Path, help="folder of the model package")
     parser.add_argument("--fold", type=int, choices=range(FOLDS), help="NIH patients to hold out")
+    parser.add_argument("--scales", type=float, nargs="+", default=(), help="validate: also look at these pixel sizes")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     options.work.mkdir(parents=True, exist_ok=True)
@@ -190,7 +191,8 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.what == "evaluate":
             evaluate(options.work, name, options.fold, ["msd"])
         elif options.what == "validate":
-            crossvalidation.run(options.work, choose())
+            folds = range(FOLDS) if options.fold is None else [options.fold]
+            crossvalidation.run(options.work, choose(), folds, options.scales)
         elif options.what == "export":
             export(options.work, _given(options.package, "--package"))
         else:

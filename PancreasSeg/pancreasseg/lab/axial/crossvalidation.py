@@ -22,39 +22,54 @@ _log = logging.getLogger(__name__)
 
 #: One hospital alone; then, from those weights, four fifths of the other one's patients.
 ABROAD = Plan(steps=1300, rate=2e-3, seed=11)
-FOLD = Plan(steps=1100, rate=1.5e-3, warm_up=50, seed=12)
+FOLD = Plan(steps=3000, rate=2e-3, warm_up=50, seed=12)
 
 
-def run(work: Path, hardware: Hardware) -> list[PatientScore]:
-    """MSD to NIH, then five folds of NIH that begin with the weights of that training.
+def run(
+    work: Path, hardware: Hardware, folds: Sequence[int] = range(FOLDS), scales: Sequence[float] = ()
+) -> list[PatientScore]:
+    """MSD to NIH, then folds of NIH that begin with the weights of that training.
 
     Args:
-        work: folder of the prepared arrays; gets the checkpoints, ``msd-to-nih-scores.csv`` and ``folds-scores.csv``.
+        work: folder of the prepared arrays; gets the checkpoints, ``msd-to-nih-scores.csv`` and, as soon as all folds
+            are there, ``folds-scores.csv``.
         hardware: device and precision.
+        folds: to train now; several processes may each take some, once the first training is there.
+        scales: score the mean of looks at these pixel sizes too, see `evaluation.probability`; into
+            ``...-averaged-scores.csv``.
 
     Returns:
-        The score of every NIH patient by the network that did not see it.
+        The scores of the patients of these folds, by networks that did not see them.
     """
     cases = load_group(work / "nih")
+    ending = "averaged-scores.csv" if scales else "scores.csv"
     abroad = Training(ABROAD, sources(work, ["msd"], gibson=False), work, "msd", hardware)
-    _scored(abroad, cases, work / "msd-to-nih-scores.csv")
+    _scored(abroad, cases, work / f"msd-to-nih-{ending}", scales)
     scores: list[PatientScore] = []
-    for fold in range(FOLDS):
+    for fold in folds:
         held = patients(work, fold)
         learned = sources(work, ["nih"], held, gibson=False)
         training = Training(FOLD, learned, work, f"fold{fold}", hardware, weights(abroad.checkpoint))
-        scores += _scored(training, [case for case in cases if case.name in held], work / f"fold{fold}-scores.csv")
-    evaluation.write(work / "folds-scores.csv", sorted(scores, key=lambda score: score.name))
-    _log.info("All folds, %s", evaluation.summary(scores))
+        unseen = [case for case in cases if case.name in held]
+        scores += _scored(training, unseen, work / f"fold{fold}-{ending}", scales)
+    _gather([work / f"fold{fold}-{ending}" for fold in range(FOLDS)], work / f"folds-{ending}")
     return scores
 
 
-def _scored(training: Training, cases: Sequence[SliceCase], table: Path) -> list[PatientScore]:
+def _gather(tables: Sequence[Path], whole: Path) -> None:
+    """One table of all folds, as soon as each has its own."""
+    if all(table.is_file() for table in tables):
+        scores = [score for table in tables for score in evaluation.read(table)]
+        evaluation.write(whole, sorted(scores, key=lambda score: score.name))
+        _log.info("All folds, %s", evaluation.summary(scores))
+
+
+def _scored(training: Training, cases: Sequence[SliceCase], table: Path, scales: Sequence[float]) -> list[PatientScore]:
     """Train to the end and score patients that were not learned from; from the table where that was done before."""
     if not table.is_file():
-        network = training.run()
+        network, hardware = training.run(), training.hardware
         evaluation.write(
-            table, [evaluation.score(network, case, training.hardware, OPTIONS["threshold"]) for case in cases]
+            table, [evaluation.score(network, case, hardware, OPTIONS["threshold"], scales) for case in cases]
         )
     scores = evaluation.read(table)
     _log.info("%s: %s", table.name, evaluation.summary(scores))

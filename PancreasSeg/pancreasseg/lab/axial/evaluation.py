@@ -46,10 +46,23 @@ class PatientScore:
     confidence: float
 
 
-def probability(network: nn.Module, case: SliceCase, hardware: Hardware) -> np.ndarray:
-    """Pancreas probability of every pixel of a case, float32 like ``case.ct``."""
+def probability(network: nn.Module, case: SliceCase, hardware: Hardware, scales: Sequence[float] = ()) -> np.ndarray:
+    """Pancreas probability of every pixel of a case, float32 like ``case.ct``.
+
+    Args:
+        network: the network.
+        case: the patient.
+        hardware: device and precision.
+        scales: the network also looks at pixels of these sizes, as parts of its own; the mean of all looks counts, as
+            in the pipelines (`AveragedStage`).
+    """
+    looks = [_look(network, case, hardware, scale * PIXEL_MM) for scale in (1.0, *scales)]
+    return np.mean(looks, axis=0)
+
+
+def _look(network: nn.Module, case: SliceCase, hardware: Hardware, pixel_mm: float) -> np.ndarray:
     height, width = case.ct.shape[1:]
-    small = round(height / PIXEL_MM), round(width / PIXEL_MM)
+    small = round(height / pixel_mm), round(width / pixel_mm)
     dtype = DTYPES[hardware.precision]
     maps = []
     for index in range(len(case.heights)):
@@ -62,9 +75,11 @@ def probability(network: nn.Module, case: SliceCase, hardware: Hardware) -> np.n
     return np.stack(maps)
 
 
-def score(network: nn.Module, case: SliceCase, hardware: Hardware, threshold: float = 0.5) -> PatientScore:
+def score(
+    network: nn.Module, case: SliceCase, hardware: Hardware, threshold: float = 0.5, scales: Sequence[float] = ()
+) -> PatientScore:
     """How well a network does on one patient."""
-    share = probability(network.eval(), case, hardware) * (case.labels != UNKNOWN)
+    share = probability(network.eval(), case, hardware, scales) * (case.labels != UNKNOWN)
     mask, truth = share > threshold, case.pancreas
     top, bottom, left, right = bounds(np.asarray(truth.any(0)))
     rows = slice(max(0, top - MARGIN_MM), bottom + MARGIN_MM)
