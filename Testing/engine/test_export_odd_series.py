@@ -11,7 +11,9 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import EnhancedCTImageStorage
+from Testing.helpers.ct_files import a_grid
 from Testing.helpers.dicom_series import a_series_grid, blobs, read_rtstruct, read_seg, series_headers
+from Testing.helpers.enhanced_ct import an_enhanced_ct
 
 from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding
@@ -228,6 +230,36 @@ def test_slices_in_series_of_their_own_are_all_referred_to(tmp_path: Path) -> No
     where = {str(h.SOPInstanceUID): str(h.SeriesInstanceUID) for h in map(pydicom.dcmread, source.iterdir())}
     for series, images in ((of_seg, "ReferencedInstanceSequence"), (of_rtstruct, "ContourImageSequence")):
         assert {str(i.ReferencedSOPInstanceUID): str(s.SeriesInstanceUID) for s in series for i in s[images]} == where
+
+
+def test_frames_of_one_file_are_referred_to_by_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "ct").mkdir()
+    ct, geometry = an_enhanced_ct(), a_grid()
+    ct.FrameOfReferenceUID = "1.2.3"
+    ct.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness = "2.5"
+    ct.save_as(tmp_path / "ct" / "ct.dcm", enforce_file_format=True)
+    segment = ExportSegment(np.zeros(geometry.shape, np.uint8))
+    segment.mask[3:8, 5:13, 4:12] = 1
+    assert not check_dicom_export(tmp_path / "ct", [segment], geometry, rehearse=REHEARSE)
+    write_dicom_seg(tmp_path / "seg.dcm", [segment], geometry, tmp_path / "ct")
+    write_rtstruct(tmp_path / "rt.dcm", [segment], geometry, tmp_path / "ct")
+    assert np.array_equal(read_seg(tmp_path / "seg.dcm", geometry)[1], segment.mask)
+    seg, structures = pydicom.dcmread(tmp_path / "seg.dcm"), pydicom.dcmread(tmp_path / "rt.dcm")
+
+    def height(image: Dataset) -> float:
+        assert (image.ReferencedSOPInstanceUID, image.ReferencedSOPClassUID) == (ct.SOPInstanceUID, ct.SOPClassUID)
+        frame = ct.PerFrameFunctionalGroupsSequence[image.ReferencedFrameNumber - 1]
+        return float(frame.PlanePositionSequence[0].ImagePositionPatient[2])
+
+    for groups in seg.PerFrameFunctionalGroupsSequence:
+        (source,) = groups.DerivationImageSequence[0].SourceImageSequence
+        assert height(source) == groups.PlanePositionSequence[0].ImagePositionPatient[2]
+    (whole,) = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert whole.ReferencedSOPInstanceUID == ct.SOPInstanceUID
+    assert seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness == 2.5
+    for contour in structures.ROIContourSequence[0].ContourSequence:
+        assert height(contour.ContourImageSequence[0]) == contour.ContourData[2]
+    assert len(structures.ROIContourSequence[0].ContourSequence) == 5
 
 
 def test_a_frame_of_reference_that_some_slices_lost_is_that_of_the_others(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage
+from pydicom.uid import CTImageStorage, generate_uid
 
 from pancreasseg import __version__
 from pancreasseg.core import Geometry
@@ -102,46 +102,62 @@ def _segmentation(
         content_description="Pancreas segmentation",
     )
     dataset.update(prepared.series.identity)
-    _refer_to_true_classes(dataset, prepared.series.headers)
+    _refer_to_true_images(dataset, prepared.series.headers)
     _refer_to_true_series(dataset, prepared.series.headers)
     return dataset
 
 
 def _as_highdicom_wants(header: Dataset, first: Dataset) -> Dataset:
-    """A single frame of one series; both are set right in what it makes.
+    """An image of its own, of one series; all of it is set right in what it makes.
 
     Of an enhanced class it expects a file with functional groups, also where it holds one frame only.
     """
     single = Dataset()
-    replaced = ("SOPClassUID", "SeriesInstanceUID")
+    replaced = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "ReferencedFrameNumber")
     single.update({element.tag: element for element in header if element.keyword not in replaced})
     single.SOPClassUID, single.SeriesInstanceUID = CTImageStorage, first.SeriesInstanceUID
+    single.SOPInstanceUID = _own_uid(header)
     return single
 
 
-def _refer_to_true_classes(dataset: Dataset, headers: Sequence[Dataset]) -> None:
-    classes = {header.SOPInstanceUID: header.SOPClassUID for header in headers if header.SOPClassUID != CTImageStorage}
+def _own_uid(header: Dataset) -> str:
+    """An identifier that no other slice has: frames of one file share theirs."""
+    uid = str(header.SOPInstanceUID)
+    frame = header.get("ReferencedFrameNumber")
+    return uid if frame is None else generate_uid(entropy_srcs=[uid, str(frame)])
+
+
+def _refer_to_true_images(dataset: Dataset, headers: Sequence[Dataset]) -> None:
+    frames = [h for h in headers if h.SOPClassUID != CTImageStorage or "ReferencedFrameNumber" in h]
+    true = {_own_uid(header): header for header in frames}
 
     def correct(item: Dataset, element: DataElement) -> None:
-        if element.keyword == "ReferencedSOPInstanceUID" and element.value in classes:
-            item.ReferencedSOPClassUID = classes[element.value]
+        header = true.get(element.value) if element.keyword == "ReferencedSOPInstanceUID" else None
+        if header is not None:
+            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+            if "ReferencedFrameNumber" in header:
+                item.ReferencedFrameNumber = header.ReferencedFrameNumber
 
-    if classes:
+    if true:
         dataset.walk(correct)
 
 
 def _refer_to_true_series(dataset: Dataset, headers: Sequence[Dataset]) -> None:
     several = by_series(headers)
-    if len(several) == 1:
-        return
     (one,) = dataset.ReferencedSeriesSequence
     instances = {str(item.ReferencedSOPInstanceUID): item for item in one.ReferencedInstanceSequence}
+    for item in instances.values():
+        if "ReferencedFrameNumber" in item:
+            del item.ReferencedFrameNumber  # here the file counts as a whole
+    one.ReferencedInstanceSequence = list(instances.values())
+    if len(several) == 1:
+        return
     items = []
     for uid, slices in several.items():
         item = Dataset()
         item.SeriesInstanceUID = uid
         item.ReferencedInstanceSequence = [
-            instances[header.SOPInstanceUID] for header in slices if header.SOPInstanceUID in instances
+            instances[uid] for uid in dict.fromkeys(h.SOPInstanceUID for h in slices) if uid in instances
         ]
         if item.ReferencedInstanceSequence:
             items.append(item)

@@ -50,7 +50,10 @@ def make_headers(
 
 
 def _header(original: Dataset, one: Slice) -> Dataset:
-    """A slice as a writer needs it; its geometry is what the reader made of the file."""
+    """A slice as a writer needs it; its geometry is what the reader made of the file.
+
+    One that is a frame of a multi-frame file has its number as Referenced Frame Number.
+    """
     header = Dataset()
     header.SpecificCharacterSet = CHARACTER_SET
     for name in MAY_BE_EMPTY:
@@ -58,6 +61,8 @@ def _header(original: Dataset, one: Slice) -> Dataset:
     for name in _UIDS:
         setattr(header, name, stated(original, name).partition("\\")[0])  # an identifier is one value
     header.Modality, header.Rows, header.Columns = "CT", one.rows, one.columns
+    if one.frames > 1:
+        header.ReferencedFrameNumber = one.frame + 1
     for name, values in (
         ("ImagePositionPatient", one.position),
         ("ImageOrientationPatient", one.orientation),
@@ -115,7 +120,7 @@ def _repair_instances(headers: Sequence[Dataset], originals: Sequence[Dataset]) 
                 "A slice has no identifier (UID), so nothing could refer to it.",
                 "Get the series from the archive again, or export NIfTI or NRRD instead.",
             )
-    if len({header.SOPInstanceUID for header in headers}) < len(headers):
+    if len({(header.SOPInstanceUID, header.get("ReferencedFrameNumber")) for header in headers}) < len(headers):
         raise InputError(
             "dicom-uids-repeated",
             "Several slices have the same identifier (UID), so nothing could refer to one of them.",
@@ -146,7 +151,7 @@ def _repair_classes(headers: Sequence[Dataset]) -> list[Finding]:
 
 def _repair_thickness(headers: Sequence[Dataset], originals: Sequence[Dataset], step: float) -> list[Finding]:
     """State how thick the slices are, which DICOM SEG must; where none says it, as thick as they lie apart."""
-    texts = [stated(original, "SliceThickness") for original in originals]
+    texts = [stated(place, "SliceThickness") for original in originals for place in (original, *_measures(original))]
     numbers = [float(text) for text in texts if is_decimal(text) and 0 < float(text) <= MAX_VOXEL_MM]
     for header in headers:
         header.SliceThickness = DSfloat(numbers[0] if numbers else step, auto_format=True)
@@ -154,6 +159,13 @@ def _repair_thickness(headers: Sequence[Dataset], originals: Sequence[Dataset], 
         return []
     sentence = f"The CT does not say how thick its slices are; DICOM SEG states the distance between them, {step:g} mm."
     return [Finding("dicom-no-slice-thickness", Severity.INFO, sentence, step)]
+
+
+def _measures(original: Dataset) -> list[Dataset]:
+    """Where a multi-frame file states how thick its frames are, for all of them or for the first."""
+    groups = [*(original.get("SharedFunctionalGroupsSequence") or [])]
+    groups += (original.get("PerFrameFunctionalGroupsSequence") or [])[:1]
+    return [item for group in groups for item in group.get("PixelMeasuresSequence") or []]
 
 
 def _repair_frame(headers: Sequence[Dataset]) -> list[Finding]:

@@ -143,6 +143,8 @@ def _series(uid: str, headers: Sequence[Dataset]) -> Dataset:
 def _image(header: Dataset) -> Dataset:
     image = Dataset()
     image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    if "ReferencedFrameNumber" in header:
+        image.ReferencedFrameNumber = header.ReferencedFrameNumber
     return image
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from pancreasseg.core import Geometry
-from pancreasseg.core.errors import InputError
 from pancreasseg.core.finding import Finding
 from pancreasseg.export.headers import make_headers
 from pancreasseg.export.identity import read_identity
@@ -71,14 +70,9 @@ def read_series(source: Source, *, series: int | str | None = None) -> SourceSer
         raise not_from_dicom()
     where = Path(source) if isinstance(source, (str, Path)) else [Path(file) for file in source]
     slices, geometry = find_slices(where, series=series)
-    if slices[0].frames > 1:
-        raise InputError(
-            "dicom-multi-frame",
-            "The CT is one multi-frame DICOM file, which DICOM export here cannot refer to.",
-            "Export NIfTI or NRRD instead, or have the archive send the series as one file a slice.",
-        )
     with lenient():
-        originals = [read_whole_header(one.file) for one in slices]
+        files = {file: read_whole_header(file) for file in dict.fromkeys(one.file for one in slices)}
+        originals = [files[one.file] for one in slices]
         identity, about_identity = read_identity(originals)
         headers, about_headers = make_headers(originals, slices, geometry.spacing[2])
     return SourceSeries(tuple(headers), geometry, identity, (*about_headers, *about_identity))
