@@ -256,7 +256,6 @@ def test_frames_of_one_file_are_referred_to_by_their_numbers(tmp_path: Path) -> 
         assert height(source) == groups.PlanePositionSequence[0].ImagePositionPatient[2]
     (whole,) = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
     assert whole.ReferencedSOPInstanceUID == ct.SOPInstanceUID
-    assert seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness == 2.5
     for contour in structures.ROIContourSequence[0].ContourSequence:
         assert height(contour.ContourImageSequence[0]) == contour.ContourData[2]
     assert len(structures.ROIContourSequence[0].ContourSequence) == 5
