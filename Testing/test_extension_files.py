@@ -118,8 +118,8 @@ def test_the_module_file_imports_only_what_slicer_brings_and_does_nothing_else()
 
 
 def test_the_panel_knows_every_widget_it_speaks_of() -> None:
-    panel = ElementTree.parse(MODULE / "Resources/UI/PancreasSeg.ui")  # noqa: S314 - our own file
-    names = {widget.get("name") for widget in panel.iter("widget")}
+    trees = [ElementTree.parse(path) for path in (MODULE / "Resources/UI").glob("*.ui")]  # noqa: S314 - our own files
+    names = {widget.get("name") for tree in trees for widget in tree.iter("widget")}
     sources = [MODULE / "PancreasSeg.py", *(MODULE / "PancreasSegLib").rglob("*.py")]
     used = {name for source in sources for name in re.findall(r"\bui\.(\w+)", source.read_text(encoding="utf-8"))}
     assert used

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PySide6 import QtCore
+from PySide6 import QtCore, QtWidgets
 from Testing.desktop.sitting import NARROW, RUN_SECONDS, Tour
 
 from PancreasSegLib.Panel.Widgets import Quiet
@@ -13,6 +13,8 @@ from PancreasSegLib.Scene import Segments
 
 # Slices of the segment that the correction takes away, counted from its foot.
 ERASED_SLICES = 6
+# Where a dialog is put on the screen, in pixels.
+FORM_PLACE = (240, 120)
 
 
 def showSections(tour: Tour, folder: Path) -> None:
@@ -20,7 +22,7 @@ def showSections(tour: Tour, folder: Path) -> None:
     correct(tour)
     statistics(tour)
     export(tour, folder / "Planning")
-    models(tour)
+    models(tour, folder)
     patients(tour)
 
 
@@ -78,8 +80,8 @@ def export(tour: Tour, folder: Path) -> None:
     person.look("margin", ui.marginGroup)
 
 
-def models(tour: Tour) -> None:
-    """The list of models with the card of one that can be downloaded."""
+def models(tour: Tour, folder: Path) -> None:
+    """The list of models with the card of one that can be downloaded, and a network that has none."""
     person, ui = tour.person, tour.ui
     person.fold(ui.exportSection, folded=True)
     person.fold(ui.advancedSection, folded=False)
@@ -90,7 +92,21 @@ def models(tour: Tour) -> None:
     person.click(table.viewport(), table.visualItemRect(table.item(row, 0)).center())
     person.wait(lambda: "organs at 1.5 mm" in ui.modelCard.toPlainText(), 5)
     sayNeutrally(ui.modelFolder, "Models")
-    person.look("models", ui.modelsGroup, width=NARROW)
+    person.look("models", ui.modelsGroup, ui.localizerSelector, width=NARROW)
+    askAboutNetwork(tour, folder / "unet-abdomen.onnx")
+
+
+def askAboutNetwork(tour: Tour, file: Path) -> None:
+    """Drop a network without a card onto the models, and look at the dialog that asks about it."""
+    file.write_bytes(b"")
+    tour.window.widget.panel.models.onDropped([str(file)])
+    form = QtWidgets.QApplication.activeModalWidget()
+    tour.person.wait(lambda: form.isVisible(), 5)
+    form.move(*FORM_PLACE)  # there is no window manager that would
+    tour.record["asked about"] = form.windowTitle
+    tour.person.look("network-card", form, width=NARROW)
+    tour.person.click(form.findChild(QtWidgets.QPushButton, "cardCancelButton"))
+    tour.person.wait(lambda: not form.isVisible(), 5)
 
 
 def patients(tour: Tour) -> None:

@@ -1,8 +1,8 @@
 """Networks in a file: ONNX computes without code, TorchScript only on a person's word."""
 
-import io
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 from Testing.helpers import bright_model
-from torch import nn
+from Testing.helpers.bright_files import SLOPE, THRESHOLD, onnx_bytes, script_bytes
 
 from pancreasseg.core import Box
 from pancreasseg.core.errors import ModelError
@@ -21,6 +20,7 @@ from pancreasseg.core.progress import Progress
 from pancreasseg.core.setup import Setup
 from pancreasseg.inference.hardware import Hardware
 from pancreasseg.measure.compare import dice
+from pancreasseg.models import foreign
 from pancreasseg.models.nnunet.choices import Choices
 from pancreasseg.models.store import Store
 from pancreasseg.pipelines import create
@@ -39,39 +39,6 @@ CARD = {
     "window_hu": [0, 200],
     "patch": [40, 40, 24],
 }
-SLOPE, THRESHOLD = 40.0, bright_model.THRESHOLD_HU / 200
-
-
-def onnx_bytes(channels: int = 1, *, elsewhere: bool = False) -> bytes:
-    """A 1 x 1 x 1 convolution: bright voxels are pancreas."""
-    weight = np.zeros((2, channels, 1, 1, 1), dtype=np.float32)
-    weight[1] = SLOPE
-    bias = np.array([0.0, -SLOPE * THRESHOLD], dtype=np.float32)
-    tensors = [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")]
-    if elsewhere:
-        tensors[0].ClearField("raw_data")
-        tensors[0].data_location = TensorProto.EXTERNAL
-        tensors[0].external_data.add(key="location", value="../../secret")
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["image", "weight", "bias"], ["logits"], kernel_shape=[1, 1, 1])],
-        "bright",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, channels, None, None, None])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2, None, None, None])],
-        tensors,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    return model.SerializeToString()
-
-
-class _Bright(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat((torch.zeros_like(x), 40.0 * (x - 0.6)), dim=1)
-
-
-def script_bytes() -> bytes:
-    stream = io.BytesIO()
-    torch.jit.save(torch.jit.trace(_Bright(), torch.zeros(1, 1, 4, 4, 4)), stream)
-    return stream.getvalue()
 
 
 @pytest.fixture
@@ -137,6 +104,50 @@ def test_several_packages_vote_and_their_agreement_is_told(store, tmp_path, card
     assert set(np.unique(result.agreement)) == {0.5, 1.0}
 
 
+def test_a_card_may_say_more_of_classes_role_and_values(store, tmp_path, card):
+    volume, organ = bright_model.a_patient()
+    mean, deviation = float(volume.array.mean()), float(volume.array.std())
+    threshold = (bright_model.THRESHOLD_HU - mean) / deviation
+    (tmp_path / "z.onnx").write_bytes(onnx_bytes(slope=100.0, threshold=threshold))
+    said = {
+        "intensities": "z-score",
+        "role": "localizer",
+        "classes": ["air", "tumour"],
+        "pancreas": "tumour",
+        "parts": [],
+    }
+    card.write_text(json.dumps({**{k: v for k, v in CARD.items() if k != "window_hu"}, **said}))
+    (package,) = store.install(tmp_path / "z.onnx", choices=Choices(card=card))
+    (network,) = package.card.networks
+    assert (network.role, network.classes, network.preprocessing.window_hu) == ("localizer", ("air", "tumour"), None)
+    stage = TrainedStage(package, network, Hardware("cpu", "f32"))
+    found = stage.pancreas_on_box(volume, Box.whole(volume.geometry), Progress()) >= 0.5
+    assert dice(found, organ) > 0.9
+
+
+def test_what_belongs_to_the_pancreas_is_named_in_the_card_or_by_the_person(store, tmp_path, card):
+    (tmp_path / "net.onnx").write_bytes(onnx_bytes())
+    card.write_text(json.dumps({**CARD, "classes": ["rest", "pancreas", "tumour"], "parts": ["tumour"]}))
+    with pytest.raises(ModelError, match="tells 2 classes apart, the card 3"):
+        store.install(tmp_path / "net.onnx", choices=Choices(card=card))
+    card.write_text(json.dumps({**CARD, "classes": ["tumour", "pancreas"], "parts": ["pancreas"]}))
+    with pytest.raises(ModelError, match="each once"):
+        store.install(tmp_path / "net.onnx", choices=Choices(card=card))
+    (package,) = store.install(tmp_path / "net.onnx", choices=Choices(card=card, parts=()))
+    assert package.card.networks[0].organ == (1,)
+
+
+def test_the_card_on_the_page_about_public_models_is_one_and_shows_what_there_is(tmp_path, card):
+    page = (Path(__file__).resolve().parents[2] / "Resources" / "public-models.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```\n(\{.*?\})\n```", page, flags=re.DOTALL)
+    assert set(foreign.EXAMPLE) <= set(json.loads(text)) <= {*foreign.EXAMPLE, *foreign.OPTIONAL}
+    card.write_text(text)
+    (tmp_path / "net.onnx").write_bytes(onnx_bytes())
+    (package,) = Store(tmp_path / "unchecked").install(tmp_path / "net.onnx", choices=Choices(card=card))
+    (network,) = package.card.networks
+    assert (network.pancreas, network.organ, package.card.licence) == (1, (1, 2), "CC BY-SA 4.0")
+
+
 def test_torchscript_needs_a_persons_word_whatever_way_it_comes(store, tmp_path, card):
     path = tmp_path / "model.pt"
     path.write_bytes(script_bytes())
@@ -158,6 +169,11 @@ def test_torchscript_needs_a_persons_word_whatever_way_it_comes(store, tmp_path,
         ({"pancreas": "liver"}, "cannot be used"),
         ({"patch": [5000, 5, 5]}, "cannot be used"),
         ({"orientation": "XYZ"}, "cannot be used"),
+        ({"intensities": "loud"}, "intensities are window or z-score"),
+        ({"parts": ["duct"]}, "cannot be used"),
+        ({"parts": 3}, "cannot be used"),
+        ({"role": "finder"}, "cannot be used"),
+        ({"role": ["segmenter"]}, "cannot be used"),
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused(store, tmp_path, card, change, sentence):

@@ -17,6 +17,8 @@ from Testing.standins import install
 
 install()
 
+from PancreasSegLib.Work.FileCards import Answers  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "PancreasSeg" / "PancreasSeg.py"
 
@@ -29,6 +31,8 @@ class FakeDialogs:
         agree: the answer to them.
         path: the file or folder that is chosen.
         paths: the files, where several can be.
+        answers: what the person says about a network in a file; None when that dialog is cancelled.
+        forms: the files that were asked about, and what stood in the dialog first.
     """
 
     def __init__(self) -> None:
@@ -36,6 +40,8 @@ class FakeDialogs:
         self.agree = True
         self.path = ""
         self.paths: list[str] = []
+        self.answers: Answers | None = None
+        self.forms: list[tuple[Path, Answers]] = []
 
     def confirm(self, question: str) -> bool:
         self.asked.append(question)
@@ -49,6 +55,11 @@ class FakeDialogs:
 
     def saveFile(self, title: str, name: str, filters: str) -> str:
         return self.path
+
+    def fillCard(self, file: Path, taken, answers: Answers, then) -> None:
+        self.forms.append((file, answers))
+        if self.answers is not None:
+            then(self.answers)
 
 
 def remove(widget) -> None:

@@ -15,6 +15,7 @@ from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
 from PancreasSegLib.Panel.Widgets import ROW_PIXELS, Quiet, Reasons, Ui, showText
+from PancreasSegLib.Work.FileCards import Answers, firstAnswers, withoutCard
 from PancreasSegLib.Work.Models import ModelRow
 
 # Someone who types a path pauses for longer than this only when it is whole.
@@ -46,6 +47,7 @@ class ModelSection:
         self._typing.setSingleShot(True)
         self._typing.setInterval(TYPING_MILLISECONDS)
         self._typing.connect("timeout()", self.onTyped)
+        self._answers: dict[Path, Answers] = {}  # about networks in files
         self._told = ""  # what the installer has said last
         self._states = {
             "installed": _("installed"),
@@ -134,7 +136,7 @@ class ModelSection:
             _("Install a model"), _("Models") + " (*.zip model.json *.pth *.onnx *.pt *.ts)"
         )
         if files:
-            self.installer.start(files)
+            self._install(files)
 
     @slot
     def onInstallFolder(self) -> None:
@@ -150,7 +152,27 @@ class ModelSection:
         if why:
             showText(self.ui.modelsMessage, why)
         else:
+            self._install(paths)
+
+    def _install(self, paths: Sequence[str]) -> None:
+        """Install from this computer; what does not say what it was trained on is asked about first."""
+        file = withoutCard(paths)
+        if file is None:
             self.installer.start([*paths])
+            return
+        taken = [row.name for row in self.rows if row.state != "available"]
+        before = self._answers.get(file) or firstAnswers(file)
+        self.session.dialogs.fillCard(file, taken, before, lambda answers: self.onAnswered(file, answers))
+
+    @slot
+    def onAnswered(self, file: Path, answers: Answers) -> None:
+        """Install a network in a file, with the card that a person has filled in; it is kept for another try."""
+        self._answers[file] = answers
+        why = self.session.situation().whyNotInstallFile()
+        if why:
+            showText(self.ui.modelsMessage, why)
+        else:
+            self.installer.start([str(file)], answers.card())
 
     @slot
     def onVerify(self) -> None:

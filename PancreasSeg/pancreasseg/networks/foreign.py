@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class OnnxNetwork(_Packed):
         try:
             answer = session.run(None, {name: np.ascontiguousarray(x.float().cpu().numpy())})[0]
         except Exception as error:  # whatever the runtime throws
-            raise _cannot_run("ONNX Runtime") from error
+            raise _cannot_run("ONNX Runtime", x, session.get_inputs()[0].shape) from error
         return torch.from_numpy(np.asarray(answer, dtype=np.float32)).to(x.device)
 
 
@@ -77,7 +78,7 @@ class TorchScriptNetwork(_Packed):
                     self._opened.append(torch.jit.load(io.BytesIO(self.content()), map_location=x.device).eval())
             answer = self._opened[0](x)
         except Exception as error:  # its code may throw anything
-            raise _cannot_run("PyTorch") from error
+            raise _cannot_run("PyTorch", x) from error
         if not isinstance(answer, Tensor):
             raise _cannot_run("PyTorch")
         return answer
@@ -101,9 +102,17 @@ def _onnx_session(data: bytes) -> Any:
         raise _cannot_run("ONNX Runtime") from error
 
 
-def _cannot_run(what: str) -> ModelError:
+def _cannot_run(what: str, given: Tensor | None = None, wanted: Sequence[Any] = ()) -> ModelError:
+    """The error of a file that gives no answer to an input, where it came so far; ONNX says which size it wants."""
+    on = "" if given is None else f" on an input of {_sizes(given.shape)}"
+    wants = f"; it wants {_sizes(wanted)}" if wanted else ""
     return ModelError(
         "bad-network-file",
-        f"{what} cannot compute what this model file describes.",
-        "Export the network again, for one image with one channel and the patch that its card states.",
+        f"{what} cannot compute what this model file describes{on}{wants}.",
+        "State the patch that it wants, or export it again: for one image with one channel.",
     )
+
+
+def _sizes(shape: Sequence[Any]) -> str:
+    """Voxels along each axis; "any" where a file leaves that open."""
+    return " x ".join(str(size) if isinstance(size, int) else "any" for size in shape)

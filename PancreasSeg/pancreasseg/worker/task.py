@@ -1,7 +1,8 @@
 """One long task in a process of its own, for panels that must not wait: ``python -m pancreasseg.worker.task``.
 
     install SOURCE...   install a model, or the one that several files are parts of; the result names what was
-                        installed. After --trust-code also one that carries code, on the person's word
+                        installed. After --trust-code also one that carries code, on the person's word; after
+                        --card FILE a network in a file, with what a person says about it
     phantom SEED FILE   make a phantom CT: an .npy of HU, shape (K, J, I); the result has its geometry
     series JOB          read the headers of a DICOM series; see `pancreasseg.worker.jobs`
     export JOB          write a DICOM object; see there
@@ -14,6 +15,7 @@ stores and files change in one step.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
@@ -36,6 +38,8 @@ PHANTOM_SPACING = (1.5, 1.5, 3.0)
 
 #: Before the sources of an installation: the person knows that they carry code, and wants it to run.
 TRUST = "--trust-code"
+#: The same: a JSON file with what the person says about a network in a file.
+CARD = "--card"
 #: A task that was told to stop ends in the middle of whatever it does after this time.
 GRACE_SECONDS = 1.0
 
@@ -123,11 +127,15 @@ def _install(arguments: Sequence[str], progress: Progress) -> dict[str, Any]:
     from pancreasseg.models.nnunet.choices import Choices
     from pancreasseg.runs.installing import store
 
-    trust = arguments[0] == TRUST
-    sources = arguments[1:] if trust else arguments
+    parser = argparse.ArgumentParser()
+    parser.add_argument(TRUST, action="store_true", dest="trust")
+    parser.add_argument(CARD, type=Path)
+    parser.add_argument("sources", nargs="+")
+    options = parser.parse_args(arguments)
+    sources = options.sources
     known = len(sources) == 1 and sources[0] in catalogue.offered()
     given = sources[0] if known else [Path(file) for file in sources]
-    installed = store().install(given, progress, Choices(trust=trust))
+    installed = store().install(given, progress, Choices(card=options.card, trust=options.trust))
     return {"installed": [package.card.name for package in installed]}
 
 
