@@ -77,7 +77,11 @@ class FakeClient:
 
     def hello(self) -> int:
         device = {"name": "Fake device", "precision": "f32", "memory": "1.0 of 2.0 GB free"}
-        description = {"device": device, "models": [{"name": "fake", "title": "Fake model", "version": "1"}]}
+        models = [
+            {"name": "fake", "title": "Fake model", "version": "1", "localizes": True},
+            {"name": "fine", "title": "Fine model", "version": "2", "localizes": False},
+        ]
+        description = {"device": device, "models": models}
         return self.take("hello", None, description, final="ready")
 
     def upload(self, shape: tuple[int, int, int], dtype: np.dtype) -> FakeUpload:

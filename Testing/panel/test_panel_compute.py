@@ -52,7 +52,9 @@ def test_a_server_is_named_and_agreed_to_once_and_then_computes(panel, ui, clien
     assert len(dialogs.asked) == 1
     assert "voxels" in dialogs.asked[0]
     assert "gpu.example:8443" in dialogs.asked[0]
-    assert ui.serverMessage.text == ("gpu.example answers: Fake device, f32, 1.0 of 2.0 GB free; models: Fake model 1.")
+    assert ui.serverMessage.text == (
+        "gpu.example answers: Fake device, f32, 1.0 of 2.0 GB free; models: Fake model 1, Fine model 2."
+    )
     assert ui.statusLabel.text.startswith("on gpu.example · the best model there · Fake device")
     assert ui.modelSelector.itemText(1) == "Fake model 1"
     run(panel)
@@ -63,6 +65,19 @@ def test_a_server_is_named_and_agreed_to_once_and_then_computes(panel, ui, clien
     connect(panel, "https://other.example")
     assert len(dialogs.asked) == 2
     assert "other.example" in dialogs.asked[1]
+
+
+def test_a_servers_models_are_mixed_like_those_here(panel, ui, servers, selected):
+    connect(panel)
+    assert [ui.localizerSelector.itemData(n) for n in range(ui.localizerSelector.count)] == ["", "fake"]
+    ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("fine"))
+    ui.localizerSelector.setCurrentIndex(ui.localizerSelector.findData("fake"))
+    assert ui.statusLabel.text.startswith("on gpu.example · Fine model 2, box by fake")
+    run(panel)
+    assert next(setup for name, setup in servers[ADDRESS].requests if name == "localize").model == "fake+fine"
+    choose(ui, "This computer")
+    assert panel.session.parameters.localizer == "", "it is not installed here, as a sentence says"
+    assert "'fake'" in ui.segmentMessage.text
 
 
 def test_who_declines_sends_nothing(panel, ui, client, servers, dialogs, selected):
