@@ -63,6 +63,26 @@ for words in [[], *([name] for name in names)]:
     assert "mask-rcnn" in told
 
 
+def test_a_model_is_chosen_and_a_ct_read_without_what_only_drawing_computing_and_downloading_need(tmp_path):
+    program = f"""
+from pathlib import Path
+import numpy as np
+from pancreasseg import pipelines
+from pancreasseg.core import Geometry
+from pancreasseg.core.setup import Setup
+from pancreasseg.io.read import read_volume
+from pancreasseg.io.nifti import encode_nifti
+print(*(package.card.name for package in pipelines.choose(Setup(model="pancreas-ct"))))
+ct = np.random.default_rng(0).normal(40, 30, (20, 30, 40)).astype(np.int16)
+ct[:, :8] = -1000
+path = Path({str(tmp_path)!r}, "ct.nii.gz")
+path.write_bytes(encode_nifti(ct, Geometry((40, 30, 20), (3, 3, 3))))
+print(read_volume(path).array.shape)
+"""
+    told = run_without({"torch", "scipy", "skimage", "matplotlib", "SimpleITK", "ssl", "http"}, program)
+    assert told.splitlines() == ["pancreas-ct", "(20, 30, 40)"]
+
+
 @pytest.mark.panel
 @pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("slicer", "PySide6"))), reason="slicer-core or PySide6 is not installed"

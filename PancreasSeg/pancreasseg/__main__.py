@@ -1,8 +1,6 @@
 """``python -m pancreasseg``: the command line."""
 
-import sys
-
-from pancreasseg.cli.main import main
+from pancreasseg.cli.main import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -175,7 +175,7 @@ def test_what_totalsegmentator_has_fetched_already_is_installed_by_its_name_and_
     data = "Dataset291_TotalSegmentator_part1_organs_1559subj"
     folders.write_result(tmp_path / "weights", dataset=dataset, data=data)
     monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "weights"))
-    monkeypatch.setattr("pancreasseg.models.store.download", lambda *_: pytest.fail("fetched"))
+    monkeypatch.setattr("pancreasseg.models.download.download", lambda *_: pytest.fail("fetched"))
     (package,) = store.install("totalsegmentator-organs")
     assert package.card.name == "totalsegmentator-organs"
     assert "on this computer" in package.card.training["fetched"]

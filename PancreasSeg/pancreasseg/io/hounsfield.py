@@ -103,5 +103,11 @@ def _block_means(planes: np.ndarray, lowest: float) -> np.ndarray:
     rows, columns = (int(np.clip(n // _FEWEST_BLOCKS, 1, _BLOCK)) for n in planes.shape[1:])
     whole = planes[:, : planes.shape[1] // rows * rows, : planes.shape[2] // columns * columns]
     tiles = whole.reshape(len(whole), whole.shape[1] // rows, rows, -1, columns)
-    means = tiles.mean(axis=(2, 4), dtype=np.float32)
-    return means[tiles.min(axis=(2, 4)) > lowest] if lowest < AIR_BELOW_HU else means.ravel()
+    # Along rows whole lines are added at once; then there is less left for the columns.
+    lines = tiles.sum(axis=2, dtype=np.float32)
+    means = np.sum([lines[..., column] for column in range(columns)], axis=0) / np.float32(rows * columns)
+    if lowest >= AIR_BELOW_HU:
+        return np.asarray(means.ravel())
+    lines = tiles.min(axis=2)
+    least = np.min([lines[..., column] for column in range(columns)], axis=0)
+    return np.asarray(means[least > lowest])

@@ -22,6 +22,7 @@ _USUAL_DEFLATE = 100  # to one; CTs shrink to a half or a third, masks a thousan
 _MAX_DENSE = 3 << 29  # bytes; masks of 700 slices with 8 bytes a voxel fit
 _MAX_TEXT = 40  # characters for one number
 _BLOCK = 1 << 20
+_LARGE_BLOCK = 1 << 23  # while other threads import, each block waits for the interpreter
 _ANY_HEADER = 47  # zlib: gzip or zlib header, whichever is there
 _GZIP = b"\x1f\x8b"
 
@@ -100,34 +101,35 @@ def read_voxels(file: BinaryIO, dtype: np.dtype, count: int, packing: Packing, s
         if file.readinto(content) < needed:  # type: ignore[attr-defined]
             raise truncated()
     else:
-        _fill(content, inflated(file), skip)
+        _fill(content, inflated(file, block=_LARGE_BLOCK), skip)
     return values if dtype.isnative else values.astype(dtype.newbyteorder("="))
 
 
-def inflated(file: BinaryIO, window: int = _ANY_HEADER) -> Iterator[bytes]:
-    """What was deflated, at most 1 MiB at a time.
+def inflated(file: BinaryIO, window: int = _ANY_HEADER, block: int = _BLOCK) -> Iterator[bytes]:
+    """What was deflated, block by block.
 
     Args:
         file: at the first byte of the compressed data.
         window: zlib's ``wbits``; gzip and zlib headers are told apart without it.
+        block: bytes of a block at most, packed or not.
 
     Raises:
         InputError: truncated or damaged data.
     """
     unpacker = zlib.decompressobj(window)
-    waiting = file.read(_BLOCK)
+    waiting = file.read(block)
     try:
         while waiting:
-            piece = unpacker.decompress(waiting, _BLOCK)
+            piece = unpacker.decompress(waiting, block)
             yield piece
-            waiting = unpacker.unconsumed_tail or (unpacker.unused_data if unpacker.eof else b"") or file.read(_BLOCK)
+            waiting = unpacker.unconsumed_tail or (unpacker.unused_data if unpacker.eof else b"") or file.read(block)
             if unpacker.eof:
                 waiting += file.read(1) if len(waiting) == 1 else b""
                 if window != _ANY_HEADER or not waiting.startswith(_GZIP):
                     return  # several gzip members make one file (bgzip); all else is padding
                 unpacker = zlib.decompressobj(window)
         while not unpacker.eof:
-            piece = unpacker.decompress(b"", _BLOCK)
+            piece = unpacker.decompress(b"", block)
             if not piece:
                 raise truncated()
             yield piece

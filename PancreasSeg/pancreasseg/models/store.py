@@ -16,7 +16,6 @@ from pancreasseg.io.atomic import output_errors, recover, staged
 from pancreasseg.io.locks import locked
 from pancreasseg.models import archive, catalogue, convert, foreign
 from pancreasseg.models.card import Card
-from pancreasseg.models.download import download
 from pancreasseg.models.nnunet import published
 from pancreasseg.models.nnunet.choices import Choices
 from pancreasseg.models.nnunet.results import find_results
@@ -294,11 +293,17 @@ class Store:
 
     def _download(self, entry: catalogue.Entry, progress: Progress) -> ModelPackage:
         with progress.stage(f"Downloading {entry.title}", entry.download_bytes):
-            files = {file.name: download(file, self.home / _DOWNLOADS, progress) for file in entry.files.values()}
+            files = {file.name: self._fetch(file, progress) for file in entry.files.values()}
         package = self._convert(entry, {name: path.read_bytes() for name, path in files.items()}, progress)
         for path in files.values():
             path.unlink(missing_ok=True)
         return package
+
+    def _fetch(self, file: catalogue.PublicFile, progress: Progress) -> Path:
+        # Python's modules for the network are for those who fetch something; every run has a store.
+        from pancreasseg.models.download import download
+
+        return download(file, self.home / _DOWNLOADS, progress)
 
     def _download_result(self, entry: catalogue.Entry, progress: Progress) -> list[ModelPackage]:
         """Take a published result folder from where TotalSegmentator keeps it on this computer, or fetch it.
@@ -311,7 +316,7 @@ class Store:
             return self._install_path(there, progress, Choices(name=entry.name, origin=origin))
         file = entry.files["archive"]
         with progress.stage(f"Downloading {entry.title}", max(entry.download_bytes, 1)):
-            path = download(file, self.home / _DOWNLOADS, progress)
+            path = self._fetch(file, progress)
         origin = f"{file.url}, SHA256 {sha256_of(path)}"
         installed = self._install_path(path, progress, Choices(name=entry.name, origin=origin))
         path.unlink(missing_ok=True)

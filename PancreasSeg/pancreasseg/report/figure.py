@@ -99,7 +99,7 @@ def write_report(
         format="png",
         facecolor=style.PAGE,
         metadata={"Software": "PancreasSeg"},
-        pil_kwargs={"compress_level": 4},  # a third of the time for a few percent more bytes
+        pil_kwargs={"compress_level": 1},  # a third of the time for a few percent more bytes
     )
 
 
