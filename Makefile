@@ -66,10 +66,11 @@ FUZZ_SECONDS ?= 120
 fuzz: setup
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m Testing.fuzz $(ARGS)
 
+# make bench ARGS="--only models"      one part of run, models, training, cohort; --originals: beside nnU-Net and TotalSegmentator
 bench: setup
 	$(BIN)/python -m Testing.bench $(ARGS)
 
-# make bench-models ARGS=--originals      nnU-Net's networks of full size in a box, beside its own predictor on the whole CT
+# make bench-models ARGS='--originals --plan "Task07"'      the part of the models alone, one network or precision at will
 bench-models: setup
 	$(BIN)/python -m Testing.public_model_timings $(ARGS)
 

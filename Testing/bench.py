@@ -1,10 +1,11 @@
 """How fast and how large: a table of medians, cold and warm, on a 512 x 512 x 119 CT.
 
-    python -m Testing.bench [--ct FILE_OR_FOLDER] [--model NAME] [--repeats N] [--only run|training|cohort] [--json]
+    python -m Testing.bench [--ct FILE_OR_FOLDER] [--model NAME] [--repeats N] [--only PART] [--originals] [--json]
 
 The CT is the real one of PANCREASSEG_TEST_DATA (or ../shared) where it is there, else a phantom of the same size. How
 fast the recipes train is measured too, see `Testing.training_timings`, and a cohort of 1,000 small CTs on two workers
-of which three are killed, see `Testing.cohort_timings`.
+of which three are killed, see `Testing.cohort_timings`. Networks of full size as people fetch them run in a box of the
+real CT, and with ``--originals`` beside those who made them, see `Testing.public_model_timings`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from Testing import cohort_timings, panel_timings, scene_timings, training_timings
+from Testing import cohort_timings, panel_timings, public_model_timings, scene_timings, training_timings
 
 from pancreasseg.cli import console
 from pancreasseg.core import Box, Volume
@@ -44,6 +45,7 @@ REAL = Path("data") / "ircadb17"
 PHANTOM_SIZE, PHANTOM_SPACING = (512, 512, 119), (0.743, 0.743, 1.6)
 #: The moved box: the localizer's, shifted by so many voxels.
 SHIFT = (6, -4, 2)
+PARTS = ("run", "models", "training", "cohort")
 SECONDS, MEGABYTES, SHARE, RATE, PERCENT = "s", "MB", "", "/ s", "%"
 
 
@@ -80,7 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ct", type=Path, help="a CT file or DICOM folder instead of the usual one")
     parser.add_argument("--model", default=MODEL, help=f"an installed model (default: {MODEL})")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each measurement (default: 5)")
-    parser.add_argument("--only", choices=("run", "training", "cohort"), help="leave out the other parts")
+    parser.add_argument("--only", choices=PARTS, help="leave out the other parts")
+    parser.add_argument("--originals", action="store_true", help="nnU-Net and TotalSegmentator too: half an hour")
     parser.add_argument("--cts", type=int, default=1000, help="CTs of the cohort (default: 1000)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
@@ -90,6 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.only in (None, "run"):
         size, remarks = _running(table, options)
         facts |= {"ct": f"{size} voxels", "model": options.model}
+    if options.only in (None, "models"):
+        remarks += _models(table, originals=options.originals)
     if options.only in (None, "training"):
         remarks += _training(table)
     if options.only in (None, "cohort"):
@@ -117,6 +122,20 @@ def _running(table: Table, options: argparse.Namespace) -> tuple[str, list[str]]
         for value in seconds:
             table.add(f"panel: {row}", value)
     return " x ".join(str(n) for n in volume.geometry.size), remarks
+
+
+def _models(table: Table, *, originals: bool) -> list[str]:
+    """Networks of full size in a box of the real CT. Returns remarks for below the table."""
+    if not public_model_timings.available():
+        return [public_model_timings.NO_CT]
+
+    def show(what: str, figures: public_model_timings.Figures) -> None:
+        for name, value in figures.items():
+            unit = MEGABYTES if name == public_model_timings.PEAK else SECONDS
+            table.add(f"{what}: {name}", value, unit)
+
+    public_model_timings.measure(originals=originals, show=show)
+    return [public_model_timings.REMARK]
 
 
 def _training(table: Table) -> list[str]:

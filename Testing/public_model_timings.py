@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +76,10 @@ PLANS = {
         kernels=((1, 3, 3), *((3, 3, 3),) * 5), trainer="nnUNetTrainer",
     ),
 }  # fmt: skip
+PRECISIONS = ("f32", "bf16")
+PEAK = "peak MB"
+REMARK = f"Public networks: random weights, in the box of the pancreas and {MARGIN_MM:.0f} mm around; one run each."
+NO_CT = "Public networks were not timed: the real CT is not here, see PANCREASSEG_TEST_DATA."
 #: What is timed unless asked otherwise; the 6 mm network is only TotalSegmentator's own localizer.
 TIMED = ("1.5 mm", "3 mm", "Task07")
 
@@ -123,7 +127,7 @@ def ours(folder: Path, precision: str) -> Figures:
     moved = Box(*(tuple(n + MOVED for n in corner) for corner in (box.start, box.stop)))  # type: ignore[arg-type]
     with _timed(figures, "moved box"):
         stage.pancreas_on_box(volume, moved.clip(volume.geometry), Progress())
-    return {**figures, "peak MB": _peak()}
+    return {**figures, PEAK: _peak()}
 
 
 def localizer(_folder: Path, precision: str) -> Figures:
@@ -137,7 +141,7 @@ def localizer(_folder: Path, precision: str) -> Figures:
     figures: Figures = {}
     with _timed(figures, "localizing"):
         pipeline.localize(volume)
-    return {**figures, "peak MB": _peak()}
+    return {**figures, PEAK: _peak()}
 
 
 def original(job: dict[str, Any], threads: int, work: Path) -> Figures:
@@ -191,10 +195,29 @@ def _place(name: str) -> str:
     return f"weights/{full.data}/{full.trainer}__nnUNetPlans__3d_fullres"
 
 
+def available() -> bool:
+    """Whether the real CT is here."""
+    return (_data() / "ct.nii.gz").is_file()
+
+
 def measure(
-    plans: list[str], precisions: list[str], threads: int, *, originals: bool, show: Callable[[str, Figures], None]
+    plans: Sequence[str] = TIMED,
+    precisions: Sequence[str] = PRECISIONS,
+    threads: int | None = None,
+    *,
+    originals: bool,
+    show: Callable[[str, Figures], None],
 ) -> None:
-    """Time everything that is asked for, and show each as it comes."""
+    """Time everything that is asked for, and show each as it comes.
+
+    Args:
+        plans: names in `PLANS`.
+        precisions: of ours; the originals compute in f32.
+        threads: one a core by default.
+        originals: time them too.
+        show: gets what was timed, and seconds and megabytes by name.
+    """
+    threads = threads or len(os.sched_getaffinity(0))
     for name in plans:
         with tempfile.TemporaryDirectory(prefix="pancreasseg-models-") as work:
             folder = write(Path(work) / "ours", name)
@@ -211,7 +234,7 @@ def main() -> int:
     """One table; or, in a process of its own, one measurement as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--plan", choices=TIMED, action="append", help="which (default: all)")
-    parser.add_argument("--precision", choices=("f32", "bf16"), action="append", help="which (default: both)")
+    parser.add_argument("--precision", choices=PRECISIONS, action="append", help="which (default: both)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
     parser.add_argument("--originals", action="store_true", help="also the originals: minutes and gigabytes")
     parser.add_argument("--one", nargs=2, metavar=("WHAT", "FOLDER"), help=argparse.SUPPRESS)
@@ -229,8 +252,10 @@ def main() -> int:
         rows.extend((what, name, f"{value:.2f}" if value < 100 else f"{value:.0f}") for name, value in figures.items())
         console.say(f"{what}: {figures}")
 
-    chosen = options.precision or ["f32", "bf16"]
-    measure(options.plan or list(TIMED), chosen, options.threads, originals=options.originals, show=show)
+    if not available():
+        raise SystemExit(NO_CT)
+    chosen = options.plan or TIMED, options.precision or PRECISIONS
+    measure(*chosen, options.threads, originals=options.originals, show=show)
     console.show_table(f"Networks of full size, {options.threads} threads", ("", "seconds", "value"), rows)
     return 0
 

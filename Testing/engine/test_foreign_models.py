@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from Testing.helpers import bright_model
+from Testing.helpers import nnunet_folders as folders
 from Testing.helpers.bright_files import SLOPE, THRESHOLD, onnx_bytes, script_bytes
 
 from pancreasseg.core import Box
@@ -146,6 +147,31 @@ def test_the_card_on_the_page_about_public_models_is_one_and_shows_what_there_is
     (package,) = Store(tmp_path / "unchecked").install(tmp_path / "net.onnx", choices=Choices(card=card))
     (network,) = package.card.networks
     assert (network.pancreas, network.organ, package.card.licence) == (1, (1, 2), "CC BY-SA 4.0")
+
+
+def test_a_moved_box_is_looked_at_alone_and_with_its_own_surroundings(store, tmp_path):
+    """One pass of the trained patch; the localizer rests, and nothing of the first box counts."""
+    bright_model.write_bright_model(store.home)
+    # A patch as large as a box and its surroundings, as public networks have.
+    folders.write_result(tmp_path, folders.plans((32, 28, 40), (3.0, 3.0, 3.0)))
+    store.install(tmp_path / "Dataset007_Pancreas", choices=Choices(name="public"))
+    volume, _ = bright_model.a_patient()
+    setup = Setup(model="bright+public", device="cpu", precision="f32")
+    warm = create(setup, store)
+    first = warm.localize(volume)
+    warm.segment(volume, first)
+    passes: list[tuple[int, tuple[int, ...]]] = []
+    for number, stage in enumerate(warm.stages):
+        for network in stage.predictor.networks:
+            for member in getattr(network, "members", [network]):
+                member.register_forward_pre_hook(lambda _, given, n=number: passes.append((n, tuple(given[0].shape))))
+    moved = Box(*(tuple(n + 3 for n in corner) for corner in (first.box.start, first.box.stop)))
+    result = warm.segment(volume, moved)
+    assert passes == [(1, (1, 1, 32, 28, 40))]
+    assert result.box == moved
+    np.testing.assert_array_equal(result.mask, create(setup, store).segment(volume, moved).mask)
+    assert result.mask[moved.slices].any()
+    assert result.mask.sum() == result.mask[moved.slices].sum()
 
 
 def test_torchscript_needs_a_persons_word_whatever_way_it_comes(store, tmp_path, card):

@@ -88,6 +88,15 @@ def test_in_the_box_the_organ_is_the_one_that_nnu_net_finds_in_the_whole_ct(work
     assert dice(ours, theirs[box.slices]) >= 0.94
 
 
+def test_over_the_whole_ct_labels_are_nnu_nets_to_the_voxel(work, tmp_path):
+    """The same tiles, and the same way back to the CT."""
+    volume, _ = known.case()
+    theirs = np.load(work / "nnunet.npz")["labels"].reshape(volume.array.shape)[:, ::-1, ::-1] == PANCREAS
+    stage = _stage(work, tmp_path, "Dataset007_Pancreas")
+    ours = stage.pancreas_on_box(volume, Box.whole(volume.geometry), Progress()) >= 0.5
+    assert dice(ours, theirs) > 0.999
+
+
 def test_it_is_one_click_with_the_same_network_as_localizer(work, tmp_path):
     volume, truth = known.case()
     store = Store(tmp_path / "home")

@@ -124,17 +124,18 @@ def _of_blocks(geometry: Geometry, factors: Sequence[int], shape: Sequence[int])
     return Geometry((shape[2], shape[1], shape[0]), (i, j, k), (x, y, z), geometry.direction)
 
 
-def from_grid(array: np.ndarray, grid: Geometry, geometry: Geometry, box: Box) -> np.ndarray:
+def from_grid(array: np.ndarray, grid: Geometry, geometry: Geometry, box: Box, outside: float = 0.0) -> np.ndarray:
     """Linear resampling of a map on ``grid`` back to the volume's own voxels inside ``box``.
 
     Args:
-        array: probabilities on ``grid``, shape (K, J, I) of the grid.
+        array: probabilities, or what else there is on ``grid``, shape (K, J, I) of the grid.
         grid: as made by `network_grid`.
         geometry: the volume's grid.
         box: the voxels wanted.
+        outside: what is said where the grid does not reach.
 
     Returns:
-        float32 array of shape ``box.shape``; 0 where the grid does not reach.
+        float32 array of shape ``box.shape``.
     """
     native = geometry.crop(box)
     back = sitk.Resample(
@@ -145,7 +146,7 @@ def from_grid(array: np.ndarray, grid: Geometry, geometry: Geometry, box: Box) -
         list(native.origin),
         list(native.spacing),
         list(native.direction),
-        0.0,
+        float(outside),
         sitk.sitkFloat32,
     )
     return np.asarray(sitk.GetArrayFromImage(back))

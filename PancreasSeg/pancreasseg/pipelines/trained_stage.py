@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: So many logits (half a GB) are kept of overlapping tiles; of a region with more, as of 118 classes over a whole body,
 #: the margins of the tiles are averaged instead, which is good enough for a box.
 LOGITS_LIMIT = 1 << 27
+#: No margin is larger that makes a difference.
+SURE = 30.0
 
 
 class TrainedStage(Stage):
@@ -91,14 +93,21 @@ class TrainedStage(Stage):
         margins, grid = self.margins(volume, box, progress)
         return _sigmoid(margins[0]), grid
 
+    def pancreas_on_box(self, volume: Volume, box: Box, progress: Progress) -> np.ndarray:
+        """Pancreas probability in the volume's own voxels inside ``box``, float32 of ``box.shape``."""
+        return self.opinion_on_box(volume, box, progress).probability
+
     def opinion_on_box(self, volume: Volume, box: Box, progress: Progress, *, structures: bool = False) -> Opinion:
         """Pancreas probability in the volume's own voxels; the folds' votes, and on request the winning classes."""
         classes = tuple(range(1, len(self.card.classes))) if structures else ()
         margins, grid = self.margins(volume, box, progress, classes)
-        votes = [from_grid(_sigmoid(margin), grid, volume.geometry, box) for margin in margins[1 + len(classes) :]]
-        probability = from_grid(_sigmoid(margins[0]), grid, volume.geometry, box)
-        labels = _winners(margins[1 : 1 + len(classes)], grid, volume.geometry, box) if structures else None
-        return Opinion(probability, tuple(votes), labels)
+
+        def native(margin: np.ndarray) -> np.ndarray:
+            return self._on_box(margin, grid, volume.geometry, box)
+
+        votes = tuple(native(margin) for margin in margins[1 + len(classes) :])
+        labels = _winners(margins[1 : 1 + len(classes)], box.shape, native) if structures else None
+        return Opinion(native(margins[0]), votes, labels)
 
     def trial(self) -> np.ndarray:
         """What the networks make of the smallest input that their strides allow: (outputs, A, B, C)."""
@@ -144,6 +153,16 @@ class TrainedStage(Stage):
         logits, grid = self.look(whole, box, progress, evidence.logits)
         return evidence.margins(torch.from_numpy(logits)[None])[0].numpy(), grid
 
+    def _on_box(self, margin: np.ndarray, grid: Geometry, geometry: Geometry, box: Box) -> np.ndarray:
+        """Probability in the CT's own voxels of a margin on the network's grid.
+
+        nnU-Net interpolates logits and judges them in the CT, so margins are interpolated here: with the same tiles its
+        labels are ours to the voxel. TotalSegmentator judges on the network's grid, where its labels have their edges.
+        """
+        if self.conventions.scheme == "nnunet":
+            return _sigmoid(from_grid(margin, grid, geometry, box, outside=-SURE))
+        return from_grid(_sigmoid(margin), grid, geometry, box)
+
     def look(self, whole: WholeGrid, box: Box, progress: Progress, read: Read) -> tuple[np.ndarray, Geometry]:
         """What ``read`` takes from the networks over ``box``, float32 (outputs, K, J, I), and the grid."""
         window = whole.window_of(box)
@@ -181,14 +200,22 @@ def _shape(numbers: np.ndarray) -> tuple[int, int, int]:
     return a, b, c
 
 
-def _winners(margins: np.ndarray, grid: Geometry, geometry: Geometry, box: Box) -> np.ndarray:
-    """The class that is ahead in every voxel of a box; of regions that hold each other the last."""
-    labels = np.zeros(box.shape, dtype=np.uint8)
+def _winners(
+    margins: np.ndarray, shape: tuple[int, int, int], native: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """The class that is ahead in every voxel of a box; of regions that hold each other the last.
+
+    Args:
+        margins: of the classes, (classes, K, J, I) on the network's grid.
+        shape: of the box.
+        native: brings a margin to the CT's own voxels in the box, as a probability.
+    """
+    labels = np.zeros(shape, dtype=np.uint8)
     for number, margin in enumerate(margins, start=1):
         if (margin > 0).any():  # most of many organs are not in the box
-            labels[from_grid(_sigmoid(margin), grid, geometry, box) >= 0.5] = number
+            labels[native(margin) >= 0.5] = number
     return labels
 
 
 def _sigmoid(margins: np.ndarray) -> np.ndarray:
-    return np.asarray(1 / (1 + np.exp(-np.clip(margins, -30, 30))), dtype=np.float32)
+    return np.asarray(1 / (1 + np.exp(-np.clip(margins, -SURE, SURE))), dtype=np.float32)
