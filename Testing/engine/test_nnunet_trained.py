@@ -1,7 +1,8 @@
-"""A small network that nnU-Net built and that knows a phantom's pancreas: ours beside TotalSegmentator and nnU-Net."""
+"""A small network that nnU-Net built and that knows some phantoms: ours beside TotalSegmentator and nnU-Net."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,24 +27,29 @@ pytestmark = pytest.mark.slow
 #: TotalSegmentator's own name of its fast model.
 DATA, TRAINER = "Dataset297_TotalSegmentator_total_3mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring"
 PANCREAS = known.PANCREAS
+#: Of those that the network was shown.
+PHANTOMS = (1, 2)
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the trained network and what the originals made of the phantom."""
+    """A folder with the trained network and what the originals made of phantoms."""
     folder = tmp_path_factory.mktemp("trained")
     volume, _ = known.case()
-    known.save(folder / "ct.npz")
     sitk.WriteImage(to_image(volume.array, volume.geometry), str(folder / "ct.nii.gz"))
     result = f"weights/{DATA}/{TRAINER}__nnUNetPlans__{known.CONFIGURATION}"
-    jobs = [
-        {"job": "make", "folder": result, **known.FACTS, "folds": [0], "trained": str(known.WEIGHTS)},
-        {"job": "predict", "folder": result, "ct": "ct.npz", "output": "nnunet.npz"},
-        {"job": "totalsegmentator", "weights": "weights", "ct": "ct.nii.gz", "output": "ts.npz", "fast": True},
-    ]
+    made = {"job": "make", "folder": result, **known.FACTS, "folds": [0], "trained": str(known.WEIGHTS)}
+    jobs = [made, *(_predicted(folder, seed, result) for seed in PHANTOMS)]
+    jobs.append({"job": "totalsegmentator", "weights": "weights", "ct": "ct.nii.gz", "output": "ts.npz", "fast": True})
     (folder / "jobs.json").write_text(json.dumps(jobs))
     environment.run("nnunet", folder, timeout=900)
     return folder
+
+
+def _predicted(folder: Path, seed: int, result: str) -> dict[str, Any]:
+    """What nnU-Net's predictor is asked for."""
+    known.save(folder / f"ct{seed}.npz", seed)
+    return {"job": "predict", "folder": result, "ct": f"ct{seed}.npz", "output": f"nnunet{seed}.npz"}
 
 
 def _stage(work: Path, tmp_path: Path, dataset: str) -> TrainedStage:
@@ -71,27 +77,34 @@ def test_totalsegmentators_labels_before_its_last_resampling(work, tmp_path):
     assert ((probability >= 0.5) == organ)[(probability >= 0.5) | organ].mean() >= 0.995
 
 
-def test_in_the_box_the_organ_is_the_one_that_nnu_net_finds_in_the_whole_ct(work, tmp_path):
+def _nnu_nets(work: Path, seed: int) -> tuple[Volume, np.ndarray, np.ndarray]:
+    """A phantom, its pancreas, and what nnU-Net's predictor found with its tiles over the whole of it."""
+    volume, labels = known.case(seed)
+    theirs = np.load(work / f"nnunet{seed}.npz")["labels"].reshape(volume.array.shape)[:, ::-1, ::-1]
+    return volume, labels == PANCREAS, theirs == PANCREAS
+
+
+@pytest.mark.parametrize("margin_mm", [10.0, 20.0])
+@pytest.mark.parametrize("seed", PHANTOMS)
+def test_in_the_box_the_organ_is_nearly_the_one_that_nnu_net_finds_in_the_whole_ct(work, tmp_path, seed, margin_mm):
     """Its tiles are laid over the whole CT, ours around the box: what differs is what the network makes of that.
 
-    Much, where tiles are as small as here (96 to 168 mm): instance normalisation makes an answer depend on its tile.
+    Measured: 0.981 to 0.986. Instance normalisation makes an answer depend on its tile.
     """
-    volume, truth = known.case()
-    theirs = np.load(work / "nnunet.npz")["labels"].reshape(volume.array.shape)[:, ::-1, ::-1] == PANCREAS
+    volume, truth, theirs = _nnu_nets(work, seed)
+    assert dice(theirs, truth) > 0.95
     stage = _stage(work, tmp_path, "Dataset007_Pancreas")
-    around = Box.of_mask(truth == PANCREAS)
+    around = Box.of_mask(truth)
     assert around is not None
-    box = around.grow(20.0, volume.geometry)
+    box = around.grow(margin_mm, volume.geometry)
     ours = stage.pancreas_on_box(volume, box, Progress()) >= 0.5
-    assert dice(theirs, truth == PANCREAS) > 0.9
     assert theirs.sum() == theirs[box.slices].sum()
-    assert dice(ours, theirs[box.slices]) >= 0.94
+    assert dice(ours, theirs[box.slices]) >= 0.97
 
 
 def test_over_the_whole_ct_labels_are_nnu_nets_to_the_voxel(work, tmp_path):
     """The same tiles, and the same way back to the CT."""
-    volume, _ = known.case()
-    theirs = np.load(work / "nnunet.npz")["labels"].reshape(volume.array.shape)[:, ::-1, ::-1] == PANCREAS
+    volume, _, theirs = _nnu_nets(work, 1)
     stage = _stage(work, tmp_path, "Dataset007_Pancreas")
     ours = stage.pancreas_on_box(volume, Box.whole(volume.geometry), Progress()) >= 0.5
     assert dice(ours, theirs) > 0.999

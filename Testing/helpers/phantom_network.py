@@ -1,4 +1,4 @@
-"""A small network of nnU-Net that knows a phantom's pancreas, for tests beside nnU-Net and TotalSegmentator.
+"""A small network of nnU-Net that knows the pancreas of phantoms, for tests beside nnU-Net and TotalSegmentator.
 
     python -m Testing.helpers.phantom_network
 
@@ -21,13 +21,16 @@ from pancreasseg.core import Volume
 from pancreasseg.phantom import make_phantom
 
 WEIGHTS = Path(__file__).with_name("phantom_network.npz")
-STEPS = 350
+STEPS = 800
+#: Phantoms that it is shown.
+SHOWN = (1, 2, 3, 4)
 CONFIGURATION = "3d_fullres"
 #: Seen as a patient's, enhanced: the organ stands out enough to be learned in minutes.
 ENHANCED_HU = 120
 #: The number that TotalSegmentator gives it; the organs before it are not learned.
 PANCREAS = 7
-PLANS = folders.plans((32, 40, 56), (3.0, 3.0, 3.0), channels=(16, 24, 32), reader="NibabelIOWithReorient")
+#: As much in mm as public networks see at once: 144 x 168 x 216.
+PLANS = folders.plans((48, 56, 72), (3.0, 3.0, 3.0), channels=(16, 24, 32), reader="NibabelIOWithReorient")
 DATASET: dict[str, Any] = {
     "channel_names": {"0": "CT"},
     "labels": {"background": 0, **{f"organ {n}": n for n in range(1, PANCREAS)}, "pancreas": PANCREAS},
@@ -37,18 +40,18 @@ FACTS = {"plans": PLANS, "dataset": DATASET, "configuration": CONFIGURATION}
 
 
 @cache
-def case() -> tuple[Volume, np.ndarray]:
-    """The phantom and its labels (K, J, I), in LPS."""
-    phantom = make_phantom(1, spacing=(3.2, 3.2, 4.0), size=(110, 84, 50))
+def case(seed: int = 1) -> tuple[Volume, np.ndarray]:
+    """A phantom and its labels (K, J, I), in LPS."""
+    phantom = make_phantom(seed, spacing=(3.2, 3.2, 4.0), size=(110, 84, 50))
     labels = (phantom.pancreas * PANCREAS).astype(np.uint8)
     array = phantom.volume.array.copy()
     array[labels == PANCREAS] += ENHANCED_HU
     return Volume(array, phantom.volume.geometry), labels
 
 
-def save(path: Path) -> None:
-    """The case as nnU-Net's reader gives it: from left to right, from back to front."""
-    volume, labels = case()
+def save(path: Path, seed: int = 1) -> None:
+    """A case as nnU-Net's reader gives it: from left to right, from back to front."""
+    volume, labels = case(seed)
     spacing = volume.geometry.spacing[::-1]
     np.savez(path, array=volume.array[:, ::-1, ::-1], label=labels[:, ::-1, ::-1], spacing=spacing)
 
@@ -59,11 +62,12 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        save(work / "ct.npz")
-        jobs = [
-            {"job": "preprocess", **FACTS, "ct": "ct.npz", "output": "case.npz"},
-            {"job": "train", **FACTS, "case": "case.npz", "output": str(WEIGHTS), "steps": STEPS},
-        ]
+        jobs: list[dict[str, Any]] = []
+        for seed in SHOWN:
+            save(work / f"ct{seed}.npz", seed)
+            jobs.append({"job": "preprocess", **FACTS, "ct": f"ct{seed}.npz", "output": f"case{seed}.npz"})
+        cases = [job["output"] for job in jobs]
+        jobs.append({"job": "train", **FACTS, "cases": cases, "output": str(WEIGHTS), "steps": STEPS})
         (work / "jobs.json").write_text(json.dumps(jobs))
         environment.run("nnunet", work, timeout=7200)
     return 0

@@ -104,30 +104,37 @@ def totalsegmentator(weights: str, ct: str, output: str, *, task: str = "total",
     np.savez(output, labels=np.asarray(image.dataobj).astype(np.uint8), affine=image.affine)
 
 
-def train(plans: dict, dataset: dict, configuration: str, case: str, output: str, steps: int) -> None:
-    """Weights, in half precision, that know the organs of one case (``image`` and ``label``, preprocessed already)."""
+def train(plans: dict, dataset: dict, configuration: str, cases: list, output: str, steps: int) -> None:
+    """Weights, in half precision, that know the organs of cases (``image`` and ``label``, preprocessed already)."""
     torch.manual_seed(0)
     network, patch = _network(plans, dataset, configuration)
-    given = np.load(case)
-    image, label = torch.from_numpy(given["image"]), torch.from_numpy(given["label"].astype(np.int64))
-    counts = torch.bincount(label.flatten(), minlength=len(dataset["labels"])).float()
-    optimiser = torch.optim.Adam(network.parameters(), 5e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    network = network.to(memory_format=torch.channels_last_3d)
+    given = [np.load(case) for case in cases]
+    pairs = [(torch.from_numpy(one["image"]), torch.from_numpy(one["label"].astype(np.int64))) for one in given]
+    optimiser = torch.optim.Adam(network.parameters(), 4e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps, pct_start=0.1)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(steps):
+    for step in range(steps):
+        image, label = pairs[step % len(pairs)]
         region = _somewhere(label, patch, generator)
-        logits, truth = network(image[region][None, None].float()), label[region][None]
-        entropy = torch.nn.functional.cross_entropy(logits, truth, weight=(counts.max() / (counts + 1)).sqrt())
-        probability = logits.softmax(1)
-        hot = torch.nn.functional.one_hot(truth, logits.shape[1]).movedim(-1, 1)
-        there = hot.sum((0, 2, 3, 4)) > 0
-        overlap = 2 * (probability * hot).sum((0, 2, 3, 4)) / (probability + hot).sum((0, 2, 3, 4))
+        piece = image[region][None, None].float().to(memory_format=torch.channels_last_3d)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(piece).float()
         optimiser.zero_grad()
-        (entropy + 1 - overlap[there].mean()).backward()
+        _loss(logits, label[region][None]).backward()
         optimiser.step()
         schedule.step()
     by_place = {value.data_ptr(): (key, value) for key, value in network.state_dict().items()}  # most have many names
     np.savez_compressed(output, **{key: value.numpy().astype(np.float16) for key, value in by_place.values()})
+
+
+def _loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Cross entropy, and what DSC the classes lack that are there."""
+    probability = logits.softmax(1)
+    hot = torch.nn.functional.one_hot(truth, logits.shape[1]).movedim(-1, 1)
+    there = hot.sum((0, 2, 3, 4)) > 0
+    overlap = 2 * (probability * hot).sum((0, 2, 3, 4)) / (probability + hot).sum((0, 2, 3, 4))
+    return torch.nn.functional.cross_entropy(logits, truth) + 1 - overlap[there].mean()
 
 
 def _fill(network: torch.nn.Module, given: dict) -> None:
