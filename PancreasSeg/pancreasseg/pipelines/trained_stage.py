@@ -156,8 +156,8 @@ class TrainedStage(Stage):
     def _on_box(self, margin: np.ndarray, grid: Geometry, geometry: Geometry, box: Box) -> np.ndarray:
         """Probability in the CT's own voxels of a margin on the network's grid.
 
-        nnU-Net interpolates logits and judges them in the CT, so margins are interpolated here: with the same tiles its
-        labels are ours to the voxel. TotalSegmentator judges on the network's grid, where its labels have their edges.
+        nnU-Net interpolates logits and judges them in the CT, so margins are interpolated here: with the same tiles
+        hardly a voxel differs from its labels. TotalSegmentator judges on the network's grid.
         """
         if self.conventions.scheme == "nnunet":
             return _sigmoid(from_grid(margin, grid, geometry, box, outside=-SURE))
