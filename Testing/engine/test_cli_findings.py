@@ -48,6 +48,12 @@ def test_a_mask_on_something_else_than_a_pancreas_is_told(files, tmp_path, capsy
     assert "mean-hu-implausible" in codes(capsys)
 
 
+def test_an_empty_mask_is_told(files, tmp_path, capsys) -> None:
+    empty = write_image(tmp_path / "empty.nii.gz", np.zeros(SHAPE, np.uint8), read_volume(files["ct"]).geometry)
+    assert main(["measure", str(empty), "--volume", files["ct"], "--json"]) == 0
+    assert "mask-empty" in codes(capsys)
+
+
 @pytest.mark.parametrize("option", ["--series", "--label", "--reference-label"])
 def test_a_number_of_thousands_of_digits_is_a_name_that_nothing_has(files, capsys, option) -> None:
     command = ["measure", files["mask"], "--volume", files["ct"], "--reference", files["mask"], option, "9" * 5000]

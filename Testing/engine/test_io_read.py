@@ -501,6 +501,12 @@ def test_a_ct_clipped_to_a_window_is_a_ct(tmp_path, window) -> None:
     assert read_volume(write_nifti(tmp_path / "ct.nii.gz", a_body().clip(*window))).findings == ()
 
 
+def test_a_file_of_one_value_holds_no_picture(tmp_path) -> None:
+    path = write_image(tmp_path / "ct.nrrd", np.zeros(SHAPE, np.int16), a_grid())
+    with pytest.raises(InputError, match="no picture"):
+        read_volume(path)
+
+
 @pytest.mark.parametrize("bad", [40001, -40001])
 def test_values_that_no_scanner_gives_are_refused_even_if_allowed(tmp_path, bad) -> None:
     values = a_body().astype(np.int32)

@@ -141,12 +141,17 @@ def review_ct(volume: Volume, known: Collection[Finding] = ()) -> tuple[Finding,
 def review_given(mask: np.ndarray, volume: Volume) -> tuple[Finding, ...]:
     """Whether a mask that came with the CT lies on what may be the pancreas; nothing is said of its shape.
 
+    Codes: mask-empty, mean-hu-implausible.
+
     Args:
         mask: (K, J, I) on the volume's grid, non-zero is the pancreas.
         volume: the CT.
     """
     inside = volume.array[mask != 0]
-    return tuple(_of_mean(inside, "check that it belongs to this CT")) if inside.size else ()
+    if not inside.size:
+        sentence = "The mask is empty: no voxel of it lies in the CT. Check the file, and which label is meant."
+        return (Finding("mask-empty", Severity.WARNING, sentence),)
+    return tuple(_of_mean(inside, "check that it belongs to this CT"))
 
 
 def _of_expectation(expected: float | None) -> Iterator[Finding]:

@@ -75,6 +75,12 @@ def _refuse_grid(geometry: Geometry) -> InputError | None:
 
 def _refuse_values(array: np.ndarray, geometry: Geometry) -> InputError | None:
     lowest, highest = float(array.min()), float(array.max())
+    if lowest == highest >= 0:
+        return InputError(
+            "labels-not-ct",
+            f"All voxels of the file have the same value, {highest:.4g}: there is no picture in it.",
+            "Export or copy the CT again.",
+        )
     if lowest >= 0 and _few_labels(array, highest):
         return InputError(
             "labels-not-ct",
