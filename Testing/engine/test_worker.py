@@ -422,6 +422,23 @@ def test_a_worker_that_is_told_to_terminate_leaves_the_folder_to_its_client_and_
     assert exchange.path.exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends processes otherwise")
+def test_a_signal_that_the_waiting_main_thread_does_not_see_ends_the_process_too() -> None:
+    code = (
+        "import signal, sys\n"
+        "from pancreasseg.worker.termination import end_when_told\n"
+        "end_when_told()\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"  # so that the other thread receives it
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(30) == 0
+
+
 def test_a_request_before_hello_is_refused(way: Way) -> None:
     events, _ = talk([b'{"id": 1, "request": "load"}\n', b'{"id": 2, "request": "shutdown"}\n'], way)
     assert [(event["id"], event["event"]) for event in events] == [(1, "error"), (2, "result")]

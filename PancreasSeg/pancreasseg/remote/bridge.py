@@ -5,10 +5,8 @@ from __future__ import annotations
 # Windows: compiled libraries that others load later must be there before requests are read, see `standard_streams`.
 import encodings.idna  # noqa: F401
 import mmap  # noqa: F401
-import signal
 import threading
 from pathlib import Path
-from types import FrameType
 from typing import BinaryIO
 
 from pancreasseg.core.errors import PancreasSegError, RunError
@@ -20,6 +18,7 @@ from pancreasseg.worker.folder import ExchangeFolder
 from pancreasseg.worker.parameters import check_parameters, malformed
 from pancreasseg.worker.protocol import PROTOCOL, Message, Request
 from pancreasseg.worker.standard_streams import take_over
+from pancreasseg.worker.termination import end_when_told
 
 #: When the client is gone, answers that are almost there may come within this time.
 GRACE_SECONDS = 2.0
@@ -111,11 +110,6 @@ class Bridge:
 
 def bridge(server: ServerAddress) -> None:
     """Serve this process's standard input and output until the client is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the client's to handle
-    signal.signal(signal.SIGTERM, _end)
+    end_when_told()
     requests, events = take_over()
     Bridge(requests, events, server).run()
-
-
-def _end(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)

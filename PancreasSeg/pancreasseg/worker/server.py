@@ -21,7 +21,6 @@ from __future__ import annotations
 import os
 import platform
 import queue
-import signal
 import sys
 import threading
 import time
@@ -29,7 +28,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -54,6 +52,7 @@ from pancreasseg.worker.memory import WorkerMemory, no_volume
 from pancreasseg.worker.parameters import check_parameters, malformed
 from pancreasseg.worker.protocol import PROTOCOL, Message, Request
 from pancreasseg.worker.standard_streams import import_compiled, take_over
+from pancreasseg.worker.termination import end_when_told
 
 #: When the client is gone and a patch does not end within this time, the process ends in the middle of it.
 GRACE_SECONDS = 2.0
@@ -360,15 +359,10 @@ def serve(
         describe: see `Server`.
         prepare: what must be done before a thread waits for requests.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the client's to handle
-    signal.signal(signal.SIGTERM, _end)
+    end_when_told()
     requests, events = take_over()
     prepare()
     Server(requests, events, memory or WorkerMemory(), describe).run()
-
-
-def _end(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)
 
 
 def _log(line: str) -> None:
