@@ -139,7 +139,8 @@ def test_a_copied_scan_stays_in_one_fold(folder, tmp_path):
 
 
 def test_a_ct_that_is_no_ct_is_named(folder, tmp_path):
-    write(folder / "images" / "p2.nii.gz", np.full(GEOMETRY.shape, 300, dtype=np.int16))
+    bright = np.linspace(300, 400, int(np.prod(GEOMETRY.shape))).reshape(GEOMETRY.shape).astype(np.int16)
+    write(folder / "images" / "p2.nii.gz", bright)
     with pytest.raises(InputError, match=r"p2: .*no voxel is below 0"):
         prepare("folder", folder, tmp_path / "out")
 

@@ -428,7 +428,7 @@ def test_the_body_tells_the_phase_of_a_phantom_without_labels(phantom, organs, n
 def test_oral_contrast_is_not_taken_for_an_aorta(seed) -> None:
     phantom = make_phantom(seed, spacing=(3.0, 3.0, 4.0), step=3.0)
     volume = in_phase(phantom, dict.fromkeys(("stomach", "duodenum", "small bowel", "colon"), 320))
-    looks = estimate_phase(volume.array, Blocks.of(volume))
+    looks = estimate_phase(volume.array, Contrast.of(Blocks.of(volume)))
     assert looks is not None
     assert looks.name == "enhanced"
 

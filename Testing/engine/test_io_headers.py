@@ -352,8 +352,8 @@ def test_only_what_the_header_states_is_unpacked(tmp_path, suffix, monkeypatch) 
 
     taken = []
 
-    def counted(*arguments, _inflated=voxels.inflated):
-        for piece in _inflated(*arguments):
+    def counted(*arguments, _inflated=voxels.inflated, **options):
+        for piece in _inflated(*arguments, **options):
             taken.append(len(piece))
             yield piece
 
@@ -371,7 +371,7 @@ def test_only_what_the_header_states_is_unpacked(tmp_path, suffix, monkeypatch) 
         else:
             a_meta(path, extra, packed, sizes=sizes)
     np.testing.assert_array_equal(read_volume(path).array, a_ct())
-    assert sum(taken) < 3_000_000
+    assert sum(taken) < 10_000_000  # one block, of the 30 MB that follow
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])

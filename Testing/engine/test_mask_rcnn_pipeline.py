@@ -187,7 +187,7 @@ def test_nothing_found_is_said_and_a_persons_box_is_obeyed(store):
 
 def test_the_untrained_network_runs_and_stops_between_batches(store):
     volume, _ = a_patient()
-    pipeline = made(store, score=0.0, faint_score=0.0)
+    pipeline = made(store, score=0.001, faint_score=0.001)
     updates = []
     pipeline.localize(volume, Progress(report=updates.append))
     passes = [update for update in updates if update.stage == "coarse"]
