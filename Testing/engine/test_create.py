@@ -197,3 +197,9 @@ def test_settings_that_make_no_sense_are_a_sentence(store: Store, options: dict[
     with pytest.raises(InputError) as refused:
         create(Setup("fast", "both", "cpu", "f32", options), store)
     assert refused.value.code == "bad-setting"
+
+
+@pytest.mark.parametrize("model", ["++", "+bright", "a++b", "a+b,", "a+b,,c", "a,"])
+def test_a_name_that_is_missing_is_no_silent_choice(model) -> None:
+    with pytest.raises(ModelError, match="A name is missing"):
+        choose(Setup(model=model))

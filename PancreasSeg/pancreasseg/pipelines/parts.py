@@ -54,6 +54,9 @@ def grouped(model: str) -> tuple[list[str], list[str]]:
     """The names in "a+b,c": those that play a role each (a, b), and those that vote with the last of them (c).
 
     The last that plays a role may be empty ("a+"): the best one installed.
+
+    Raises:
+        ModelError: several find the box, or another name is missing.
     """
     groups = [group.split(",") for group in model.split("+")]
     if any(len(group) > 1 for group in groups[:-1]):
@@ -62,7 +65,14 @@ def grouped(model: str) -> tuple[list[str], list[str]]:
             f"In {model} several packages would find the box; only segmenters can vote.",
             "Write localizer+segmenter,segmenter.",
         )
-    return [group[0] for group in groups], groups[-1][1:]
+    roles, votes = [group[0] for group in groups], groups[-1][1:]
+    if "" in (*roles[:-1], *votes):
+        raise ModelError(
+            "model-does-not-fit",
+            f"A name is missing in {model}; only the segmenter's may be left out.",
+            "Write localizer+segmenter, localizer+ or localizer+segmenter,segmenter.",
+        )
+    return roles, votes
 
 
 def voters(packages: Sequence[ModelPackage]) -> list[Part]:
