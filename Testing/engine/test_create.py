@@ -85,6 +85,36 @@ def test_of_two_packages_the_segmenters_pipeline_and_settings_count(tmp_path: Pa
     assert choose(Setup(model="finder+model"), Store(tmp_path))[0].card.name == "model"
 
 
+def test_several_segmenters_vote_in_a_pipeline_that_asks_more_than_one(store: Store) -> None:
+    """The first one's own slides over the body and would hear it alone."""
+    setup = Setup(model="fine-only,both", device="cpu")
+    assert players(setup, store)[0] == ("pipeline", "two-stage")
+    assert [package.card.name for package in cast(setup, store).segmenters] == ["fine-only", "both"]
+    assert {package.card.name for package in create(setup, store).stages[1].packages} == {"fine-only", "both"}
+    best = choose(Setup(model="coarse-only+"), store)[0].card.name
+    first, second = (package.card.name for package in cast(Setup(model=f",{best}"), store).segmenters)
+    assert first != second == best, "what votes is not chosen to lead as well"
+
+
+@pytest.mark.parametrize(
+    ("setup", "sentence"),
+    [
+        (Setup(model="both,coarse-only"), "The model coarse-only cannot vote"),
+        (Setup(model="coarse-only,both"), "The model coarse-only cannot vote"),
+        (Setup(model="abdomen,both"), "The model abdomen cannot vote"),
+        (Setup(model="both,abdomen"), "The model abdomen cannot vote"),
+        (Setup(model="both,both"), "one segmenter would vote twice"),
+        (Setup("single-stage", "fine-only,both"), "In the pipeline single-stage several models cannot vote"),
+        (Setup("whole-volume", "both,fine-only"), "In the pipeline whole-volume several models cannot vote"),
+        (Setup("hierarchical", "both,fine-only"), "In the pipeline hierarchical several models cannot vote"),
+    ],
+)
+def test_what_cannot_vote_is_refused_instead_of_being_passed_over(tmp_path, store: Store, setup, sentence) -> None:
+    install(tmp_path, "abdomen", "whole-volume", pipeline="whole-volume")
+    with pytest.raises(ModelError, match=sentence):
+        choose(setup, store)
+
+
 def test_a_localizer_alone_is_joined_by_the_best_segmenter(store: Store) -> None:
     best = choose(store=store)[0].card.name
     assert players(Setup(model="coarse-only+"), store)[1:] == [("localizer", "coarse-only"), ("segmenter", best)]

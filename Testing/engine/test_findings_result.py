@@ -268,9 +268,13 @@ def test_a_mask_that_the_model_itself_doubts_is_said_by_a_run_and_in_the_statist
     class Vote(Unsure):
         name = "vote"
 
+    class Together(Own):
+        stages = (SimpleNamespace(packages=("one", "other")),)
+
     volume = patient(spacing=(1.0, 1.0, 1.0))
     result = segment(volume, Own(), with_gap("left", 8))
     assert segment(volume, Vote(), with_gap("left", 8)).expected_overlap is None, "drawn for the card's own pipeline"
+    assert segment(volume, Together(), with_gap("left", 8)).expected_overlap is None, "and for its own network"
     assert 0 < result.expected_overlap <= 0.5
     assert "expected-overlap" in codes(result.findings)
     row = next(entry for entry in complete(volume, result).measurements if entry.name == "expected_overlap")

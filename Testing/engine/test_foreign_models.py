@@ -103,6 +103,13 @@ def test_several_packages_vote_and_their_agreement_is_told(store, tmp_path, card
     assert [model["name"] for model in result.provenance.models] == ["bright", "one", "two"]
     assert dice(result.mask > 0, organ > 0) > 0.9
     assert set(np.unique(result.agreement)) == {0.5, 1.0}
+    several = create(Setup(pipeline="two-stage", model="bright+one,two", device="cpu", precision="f32"), store)
+    both = several.segment(volume, several.localize(volume))
+    shares = {
+        round(5 * share, 3) for share in np.unique(both.agreement).tolist()
+    }  # of two models in two boxes, and the localizer
+    assert shares <= {0, 1, 2, 3, 4, 5}
+    assert shares & {1, 2, 3, 4}
 
 
 def test_a_card_may_say_more_of_classes_role_and_values(store, tmp_path, card):

@@ -375,8 +375,8 @@ def test_the_true_worker_returns_what_the_pipeline_returns_in_process(
     assert expected.mask.any()
     setup = Setup(model="bright", device="cpu", precision="f32")
     with true_client(by, tmp_path) as client:
-        told = {model["name"]: model["localizes"] for model in client.wait(client.hello())["models"]}
-        assert told["bright"] is True
+        told = {model["name"]: model for model in client.wait(client.hello())["models"]}
+        assert told["bright"]["localizes"] is told["bright"]["segments"] is True
         client.wait(client.load(volume.array, volume.geometry, source=volume.source))
         result = client.wait(client.segment(setup=setup))
         np.testing.assert_array_equal(result.mask, expected.mask)

@@ -13,6 +13,20 @@ def run(panel) -> None:
     wait(lambda: panel.settled)
 
 
+def choose(panel, selector: str, name: str) -> None:
+    """Choose an entry of a list, such as that of the models."""
+    widget = getattr(panel.ui, f"{selector}Selector")
+    number = widget.findData(name)
+    assert number >= 0, f"{name} is not offered"
+    widget.setCurrentIndex(number)
+
+
+def chosen(panel, selector: str) -> str:
+    """What a list shows."""
+    widget = getattr(panel.ui, f"{selector}Selector")
+    return widget.itemData(widget.currentIndex)
+
+
 def mask(parameters: Parameters) -> np.ndarray:
     return Segments.readMask(parameters.segmentationNode, parameters.segmentId, parameters.volumeNode)
 

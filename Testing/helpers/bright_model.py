@@ -1,6 +1,7 @@
 """A model package whose networks can be reasoned about: every voxel above 120 HU is pancreas. Written without torch."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from Testing.helpers.model_cards import card_of, network_entry, preprocessing
@@ -12,14 +13,18 @@ THRESHOLD_HU = 120.0
 _ARGUMENTS = {"channels": [1], "kernels": [1], "norm": "batch", "convs": 1}
 
 
-def write_bright_model(home: Path, name: str = "bright") -> ModelPackage:
-    """The package in a store's folder ``home``: a localizer at 6 mm and a segmenter at 2 mm."""
+def write_bright_model(
+    home: Path, name: str = "bright", threshold_hu: float = THRESHOLD_HU, **changes: Any
+) -> ModelPackage:
+    """The package in a store's folder ``home``: a localizer at 6 mm, a segmenter at 2 mm; and changes of its card."""
     networks = [
         network_entry(role, arguments=_ARGUMENTS, preprocessing=preprocessing(spacing_mm))
         for role, spacing_mm in (("localizer", 6.0), ("segmenter", 2.0))
     ]
-    card = card_of(*networks, name=name, title="Bright voxels", description="Calls every bright voxel pancreas.")
-    tensors = {f"{role}.{key}": value for role in ("localizer", "segmenter") for key, value in _weights().items()}
+    said = {"title": "Bright voxels", "description": "Calls every bright voxel pancreas.", **changes}
+    card = card_of(*networks, name=name, **said)
+    weights = _weights(threshold_hu)
+    tensors = {f"{role}.{key}": value for role in ("localizer", "segmenter") for key, value in weights.items()}
     return write_package(home / "models" / name, card, tensors)
 
 
@@ -41,7 +46,7 @@ def outside(mask: np.ndarray, box: Box) -> np.ndarray:
     return rest
 
 
-def _weights() -> dict[str, np.ndarray]:
+def _weights(threshold_hu: float) -> dict[str, np.ndarray]:
     def one(value: float) -> np.ndarray:
         return np.full((1,), value, dtype=np.float32)
 
@@ -54,5 +59,5 @@ def _weights() -> dict[str, np.ndarray]:
         "encoder.0.0.norm.running_var": one(1.0),
         "encoder.0.0.norm.num_batches_tracked": np.array(1, dtype=np.int64),
         "heads.0.weight": np.array([0.0, slope], dtype=np.float32).reshape(2, 1, 1, 1, 1),
-        "heads.0.bias": np.array([0.0, -slope * THRESHOLD_HU / 200.0], dtype=np.float32),
+        "heads.0.bias": np.array([0.0, -slope * threshold_hu / 200.0], dtype=np.float32),
     }

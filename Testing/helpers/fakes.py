@@ -78,8 +78,8 @@ class FakeClient:
     def hello(self) -> int:
         device = {"name": "Fake device", "precision": "f32", "memory": "1.0 of 2.0 GB free"}
         models = [
-            {"name": "fake", "title": "Fake model", "version": "1", "localizes": True},
-            {"name": "fine", "title": "Fine model", "version": "2", "localizes": False},
+            {"name": "fake", "title": "Fake model", "version": "1", "localizes": True, "segments": True},
+            {"name": "fine", "title": "Fine model", "version": "2", "localizes": False, "segments": True},
         ]
         description = {"device": device, "models": models}
         return self.take("hello", None, description, final="ready")

@@ -6,6 +6,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import qt
 import slicer
 from Testing.helpers.actions import mask, run
 from Testing.helpers.fakes import FakeClient
@@ -78,6 +79,16 @@ def test_a_servers_models_are_mixed_like_those_here(panel, ui, servers, selected
     choose(ui, "This computer")
     assert panel.session.parameters.localizer == "", "it is not installed here, as a sentence says"
     assert "'fake'" in ui.segmentMessage.text
+
+
+def test_a_servers_models_vote_like_those_here(panel, ui, servers, selected):
+    connect(panel)
+    ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("fine"))
+    assert [ui.votersList.item(n).text() for n in range(ui.votersList.count)] == ["Fake model 1", "Fine model 2"]
+    ui.votersList.item(0).setCheckState(qt.Qt.Checked)
+    assert ui.statusLabel.text.startswith("on gpu.example · Fine model 2 voting with fake")
+    run(panel)
+    assert next(setup for name, setup in servers[ADDRESS].requests if name == "localize").model == "fine,fake"
 
 
 def test_who_declines_sends_nothing(panel, ui, client, servers, dialogs, selected):

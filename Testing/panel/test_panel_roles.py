@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import slicer
-from Testing.helpers.actions import mask, run
+from Testing.helpers.actions import choose, chosen, mask, run
 from Testing.helpers.bright_model import a_patient, write_bright_model
 from Testing.helpers.model_samples import write_tiny
 from Testing.helpers.panel import aWidget, remove, wait
@@ -36,19 +36,6 @@ def listed(panel, home, selected):
     panel.models.list()
     panel.refresh()
     return panel
-
-
-def choose(panel, selector: str, name: str) -> None:
-    """As a person chooses an entry of a list."""
-    widget = getattr(panel.ui, f"{selector}Selector")
-    number = widget.findData(name)
-    assert number >= 0, f"{name} is not offered"
-    widget.setCurrentIndex(number)
-
-
-def chosen(panel, selector: str) -> str:
-    widget = getattr(panel.ui, f"{selector}Selector")
-    return widget.itemData(widget.currentIndex)
 
 
 def asked(client) -> Setup:
@@ -155,7 +142,8 @@ def test_it_cannot_be_changed_in_the_middle_of_a_run(listed, ui, client) -> None
 def test_an_ensemble_that_a_script_has_chosen_is_shown_as_what_it_is(listed, ui, client, home) -> None:
     listed.session.parameters.model = f"{BUNDLED}+bright,fine-only"
     listed.refresh()
-    assert chosen(listed, "model") == f"{BUNDLED}+bright,fine-only"
+    assert chosen(listed, "model") == f"{BUNDLED}+bright"
+    assert listed.session.parameters.voters == ("fine-only",)
     assert f"(bright 1.0.0) voting with fine-only, box by {BUNDLED}" in ui.statusLabel.text
     run(listed)
     assert asked(client).model == f"{BUNDLED}+bright,fine-only"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from pancreasseg import pipelines
-from pancreasseg.core.setup import DEVICES, PRECISIONS
+from pancreasseg.core.errors import ModelError
+from pancreasseg.core.setup import DEVICES, PRECISIONS, Setup
 from PancreasSegLib.Panel.Session import Session
 from PancreasSegLib.Panel.Situation import Situation
 from PancreasSegLib.Panel.Slots import slot
+from PancreasSegLib.Panel.VotersList import Voter, VotersList
 from PancreasSegLib.Panel.Widgets import Reasons, Ui, fill, select
 from PancreasSegLib.Scene.Parameters import Parameters
 from PancreasSegLib.Work.Models import USABLE, ModelRow
@@ -23,8 +25,10 @@ class AdvancedSection:
         self._reasons = Reasons()
         self._names: list[tuple[str, str]] = []
         self._localizers: list[tuple[str, str]] = []
+        self._refusals: dict[tuple[str, str], str] = {}  # which model cannot vote with what; looking on disk is slow
+        self._voters = VotersList(ui.votersList, self.onVoters, self.say)
         self._selectors = {
-            "model": ui.modelSelector,
+            "lead": ui.modelSelector,
             "localizer": ui.localizerSelector,
             "pipeline": ui.pipelineSelector,
             "device": ui.deviceSelector,
@@ -34,7 +38,7 @@ class AdvancedSection:
         for name, choices in (("pipeline", titles), ("device", DEVICES), ("precision", PRECISIONS)):
             listed = [(choice, _(title)) for choice, title in choices.items()]
             fill(self._selectors[name], [("", self._automatic(name)), *listed], "")
-        ui.modelSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("model", index))
+        ui.modelSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("lead", index))
         ui.localizerSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("localizer", index))
         ui.pipelineSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("pipeline", index))
         ui.deviceSelector.connect("currentIndexChanged(int)", lambda index: self.onChoice("device", index))
@@ -47,21 +51,37 @@ class AdvancedSection:
         if parameters is None or index < 0:
             return
         setattr(parameters, name, self._selectors[name].itemData(index) or "")
-        if name == "model":
+        if name == "lead":
             parameters.pipeline = ""  # the one that the model is made for
-        if name in ("model", "pipeline"):
-            self._forgetLocalizer(parameters)
+        if name in ("lead", "pipeline") and not self.session.place.remote:
+            self._forgetMisfits(parameters)
         self.session.changed()
 
-    def _forgetLocalizer(self, parameters: Parameters) -> None:
-        """Leave the box to the engine where what was chosen now has no use for the localizer chosen before."""
-        if parameters.localizer and not self.session.place.remote and self.session.models.refusal(parameters.setup):
+    @slot
+    def onVoters(self) -> None:
+        """Other models were chosen to vote for this CT."""
+        if self.session.parameters is not None:
+            self.session.parameters.voters = self._voters.checked
+            self.session.changed()
+
+    def _forgetMisfits(self, parameters: Parameters) -> None:
+        """Leave out what has no use for what was chosen now: the localizer, and the models that voted before."""
+        refusal = self.session.models.refusal
+        texts = []
+        if parameters.localizer and refusal(parameters.setup.alone):
             text = _("'{name}' cannot find the box for this choice and is not used.")
-            self.say(text.format(name=parameters.localizer))
+            texts.append(text.format(name=parameters.localizer))
             parameters.localizer = ""
+        if parameters.voters and refusal(parameters.setup):
+            text = _("Nothing can vote with this choice; '{names}' is not asked.")
+            texts.append(text.format(names="', '".join(parameters.voters)))
+            parameters.voters = ()
+        if texts:
+            self.say(" ".join(texts))
 
     def listModels(self, rows: list[ModelRow]) -> None:
         """Offer the installed models; called when they have changed."""
+        self._refusals.clear()
         installed = [row for row in rows if row.state in USABLE]
         self._names = [_titled(row) for row in installed]
         self._localizers = [_titled(row) for row in installed if row.localizes]
@@ -76,9 +96,9 @@ class AdvancedSection:
         session, models, localizers = self.session, self._names, self._localizers
         if session.place.remote:
             models, localizers = [*session.serverModels], [*session.serverLocalizers]
-        for name, entries in (("model", models), ("localizer", localizers)):
+        for name, entries in (("lead", models), ("localizer", localizers)):
             chosen = getattr(parameters, name) if parameters is not None else ""
-            other = [(chosen, chosen)] if chosen not in ("", *dict(entries)) else []  # an ensemble, by a script
+            other = [(chosen, chosen)] if chosen not in ("", *dict(entries)) else []  # with a localizer, by a script
             fill(self._selectors[name], [("", self._automatic(name)), *entries, *other], chosen)
         for name, selector in self._selectors.items():
             if parameters is not None:
@@ -86,11 +106,38 @@ class AdvancedSection:
             own = name == "localizer"
             why = situation.whyNotChooseLocalizer() if own else situation.whyNotChooseSetup()
             self._reasons.show(selector, why)
+        self._voters.show([] if parameters is None else [self._voter(*it, parameters) for it in models])
+        self._reasons.show(self.ui.votersList, situation.whyNotChooseSetup())
+
+    def _voter(self, name: str, title: str, parameters: Parameters) -> Voter:
+        """What the list shows of a model; the one that is chosen above is always asked."""
+        if name == self._leadOf(parameters):
+            return Voter(name, title, True, _("This model is asked anyway; check others to ask them too."))
+        asked = name in parameters.voters
+        return Voter(name, title, asked, "" if asked else self._whyNotVote(name, parameters.setup.alone))
+
+    def _leadOf(self, parameters: Parameters) -> str:
+        named = parameters.lead.rpartition("+")[2]
+        if named or self.session.place.remote:
+            return named
+        try:
+            return self.session.models.cast(parameters.setup).lead.card.name
+        except (ModelError, ImportError):  # the status line says so
+            return ""
+
+    def _whyNotVote(self, name: str, setup: Setup) -> str:
+        if self.session.place.remote:
+            can = name in self.session.serverSegmenters
+            return "" if can else _("It has no network that segments inside a box.")
+        key = (repr(setup), name)
+        if key not in self._refusals:
+            self._refusals[key] = self.session.models.whyNotVote(setup, name)
+        return self._refusals[key]
 
     @staticmethod
     def _automatic(name: str) -> str:
         return {
-            "model": _("Automatic: the best one installed"),
+            "lead": _("Automatic: the best one installed"),
             "localizer": _("Automatic: the model's own, or the best one installed"),
             "pipeline": _("Automatic: the one the model is made for"),
             "device": _("Automatic: the graphics card if there is one"),

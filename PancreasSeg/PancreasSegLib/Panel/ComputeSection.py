@@ -113,6 +113,7 @@ class ComputeSection:
         """Have another worker from now on; the present one ends."""
         self.session.place = place
         self.session.serverModels = self.session.serverLocalizers = ()
+        self.session.serverSegmenters = frozenset()
         self.session.workflow.changeClient(place.client(self.session.python))
         self.runner.onDescribed(None)
 
@@ -122,6 +123,7 @@ class ComputeSection:
         self.session.serverModels = tuple(named)
         can = {it["name"] for it in facts["models"] if it.get("localizes")}
         self.session.serverLocalizers = tuple(entry for entry in named if entry[0] in can)
+        self.session.serverSegmenters = frozenset(it["name"] for it in facts["models"] if it.get("segments"))
         return _("{host} answers: {device}, {precision}, {memory}; models: {models}.").format(
             host=self.session.place.host,
             device=device["name"],

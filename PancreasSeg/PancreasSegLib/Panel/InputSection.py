@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +150,11 @@ class InputSection:
 
     def _serverModel(self) -> str:
         parameters = self.session.parameters
-        chosen = parameters.model if parameters is not None else ""
-        model = dict(self.session.serverModels).get(chosen, chosen) or _("the best model there")
-        return _boxedBy(model, parameters.localizer if parameters is not None else "")
+        if parameters is None:
+            return _("the best model there")
+        titles = dict(self.session.serverModels)
+        model = titles.get(parameters.lead, parameters.lead) or _("the best model there")
+        return _boxedBy(_votingWith(model, parameters.voters), parameters.localizer)
 
     def _model(self) -> str:
         parameters = self.session.parameters
@@ -162,9 +164,7 @@ class InputSection:
             return self.session.sentence(error)
         card = cast.lead.card
         text = f"{card.title} ({card.name} {card.version})"
-        if cast.voters:
-            names = ", ".join(package.card.name for package, _card in cast.voters)
-            text = _("{model} voting with {names}").format(model=text, names=names)
+        text = _votingWith(text, [package.card.name for package, _card in cast.voters])
         return _boxedBy(text, "" if cast.localizer is None else cast.localizer.card.name)
 
     def _hardware(self) -> list[str]:
@@ -178,6 +178,11 @@ class InputSection:
         if parameters is not None and parameters.device == "cpu" and device.get("device") == "cuda":
             return [_("CPU, as chosen")]
         return [f"{name}, {device['precision']}", device["memory"]]
+
+
+def _votingWith(model: str, voters: Sequence[str]) -> str:
+    """What the status line says of a model with which others vote."""
+    return _("{model} voting with {names}").format(model=model, names=", ".join(voters)) if voters else model
 
 
 def _boxedBy(model: str, localizer: str) -> str:

@@ -192,7 +192,10 @@ class ModelSection:
         row = self._row()
         if row is None:
             return
-        if not self.session.dialogs.confirm(_("Delete '{title}' from this computer?").format(title=row.title)):
+        question = _("Delete '{title}' from this computer?").format(title=row.title)
+        if row.name in self._used():
+            question += " " + _("The next run would use it.")
+        if not self.session.dialogs.confirm(question):
             return
         try:
             self.session.models.remove(row.name)
@@ -239,6 +242,7 @@ class ModelSection:
         self._reasons.show(ui.verifyModelButton, situation.whyNotVerify())
         self._reasons.show(ui.removeModelButton, situation.whyNotRemove())
         self._reasons.show(ui.modelFolder, situation.whyNotInstallFile() or situation.whyNotSample())
+        self._markUsed()
         ui.modelProgressBar.setVisible(self.installer.running)
         ui.modelProgressBar.value = round(100 * self.installer.fraction)
         if self.installer.message != self._told:  # later messages of this section stay
@@ -249,6 +253,22 @@ class ModelSection:
         """The panel goes away."""
         self._typing.stop()
         self.installer.close()
+
+    def _used(self) -> set[str]:
+        """The models here that the next run of the selected CT would use."""
+        session = self.session
+        if session.parameters is None or session.place.remote:
+            return set()
+        return session.models.used(session.parameters.setup)
+
+    def _markUsed(self) -> None:
+        """Say in the table which models the next run would use."""
+        used = self._used()
+        for number, row in enumerate(self.rows):
+            text = self._states[row.state]
+            self.ui.modelsTable.item(number, 1).setText(
+                _("{state}, in use").format(state=text) if row.name in used else text
+            )
 
     def _row(self) -> ModelRow | None:
         number = self.ui.modelsTable.currentRow()

@@ -37,6 +37,7 @@ class Session:
         place: where is computed; chosen in the section for it.
         serverModels, serverLocalizers: (name, title) of the models on the server, and of those that can find the box
             for another, once it was asked.
+        serverSegmenters: names of those that segment inside a box, and so can vote.
         changed: called without arguments whenever buttons may have to change.
         say: called with a sentence that no section has a place for.
         changedSoon: the same, when it may wait for a moment and for other changes.
@@ -64,6 +65,7 @@ class Session:
         self.place: Place = HERE
         self.serverModels: tuple[tuple[str, str], ...] = ()
         self.serverLocalizers: tuple[tuple[str, str], ...] = ()
+        self.serverSegmenters: frozenset[str] = frozenset()
         self.changed: Signal[None] = Signal()
         self.changedSoon: Signal[None] = Signal()
         self.say: Signal[str] = Signal()
@@ -145,10 +147,16 @@ class Session:
             texts.append(text.format(name=parameters.localizer))
             gone.remove(parameters.localizer)
             parameters.localizer = ""
+        for name in [voter for voter in parameters.voters if voter in gone]:
+            text = _("The model '{name}', which was chosen to vote for this CT, is not installed; it is not asked.")
+            texts.append(text.format(name=name))
+            gone.remove(name)
+            parameters.voters = [other for other in parameters.voters if other != name]
         if gone:
-            text = _("The model '{name}', which was chosen for this CT, is not installed; the best one is used.")
-            texts.append(text.format(name=parameters.model))
-            parameters.model = parameters.pipeline = ""
+            text = _("The model '{name}', which was chosen for this CT, is not installed; {instead} is used.")
+            instead = ", ".join(parameters.voters) or _("the best one")
+            texts.append(text.format(name=parameters.lead, instead=instead))
+            parameters.model, parameters.pipeline = ",".join(parameters.voters), ""
         if texts:
             self.say(" ".join(texts))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ class Parameters:
         volumeNode, roiNode, segmentationNode, tableNode: the CT and its results; None while there are none.
         segmentId: the pancreas in the segmentation.
         pipeline, model, localizer, device, precision: choices for the engine; empty for the default. The localizer is
-            another model that finds the box.
+            another model that finds the box; after commas the model may name more segmenters, which vote with it.
         marginMm: between the pancreas that was found and the faces of the box, where a person has chosen one.
         automaticBox: where the engine last put the ROI by itself; elsewhere it was placed by a person.
         segmentedBox: the box of the present result.
@@ -204,6 +205,27 @@ class Parameters:
     def attentionVolume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The volume node with the map of where the network of the present result looked; None where there is none."""
         return self.attentionNode if self.attentionOf == self.present else None
+
+    @property
+    def lead(self) -> str:
+        """The model whose card counts; empty where the engine chooses it."""
+        return self.model.partition(",")[0]
+
+    @lead.setter
+    def lead(self, name: str) -> None:
+        self._choose(name, self.voters)
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """The segmenters that vote with it."""
+        return tuple(self.model.split(",")[1:])
+
+    @voters.setter
+    def voters(self, names: Iterable[str]) -> None:
+        self._choose(self.lead, names)
+
+    def _choose(self, lead: str, voters: Iterable[str]) -> None:
+        self.model = ",".join([lead, *(name for name in voters if name != lead)])
 
     @property
     def setup(self) -> Setup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pancreasseg import pipelines
@@ -153,6 +153,15 @@ class Models:
             raise known
         return known
 
+    def used(self, setup: Setup) -> set[str]:
+        """The names of all models that a run would use; none where no run could start."""
+        if not self.readable:
+            return set()
+        try:
+            return {package.card.name for package in self.cast(setup).packages}
+        except ModelError:
+            return set()
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Look on disk once for each setup; meanwhile nothing is installed or removed."""
@@ -189,6 +198,10 @@ class Models:
         there = {package.card.name for package in self._store().packages()}
         return [name for name in (*names, *others) if name and name not in there]
 
+    def whyNotVote(self, setup: Setup, name: str) -> str:
+        """Why a model cannot vote with the one that is chosen, in a sentence; empty when it can."""
+        return self.refusal(replace(setup, model=f"{setup.alone.model or ''},{name}"))
+
     def usesLocalizer(self, setup: Setup) -> bool:
         """Whether another model could find the box for this one."""
         try:
@@ -203,9 +216,10 @@ class Models:
         if not self.readable:
             return False
         try:
-            return self.chosen(setup).card.synthetic
+            cast = self.cast(setup)
         except ModelError:
             return False
+        return any(package.card.synthetic for package in cast.segmenters)
 
     def forPatients(self) -> ModelRow | None:
         """The best model that has seen CTs of people: one that is installed, else one that can be downloaded."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 AUTO = "auto"
@@ -37,6 +37,11 @@ class Setup:
     def of(cls, choices: Mapping[str, Any]) -> Setup:
         """The setup among the parameters of a request; what is not there, or null, keeps its default."""
         return cls(**{name: choices[name] for name in cls.__dataclass_fields__ if choices.get(name) is not None})
+
+    @property
+    def alone(self) -> Setup:
+        """The same without the segmenters that vote with the model."""
+        return replace(self, model=(self.model or "").partition(",")[0] or None)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

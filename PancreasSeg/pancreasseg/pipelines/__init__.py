@@ -20,6 +20,7 @@ from pancreasseg.pipelines.parts import (
     grouped,
     in_order,
     misfit,
+    no_vote,
     parts_of,
     too_many,
     voters,
@@ -106,7 +107,7 @@ def cast(setup: Setup = AUTOMATIC, store: Store | None = None) -> Cast:
         _known(setup.pipeline)
     named, voting = _named(setup, store)
     refusals = []
-    for name in [setup.pipeline] if setup.pipeline else _pipelines_for(named):
+    for name in [setup.pipeline] if setup.pipeline else _pipelines_for(named, bool(voting)):
         try:
             return _cast_in(declarations()[name], named, voting, store)
         except ModelError as error:
@@ -121,8 +122,13 @@ def _named(setup: Setup, store: Store) -> tuple[list[ModelPackage], list[Part]]:
     names, others = grouped(setup.model)
     packages = [store.get(name) for name in names if name]
     if not names[-1]:
-        packages.append(store.best(("segmenter",), lambda card: _leads(card, setup.pipeline)))
-    return packages, voters([store.get(name) for name in others])
+        packages.append(
+            store.best(("segmenter",), lambda card: card.name not in others and _leads(card, setup.pipeline))
+        )
+    if not others:
+        return packages, []
+    _lead, *voting = voters([packages[-1], *(store.get(name) for name in others)])
+    return packages, voting
 
 
 def _cast_in(declaration: Declaration, named: list[ModelPackage], voting: list[Part], store: Store) -> Cast:
@@ -130,12 +136,17 @@ def _cast_in(declaration: Declaration, named: list[ModelPackage], voting: list[P
     roles = declaration.roles
     if len(named) > len(roles):
         raise too_many(named, declaration.name, roles)
+    if voting and not declaration.votes:
+        raise no_vote(declaration.name)
     found = completed(named, declaration, store)
     parts = []
     for role, part in zip(roles, in_order(named, roles) or parts_of(found, roles), strict=True):
         if part is None or not declaration.takes(role, part[1]):
             raise misfit(named, role, declaration.name)
         parts.append(part)
+    for package, card in voting:
+        if not declaration.takes(roles[-1], card):
+            raise misfit([package], roles[-1], declaration.name)
     return Cast(declaration, tuple(parts), tuple(voting))
 
 
@@ -153,15 +164,18 @@ def _best(store: Store, name: str | None) -> ModelPackage:
         ) from error
 
 
-def _pipelines_for(packages: list[ModelPackage]) -> list[str]:
+def _pipelines_for(packages: list[ModelPackage], voting: bool) -> list[str]:
     """The pipelines that could be meant: those that the cards name, the last card's first, with a place for each.
 
-    Where none of them has, as for two networks that each see the whole abdomen, any other that has.
+    Where none of them has, as for two networks that each see the whole abdomen, any other that has; likewise where
+    several vote and none of them asks more than one.
     """
     named = [name for name in dict.fromkeys(p.card.pipeline for p in reversed(packages)) if name in declarations()]
     if not named:
         raise no_such_pipeline(packages[-1].card)
-    wide = [name for name, each in declarations().items() if len(each.roles) >= len(packages)]
+    wide = [
+        name for name, each in declarations().items() if len(each.roles) >= len(packages) and (each.votes or not voting)
+    ]
     return [name for name in named if name in wide] or wide or named
 
 

@@ -45,6 +45,7 @@ class Declaration:
         faster: the name of the pipeline that does the same in less time, where there is one.
         place: where it stands in lists; the lowest first.
         takes: whether a network can play a role of it; all of that role can, where nothing is said.
+        votes: whether it asks its segmenter for an opinion on a box, so that several can give theirs together.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Declaration:
     faster: str | None = None
     place: int = 100
     takes: Callable[[str, NetworkCard], bool] = lambda _role, _card: True
+    votes: bool = False
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -43,11 +43,15 @@ class Opinion:
     def fused(self, threshold: float = 0.5) -> Fused:
         """The verdict, and how many members agree with it."""
         mask = self.probability >= threshold
-        votes = self.votes or (self.probability,)
-        agreeing = np.zeros(mask.shape, dtype=np.float32)
-        for vote in votes:
-            agreeing += (vote >= threshold) == mask
-        return Fused(mask, self.probability, agreeing / len(votes))
+        return Fused(mask, self.probability, agreement(self.votes or (self.probability,), mask, threshold))
+
+
+def agreement(votes: Sequence[np.ndarray], mask: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """Share of the votes that say what the mask says, float32; all arrays have one shape."""
+    agreeing = np.zeros(mask.shape, dtype=np.float32)
+    for vote in votes:
+        agreeing += (vote >= threshold) == mask
+    return agreeing / len(votes)
 
 
 def fuse(probabilities: Sequence[np.ndarray], method: str = "majority", threshold: float = 0.5) -> Fused:
@@ -74,5 +78,4 @@ def fuse(probabilities: Sequence[np.ndarray], method: str = "majority", threshol
         mean += probability
     mean /= count
     mask = votes * 2 > count if method == "majority" else mean >= threshold
-    agreement = np.where(mask, votes, count - votes).astype(np.float32) / count
-    return Fused(mask, mean, agreement)
+    return Fused(mask, mean, np.where(mask, votes, count - votes).astype(np.float32) / count)

@@ -231,6 +231,7 @@ DECLARATIONS = (
         title="Box from axial slices (Mask R-CNN), then 3D",
         roles=("localizer", "segmenter"),
         takes=lambda role, card: role != "localizer" or card.network == "mask-rcnn",
+        votes=True,
         pipeline=MaskRcnnPipeline,
         options=MaskRcnnOptions,
         steps={

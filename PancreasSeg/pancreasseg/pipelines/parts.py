@@ -44,6 +44,11 @@ class Cast:
         return None if package.card.name == self.lead.card.name else package
 
     @property
+    def segmenters(self) -> list[ModelPackage]:
+        """The lead, and those that vote with it."""
+        return [self.lead, *(package for package, _card in self.voters)]
+
+    @property
     def packages(self) -> list[ModelPackage]:
         """All of them, each once, the lead first."""
         used = [self.lead, *(package for package, _card in (*self.parts, *self.voters))]
@@ -56,7 +61,7 @@ def grouped(model: str) -> tuple[list[str], list[str]]:
     The last that plays a role may be empty ("a+"): the best one installed.
 
     Raises:
-        ModelError: several find the box, or another name is missing.
+        ModelError: several find the box, another name is missing, or one would vote twice.
     """
     groups = [group.split(",") for group in model.split("+")]
     if any(len(group) > 1 for group in groups[:-1]):
@@ -72,11 +77,15 @@ def grouped(model: str) -> tuple[list[str], list[str]]:
             f"A name is missing in {model}; only the segmenter's may be left out.",
             "Write localizer+segmenter, localizer+ or localizer+segmenter,segmenter.",
         )
+    if len({roles[-1], *votes}) < 1 + len(votes):
+        raise ModelError(
+            "model-does-not-fit", f"In {model} one segmenter would vote twice.", "Name each segmenter once."
+        )
     return roles, votes
 
 
 def voters(packages: Sequence[ModelPackage]) -> list[Part]:
-    """The segmenter of each package that votes beside another.
+    """The segmenter of each package that votes with others.
 
     Raises:
         ModelError: one has none.
@@ -85,7 +94,11 @@ def voters(packages: Sequence[ModelPackage]) -> list[Part]:
     for package in packages:
         part = _find([package], "segmenter", True)
         if part is None:
-            raise misfit([package], "segmenter", "of an ensemble")
+            raise ModelError(
+                "model-does-not-fit",
+                f"The model {package.card.name} cannot vote: it has no network that segments inside a box.",
+                "Choose one that has, or let it find the box.",
+            )
         found.append(part)
     return found
 
@@ -104,6 +117,11 @@ def serves(card: NetworkCard, role: str) -> bool:
 def localizes(card: Card) -> bool:
     """Whether a package has a network that finds the box for another one."""
     return any(network.role == "localizer" or serves(network, "localizer") for network in card.networks)
+
+
+def segments(card: Card) -> bool:
+    """Whether a package has a network that segments inside a box, and so can vote with others."""
+    return any(network.role == "segmenter" or serves(network, "segmenter") for network in card.networks)
 
 
 def in_order(packages: Sequence[ModelPackage], roles: Sequence[str]) -> list[Part] | None:
@@ -185,6 +203,15 @@ def too_many(packages: Sequence[ModelPackage], pipeline: str, roles: Sequence[st
         "model-does-not-fit",
         f"The pipeline {pipeline} has no place for {names}: it is made of a {' and a '.join(roles)}.",
         "Choose another pipeline, or one model.",
+    )
+
+
+def no_vote(pipeline: str) -> ModelError:
+    """The error for a pipeline that asks one segmenter alone."""
+    return ModelError(
+        "model-does-not-fit",
+        f"In the pipeline {pipeline} several models cannot vote.",
+        "Choose two-stage or fast, or one model.",
     )
 
 

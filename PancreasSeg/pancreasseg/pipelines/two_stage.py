@@ -17,7 +17,7 @@ from pancreasseg.grids.resample import from_grid, nearest_axes, paste
 from pancreasseg.pipelines.averaged_stage import AveragedStage
 from pancreasseg.pipelines.base import Costs, Pipeline, Stage
 from pancreasseg.pipelines.declaration import Declaration
-from pancreasseg.pipelines.fusion import METHODS, Fused, Opinion, fuse
+from pancreasseg.pipelines.fusion import METHODS, Fused, Opinion, agreement, fuse
 from pancreasseg.pipelines.postprocess import JOIN_MM, Organ, clean, touched_faces
 
 if TYPE_CHECKING:
@@ -185,9 +185,14 @@ class TwoStagePipeline(Pipeline):
         for box, _ in maps[1:]:
             union = union.union(box)
         voters = [paste_map(opinion.probability, box.relative_to(union), union) for box, opinion in maps]
+        coarse = []
         if region.coarse is not None and region.coarse_grid is not None:
-            voters.append(from_grid(region.coarse, region.coarse_grid, volume.geometry, union))
-        fused = fuse(voters, self.options.fusion, self.options.threshold)
+            coarse = [from_grid(region.coarse, region.coarse_grid, volume.geometry, union)]
+        fused = fuse([*voters, *coarse], self.options.fusion, self.options.threshold)
+        votes = [paste_map(vote, box.relative_to(union), union) for box, opinion in maps for vote in opinion.votes]
+        if votes:  # of several models: it is they who agree, or do not
+            share = agreement([*votes, *coarse], fused.mask, self.options.threshold)
+            fused = replace(fused, agreement=share)
         return self._complete(volume, union, fused, findings, progress)
 
     def _inside(self, volume: Volume, box: Box, progress: Progress) -> Segmentation:
@@ -238,7 +243,8 @@ class TwoStagePipeline(Pipeline):
     def _again(self, volume: Volume, first: Segmentation, progress: Progress, findings: list[Finding]) -> Segmentation:
         """Crop around a mask and segment once more; the DSC of the two passes is a finding.
 
-        The new mask stands, unless it is empty. The agreement of each voxel is that of the two passes.
+        The new mask stands, unless it is empty. The agreement of each voxel is that of the two passes, or that of the
+        models which vote, whichever is less.
         """
         from pancreasseg.measure.compare import dice
 
@@ -250,7 +256,8 @@ class TwoStagePipeline(Pipeline):
         told = (*again.findings, _of_passes(dice(before, now)))
         if not now.any():
             return replace(first, findings=told)
-        return replace(again, agreement=np.where(before == now, 1, 0.5).astype(np.float32), findings=told)
+        passes = np.where(before == now, 1, 0.5).astype(np.float32)
+        return replace(again, agreement=np.minimum(passes, again.agreement), findings=told)
 
     def _finish(
         self, volume: Volume, box: Box, opinion: Opinion, findings: list[Finding], progress: Progress
@@ -347,6 +354,7 @@ DECLARATIONS = (
         title="Two stages, three opinions (accurate)",
         roles=("localizer", "segmenter"),
         takes=_takes,
+        votes=True,
         pipeline=TwoStagePipeline,
         options=TwoStageOptions,
         steps=_STEPS,
@@ -358,6 +366,7 @@ DECLARATIONS = (
         title="Two stages, one box (fast)",
         roles=("localizer", "segmenter"),
         takes=_takes,
+        votes=True,
         pipeline=TwoStagePipeline,
         options=TwoStageOptions,
         steps=_STEPS,

@@ -119,6 +119,8 @@ def segment(
 def _expected_overlap(pipeline: Pipeline, result: Segmentation, geometry: Geometry) -> float | None:
     """The DSC to be expected, where the model that made the mask says how to tell."""
     # Such a line is drawn for the probabilities of the card's own pipeline; the mean of several voters has lower ones.
+    if pipeline.stages and len(pipeline.stages[-1].packages) > 1:
+        return None
     own = [package.card for package in pipeline.models if package.card.pipeline == pipeline.name]
     line = next((card.expected_overlap for card in reversed(own) if card.expected_overlap is not None), None)
     if line is None or not result.mask.any():

@@ -66,7 +66,7 @@ def describe() -> dict[str, Any]:
     from pancreasseg.export.formats import formats
     from pancreasseg.inference import hardware
     from pancreasseg.models.store import Store
-    from pancreasseg.pipelines.parts import localizes
+    from pancreasseg.pipelines.parts import localizes, segments
 
     hardware.use_cores()
     models = [
@@ -76,6 +76,7 @@ def describe() -> dict[str, Any]:
             "title": p.card.title,
             "pipeline": p.card.pipeline,
             "localizes": localizes(p.card),
+            "segments": segments(p.card),
         }
         for p in Store().packages()
     ]
