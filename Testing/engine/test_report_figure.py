@@ -5,10 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.image import imread
+from PIL import Image, ImageColor
 
 from pancreasseg.core import Box, Geometry, Volume
 from pancreasseg.core.finding import Finding, Severity
@@ -16,7 +13,7 @@ from pancreasseg.core.results import Provenance, Segmentation
 from pancreasseg.measure import compare, measure
 from pancreasseg.report import style
 from pancreasseg.report.figure import write_report
-from pancreasseg.report.planes import PLANES, Scene, Upright, draw_plane
+from pancreasseg.report.planes import Scene, Upright, draw_plane
 
 SHAPE = (24, 40, 48)  # superior, posterior, left
 SPACING = (1.5, 2.0, 4.0)  # left, posterior, superior
@@ -53,11 +50,11 @@ def page(path, volume, segmentation, **options):
     if options.get("reference") is not None:
         measurements += compare(segmentation.mask, options["reference"], volume.geometry)
     write_report(path, volume, segmentation, measurements, **options)
-    return imread(path)[..., :3]
+    return np.asarray(Image.open(path).convert("RGB"))
 
 
 def pixels(image, color):
-    return int(np.count_nonzero(np.abs(image - to_rgb(color)).max(axis=-1) < 0.02))
+    return int(np.count_nonzero(np.abs(image - np.array(ImageColor.getrgb(color))).max(axis=-1) < 5))
 
 
 # The stored axis for each of S, P, L and whether it is stored backwards.
@@ -104,37 +101,44 @@ def test_an_oblique_volume_is_shown_in_its_own_nearest_planes() -> None:
     np.testing.assert_array_equal(upright.array(array), array[:, ::-1])
 
 
+def shown(array, point, number, view=None):
+    """The grey values of a plane (240, 240), black where something is written on it."""
+    mask, box = np.zeros(array.shape, np.uint8), np.zeros((2, 3), int)
+    scenes = [Scene(a, mask, None, SPACING[::-1], box, point) for a in (array, np.full_like(array, -1000))]
+    image, letters = (np.asarray(draw_plane(scene, number, 240, view).image)[..., 0] for scene in scenes)
+    return np.where(letters > 0, 0, image)
+
+
 # Where the spot at the upper front left has to be: (row, column) halves of the picture, 0 is top or left.
 @pytest.mark.parametrize(("number", "half"), [(0, (0, 1)), (1, (0, 1)), (2, (0, 0))])
-def test_planes_have_the_sides_that_radiologists_expect(ct, pancreas, number, half) -> None:
-    figure = Figure(figsize=(3, 3), dpi=80)
-    canvas = FigureCanvasAgg(figure)
-    ax = figure.add_axes((0, 0, 1, 1))
-    box = np.array([(2, 8, 5), (20, 30, 40)])
-    array = np.where(ct.array == 1000, 1000, -1000)
-    draw_plane(ax, Scene(array, pancreas * 0, None, SPACING[::-1], box * 0, (19, 9, 38)), number)
-    letters = [text.get_text() for text in ax.texts][:4]
-    assert "".join(letters) == PLANES[number][5]
-    for text in [*ax.texts, *ax.lines]:
-        text.remove()
-    canvas.draw()
-    rows, columns = np.nonzero(np.asarray(canvas.buffer_rgba())[..., 0] > 128)
+def test_planes_have_the_sides_that_radiologists_expect(ct, number, half) -> None:
+    bright = shown(np.where(ct.array == 1000, 1000, -1000), (19, 9, 38), number) > 128
+    rows, columns = np.nonzero(bright)
     assert rows.size > 20
     assert (int(rows.mean() > 120), int(columns.mean() > 120)) == half
 
 
-def test_planes_keep_the_proportions_of_the_body(ct, pancreas) -> None:
-    figure = Figure(figsize=(3, 3), dpi=80)
-    canvas = FigureCanvasAgg(figure)
-    ax = figure.add_axes((0, 0, 1, 1))
-    box = np.array([(0, 0, 0), (0, 0, 0)])
-    draw_plane(ax, Scene(ct.array, pancreas * 0, None, SPACING[::-1], box, (2, 30, 8)), 1)
-    for thing in [*ax.texts, *ax.lines]:
-        thing.remove()
-    canvas.draw()
-    bright = np.asarray(canvas.buffer_rgba())[..., 0] > 64
+def test_planes_keep_the_proportions_of_the_body(ct) -> None:
+    bright = shown(ct.array, (2, 30, 8), 1) > 64
     width, height = (np.ptp(np.nonzero(bright.any(axis=a))[0]) for a in (0, 1))
     assert height / width == pytest.approx(24 * 4.0 / (38 * 1.5), rel=0.05)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_outline_lies_where_the_voxels_are_shown(number) -> None:
+    """Also in a view that begins within voxels: a bright block and its outline end together."""
+    block = np.zeros(SHAPE, np.uint8)
+    block[6:18, 10:30, 12:36] = 1
+    array = np.where(block > 0, 1000, -1000)
+    start = np.array([1.3, 4.6, -3.2])
+    view = np.stack([start, start + 72.6 / np.array(SPACING[::-1])])
+    scene = Scene(array, block, None, SPACING[::-1], np.zeros((2, 3), int), (10, 20, 20))
+    image = np.asarray(draw_plane(scene, number, 240, view).image).astype(int)
+    line = np.abs(image - ImageColor.getrgb(style.ORGAN)).max(axis=-1) < 5
+    bright = shown(array, (10, 20, 20), number, view) > 128
+    for axis in (0, 1):
+        ends = [np.flatnonzero(part.any(axis=axis))[[0, -1]] for part in (bright, line)]
+        assert np.abs(ends[0] - ends[1]).max() <= 2
 
 
 def test_the_same_patient_makes_the_same_page_however_it_is_stored(ct, pancreas, tmp_path) -> None:
@@ -146,8 +150,9 @@ def test_the_same_patient_makes_the_same_page_however_it_is_stored(ct, pancreas,
     # The planes are equal; the heading states the stored grid, and the surface's mesh and a few numbers follow it.
     height, width, _ = plain.shape
     planes = np.s_[int(0.08 * height) : int(0.83 * height), : int(0.73 * width)]
-    assert np.abs(plain[planes] - other[planes]).max() < 0.01
-    assert np.abs(plain - other).mean() < 0.005
+    difference = np.abs(plain.astype(int) - other)
+    assert difference[planes].max() < 3
+    assert difference.mean() < 1.3
 
 
 def test_nothing_from_the_source_or_file_name_reaches_the_page(ct, pancreas, tmp_path) -> None:
@@ -195,7 +200,22 @@ def test_one_voxel_in_a_corner_is_no_obstacle(ct, pancreas, tmp_path) -> None:
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 
-def test_the_report_leaves_pyplot_and_torch_alone() -> None:
-    code = "import sys, pancreasseg.report.figure; print({'matplotlib.pyplot', 'torch'} & set(sys.modules))"
+def test_a_page_is_written_also_where_the_usual_letters_are_not(ct, pancreas, tmp_path, monkeypatch) -> None:
+    def only_what_pillow_holds(file, *arguments, **options):
+        if isinstance(file, str):
+            raise OSError("cannot open resource")
+        return truetype(file, *arguments, **options)
+
+    truetype = style.ImageFont.truetype
+    style.font.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(style.ImageFont, "truetype", only_what_pillow_holds)
+        image = page(tmp_path / "a.png", ct, segmentation_of(pancreas))
+    style.font.cache_clear()
+    assert pixels(image[:82], style.TEXT) > 50
+
+
+def test_the_report_leaves_plotting_libraries_and_torch_alone() -> None:
+    code = "import sys, pancreasseg.report.figure; print({'matplotlib', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

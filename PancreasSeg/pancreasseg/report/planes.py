@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from PIL import Image
 
 from pancreasseg.core import Box, Geometry
 from pancreasseg.grids.resample import nearest_axes
 from pancreasseg.report import style
+from pancreasseg.report.canvas import Edges, PlaneCanvas
 
 WINDOW_HU = (-160, 240)  # centre 40, width 400
+THIN, THICK = 1.5, 2.0  # outlines, in pixels
 
 # name, axis across, axis downwards, axis to the right (of an array along S, P, L), upwards is positive, letters at the
 # left, right, top and bottom: anterior above and the patient's left at the right, as everywhere in radiology.
@@ -75,55 +76,53 @@ class Scene:
     point: tuple[int, int, int]
 
 
-def draw_plane(ax: Axes, scene: Scene, number: int, view: np.ndarray | None = None, *, bar_mm: float = 50.0) -> None:
+def draw_plane(
+    scene: Scene, number: int, side: int, view: np.ndarray | None = None, *, bar_mm: float = 50.0
+) -> PlaneCanvas:
     """Draw one of `PLANES` in mm.
 
     Args:
-        ax: where.
         scene: what.
         number: index into `PLANES`.
-        view: start and stop in voxels along S, P, L to zoom to, shape (2, 3); the whole plane by default.
+        side: of the square panel in pixels.
+        view: start and stop in voxels along S, P, L to zoom to, shape (2, 3), the same mm along each; the whole plane
+            by default.
         bar_mm: length of the scale bar.
     """
     name, across, down, right, upwards, letters = PLANES[number]
-    style.blank(ax, style.PANEL)
     at = scene.point[across]
-    rows, columns = scene.ct.shape[down], scene.ct.shape[right]
-    step_y, step_x = scene.spacing[down], scene.spacing[right]
-    extent = (0.0, columns * step_x, 0.0, rows * step_y) if upwards else (0.0, columns * step_x, rows * step_y, 0.0)
-    low, high = WINDOW_HU
-    image = _plane(scene.ct, across, at)
-    origin = "lower" if upwards else "upper"
-    options = {"extent": extent, "origin": origin, "interpolation": "bilinear"}
-    ax.imshow(image, cmap="gray", vmin=low, vmax=high, **options)  # type: ignore[arg-type]
-    x, y = (np.arange(columns) + 0.5) * step_x, (np.arange(rows) + 0.5) * step_y
-    if scene.reference is not None:
-        outline(ax, x, y, _plane(scene.reference, across, at), style.REFERENCE, 1.0)
-    mask = _plane(scene.mask, across, at)
-    if view is not None:
-        tint = np.zeros((*mask.shape, 4))
-        tint[mask > 0] = (*style.ORGAN, 0.25)
-        ax.imshow(tint, extent=extent, origin=origin, interpolation="nearest")  # type: ignore[arg-type]
-    outline(ax, x, y, mask, style.ORGAN, 1.3)
-    (bottom, left), (top, far) = scene.box[:, [down, right]]
-    if scene.box[0, across] <= at < scene.box[1, across]:
-        ax.add_patch(
-            Rectangle(
-                (left * step_x, bottom * step_y),
-                (far - left) * step_x,
-                (top - bottom) * step_y,
-                fill=False,
-                edgecolor=style.BOX,
-                linewidth=0.9,
-                linestyle=(0, (4, 3)),
-            )
-        )
     size = np.array(scene.ct.shape)
-    (y0, x0), (y1, x1) = (_square(size, scene.spacing) if view is None else view)[:, [down, right]] * (step_y, step_x)
-    ax.set_xlim(x0, x1)
-    ax.set_ylim((y0, y1) if upwards else (y1, y0))
-    ax.set_aspect("equal", adjustable="box", anchor="C")
-    annotate(ax, name, letters, bar_mm)
+    seen = _square(size, scene.spacing) if view is None else view
+    step = np.array([scene.spacing[right], scene.spacing[down]])
+
+    def edges(start: np.ndarray, stop: np.ndarray) -> Edges:
+        """Of a region along S, P, L."""
+        (left, top), (far, bottom) = start[[right, down]] * step, stop[[right, down]] * step
+        return (left, bottom, far, top) if upwards else (left, top, far, bottom)
+
+    def plane(array: np.ndarray) -> np.ndarray:
+        return np.take(array, at, axis=across)[:: -1 if upwards else 1]
+
+    panel = PlaneCanvas((side, side), edges(*seen))
+    whole = edges(size * 0, size)
+    panel.picture(windowed(plane(scene.ct)), whole)
+    if scene.reference is not None:
+        panel.outline(plane(scene.reference), whole, style.REFERENCE, THIN)
+    mask = plane(scene.mask)
+    if view is not None:
+        panel.tint(mask, whole, style.ORGAN, 0.25)
+    panel.outline(mask, whole, style.ORGAN, THICK)
+    if scene.box[0, across] <= at < scene.box[1, across]:
+        panel.box(edges(*scene.box), style.BOX)
+    panel.annotate(name, letters, bar_mm)
+    return panel
+
+
+def windowed(hu: np.ndarray) -> Image.Image:
+    """A slice (rows, columns) in grey, by `WINDOW_HU`."""
+    low, high = WINDOW_HU
+    grey = (np.clip(hu, low, high).astype(np.float32) - low) * (255 / (high - low))
+    return Image.fromarray(grey.round().astype(np.uint8))
 
 
 def centre(mask: np.ndarray, spacing: tuple[float, float, float], box: np.ndarray) -> tuple[int, int, int]:
@@ -156,43 +155,3 @@ def _square(size: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray
     """Start and stop along S, P, L of a cube in mm around the whole volume."""
     half = float((size * spacing).max()) / 2 / np.asarray(spacing)
     return np.stack([size / 2 - half, size / 2 + half])
-
-
-def _plane(array: np.ndarray, across: int, at: int) -> np.ndarray:
-    return np.take(array, at, axis=across)
-
-
-def outline(ax: Axes, x: np.ndarray, y: np.ndarray, mask: np.ndarray, color: object, width: float) -> None:
-    """The outline of a mask, closed also where it meets the border; only the part around it is looked at."""
-    if not mask.any():
-        return
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    part = np.pad((mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] > 0).astype(float), 1)
-    steps = (x[1] - x[0] if len(x) > 1 else 1.0, y[1] - y[0] if len(y) > 1 else 1.0)
-    px = x[columns[0]] + (np.arange(part.shape[1]) - 1) * steps[0]
-    py = y[rows[0]] + (np.arange(part.shape[0]) - 1) * steps[1]
-    ax.contour(px, py, part, levels=[0.5], colors=[color], linewidths=width)
-
-
-def annotate(ax: Axes, name: str, letters: str, bar_mm: float) -> None:
-    """Name, direction letters (left, right, top, bottom) and a scale bar; the axes are in mm."""
-    places = ((0.015, 0.5, "left", "center"), (0.985, 0.5, "right", "center"), (0.5, 0.985, "center", "top"))
-    for letter, (x, y, ha, va) in zip(letters, (*places, (0.5, 0.015, "center", "bottom")), strict=True):
-        style.write(ax, x, y, letter, size=9, color=style.TEXT, ha=ha, va=va, fontweight="bold", halo=True)
-    style.write(ax, 0.015, 0.985, name, size=8.5, color=style.TEXT, halo=True)
-    left, right = ax.get_xlim()
-    bottom, top = ax.get_ylim()
-    x = right - 0.05 * (right - left)
-    y = bottom + 0.05 * (top - bottom)
-    ax.plot([x - bar_mm, x], [y, y], color=style.TEXT, linewidth=1.5, solid_capstyle="butt")
-    style.write(
-        ax,
-        x - bar_mm / 2,
-        y + 0.015 * (top - bottom),
-        f"{bar_mm / 10:g} cm",
-        size=6.5,
-        transform=ax.transData,
-        ha="center",
-        va="bottom",
-        halo=True,
-    )

@@ -1,14 +1,12 @@
-"""Colours and text of the report."""
+"""Colours and letters of the report."""
 
 from __future__ import annotations
 
+import importlib.util
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
 
-from matplotlib.axes import Axes
-from matplotlib.font_manager import findfont, get_font
-from matplotlib.patheffects import withStroke
-from matplotlib.text import Text
+from PIL import ImageFont
 
 from pancreasseg.core.finding import Severity
 
@@ -16,8 +14,7 @@ PAGE = "#101418"
 PANEL = "#000000"
 TEXT = "#e8ecf0"
 MUTED = "#93a0ad"
-LINE = "#2b343d"
-ORGAN: tuple[float, float, float] = (249 / 255, 180 / 255, 111 / 255)  # the colour that the segment has in Slicer
+ORGAN = "#f9b46f"  # the colour that the segment has in Slicer
 REFERENCE = "#4fd1ff"
 BOX = "#d7e36a"
 GOOD = "#6fcf97"
@@ -25,31 +22,20 @@ SEVERITY = {Severity.INFO: "#7fb2ff", Severity.WARNING: "#f2c14e", Severity.SERI
 
 FONT = "DejaVu Sans"  # comes with matplotlib, so the page looks the same everywhere
 
-
-def write(
-    ax: Axes, x: float, y: float, text: str, *, size: float = 8.0, color: Any = TEXT, halo: bool = False, **options: Any
-) -> Text:
-    """Put text at axes fractions; nothing in it is taken for mathematics, and unknown characters become "?".
-
-    ``halo`` outlines it, so that it can be read on a picture; other options are those of a matplotlib text.
-    """
-    options.setdefault("transform", ax.transAxes)
-    options.setdefault("va", "top")
-    known = "".join(c if c == "\n" or ord(c) in _characters() else "?" for c in text)
-    if halo:
-        options["path_effects"] = [withStroke(linewidth=2.2, foreground=PANEL)]
-    return ax.text(x, y, known, fontsize=size, color=color, fontfamily=FONT, parse_math=False, **options)
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def blank(ax: Axes, color: str = PAGE) -> None:
-    """Nothing but the background."""
-    ax.set_facecolor(color)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-
-
-@lru_cache(maxsize=1)
-def _characters() -> frozenset[int]:
-    return frozenset(get_font(findfont(FONT)).get_charmap())
+@lru_cache(maxsize=32)
+def font(size: int, *, bold: bool = False) -> Font:
+    """Letters so many pixels high; matplotlib's own, which it need not be imported for."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    spec = importlib.util.find_spec("matplotlib")
+    folders = spec.submodule_search_locations if spec else None
+    paths = [str(Path(folder, "mpl-data", "fonts", "ttf", name)) for folder in folders or ()]
+    for path in (*paths, name):  # the bare name is looked for among the system's fonts
+        try:
+            # The same layout with and without the library for right-to-left scripts.
+            return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+        except OSError:  # a distribution may have put its fonts elsewhere
+            continue
+    return ImageFont.load_default(size)

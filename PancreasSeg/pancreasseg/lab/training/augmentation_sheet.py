@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from pancreasseg.core import Box
 from pancreasseg.core.progress import Progress
@@ -25,6 +26,7 @@ _EXTENT_MM = (60.0, 150.0, 190.0)  # of the block shown, along z, y, x
 _TOGETHER = 3
 _BOXES = 5
 _CELL_INCHES = (1.9, 1.65)
+_SEAM = [withStroke(linewidth=2.2, foreground=style.PANEL)]  # so that text can be read on a picture
 
 
 def parts(augmentation: Augmentation) -> list[tuple[str, Augmentation]]:
@@ -87,7 +89,7 @@ def draw(
                 ax = axes[row, column]
                 corner = _draw_view(ax, sample, box, part, np.random.default_rng([seed, row, column]))
                 if column == 0:
-                    style.write(ax, 0.03, 0.97, case.id, halo=True)
+                    _name(ax, case.id)
                     _draw_boxes(ax, sample, box, jitter, corner, np.random.default_rng([seed, row]))
                 if row == 0:
                     ax.set_title(title, color=style.TEXT, fontsize=8, fontfamily=style.FONT)
@@ -104,12 +106,18 @@ def _draw_view(ax: Axes, sample: Sample, box: Box, part: Augmentation, random: n
     size = [max(3, round(e / s)) for e, s in zip(_EXTENT_MM, spacing, strict=True)]
     centre = (np.array(box.start[::-1]) + np.array(box.stop[::-1]) - 1) / 2
     hu, share = view(sample, [float(c) for c in centre], size, part, random)
-    style.blank(ax, style.PANEL)
+    ax.set_axis_off()
     middle = size[0] // 2
     ax.imshow(hu[middle].numpy(), cmap="gray", vmin=_WINDOW[0], vmax=_WINDOW[1], aspect=spacing[1] / spacing[2])
     if float(share[middle].max()) > 0.5:
         ax.contour(share[middle].numpy(), [0.5], colors=[style.ORGAN], linewidths=0.9)
     return np.asarray(centre - (np.array(size) - 1) / 2)
+
+
+def _name(ax: Axes, name: str) -> None:
+    """Of the case, in the upper left corner; nothing in it is taken for mathematics."""
+    text = ax.text(0.03, 0.97, name, transform=ax.transAxes, va="top", parse_math=False, path_effects=_SEAM)
+    text.set(color=style.TEXT, fontsize=8, fontfamily=style.FONT)
 
 
 def _draw_boxes(
