@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pancreasseg.core import Box, Volume
     from pancreasseg.core.finding import Finding
     from pancreasseg.core.measurement import Measurement
+    from pancreasseg.findings.result import CtLook
     from pancreasseg.runs.run import FinishedRun
 
 _DESCRIPTION = """\
@@ -136,16 +137,16 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Fini
     prepare_folder(options.output)
     with console.progress_shown(quiet=options.json) as progress:
         progress.plan([("read", 1.0), ("models", 2.0), ("measure", 1.0), ("write", 1.0)])
-        given = beside(lambda: _read(options))  # unpacks the CT while torch is imported
+        given = beside(lambda: _read(options))  # unpacks the CT and looks at it while torch is imported
         try:
             pipeline = load_pipeline(options, progress)
         except PancreasSegError:
             given.result()  # what is wrong with the CT is told first
             raise
         with progress.stage("read"):
-            volume, region, reference = given.result()
+            volume, look, region, reference = given.result()
         gates = gated_stage(pipeline) if options.attention else None
-        segmentation = segment(volume, pipeline, region, progress)
+        segmentation = segment(volume, pipeline, region, progress, look)
         attention = None if gates is None else attention_maps(gates, volume, segmentation.box, progress)
         with progress.stage("measure"):
             outcome = complete(volume, segmentation, reference)
@@ -157,18 +158,20 @@ def segment_to_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Fini
     return document, outcome
 
 
-def _read(options: argparse.Namespace) -> tuple[Volume, Box | None, np.ndarray | None]:
-    """The CT, the box in it, and the mask to compare with."""
+def _read(options: argparse.Namespace) -> tuple[Volume, CtLook, Box | None, np.ndarray | None]:
+    """The CT, what is to be said of it, the box in it, and the mask to compare with."""
     from pancreasseg.core import Box
+    from pancreasseg.findings.result import CtLook
     from pancreasseg.io.read import place_mask
 
     volume = read_input(options, Progress())
     region = None if options.box is None else Box.checked(options.box, volume.geometry)
+    look = CtLook.at(volume)
     if options.reference is None:
-        return volume, region, None
+        return volume, look, region, None
     placed = place_mask(options.reference, volume.geometry, label_of(options))
     told = replace(volume, findings=(*volume.findings, *of_reference(placed.findings)))
-    return told, region, placed.array
+    return told, look, region, placed.array
 
 
 def show_result(outcome: FinishedRun, files: Sequence[str], folder: Path) -> None:

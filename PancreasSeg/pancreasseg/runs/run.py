@@ -67,7 +67,11 @@ _LOOKS = _Looks()
 
 
 def segment(
-    volume: Volume, pipeline: Pipeline, region: Localization | Box | None = None, progress: Progress | None = None
+    volume: Volume,
+    pipeline: Pipeline,
+    region: Localization | Box | None = None,
+    progress: Progress | None = None,
+    look: CtLook | None = None,
 ) -> Segmentation:
     """Segment, after localizing where no region is given, and review the result.
 
@@ -76,6 +80,7 @@ def segment(
         pipeline: from `pancreasseg.pipelines.create`.
         region: a localization by this pipeline, or a box placed by a person.
         progress: receives progress, notices and cancels.
+        look: at this CT, where there was one already.
 
     Returns:
         The result with the findings of reading, localizing, segmenting and reviewing.
@@ -90,7 +95,7 @@ def segment(
     progress = progress or Progress()
     announce(pipeline, progress, localize=region is None)
     again = region is not None
-    look = beside(lambda: _LOOKS.at(volume, again=again))
+    looking = beside(lambda: look or _LOOKS.at(volume, again=again))
     if region is None:
         region = pipeline.localize(volume, progress)
     result = pipeline.segment(volume, region, progress)
@@ -101,7 +106,7 @@ def segment(
         new = review(
             result.mask,
             volume,
-            look=look.result(),
+            look=looking.result(),
             box=result.box,
             by_hand=isinstance(region, Box),
             stage_dsc=_stage_dsc(region, result, volume.geometry),
