@@ -54,9 +54,14 @@ class Person:
 
     def click(self, widget: QtWidgets.QWidget, at: QtCore.QPoint | None = None) -> None:
         """Bring a widget of the panel into sight and click on it: in its middle, or at a point of it."""
-        self.window.panelArea.ensureWidgetVisible(widget, 0, 12)
+        inside = at or QtCore.QRect(QtCore.QPoint(0, 0), QtWidgets.QWidget.size(widget)).center()
+        area = self.window.panelArea
+        area.ensureWidgetVisible(widget, 0, 12)
+        if area.widget().isAncestorOf(widget):  # the widget may be higher than what can be seen at once
+            place = widget.mapTo(area.widget(), inside)
+            area.ensureVisible(place.x(), place.y(), 0, 12)
         self.rest(0.1)
-        point = widget.mapToGlobal(at or QtCore.QRect(QtCore.QPoint(0, 0), QtWidgets.QWidget.size(widget)).center())
+        point = widget.mapToGlobal(inside)
         self.mouse.move(point.x(), point.y())
         self.rest(0.05)
         self.mouse.press()

@@ -92,7 +92,7 @@ def models(tour: Tour, folder: Path) -> None:
     person.click(table.viewport(), table.visualItemRect(table.item(row, 0)).center())
     person.wait(lambda: "organs at 1.5 mm" in ui.modelCard.toPlainText(), 5)
     sayNeutrally(ui.modelFolder, "Models")
-    person.look("models", ui.modelsGroup, ui.localizerSelector, width=NARROW)
+    person.look("models", ui.modelsGroup, ui.votersList, ui.localizerSelector, width=NARROW)
     askAboutNetwork(tour, folder / "unet-abdomen.onnx")
 
 
