@@ -1,4 +1,4 @@
-"""A small network that nnU-Net built and that knows some phantoms: ours beside TotalSegmentator and nnU-Net."""
+"""A small network that nnU-Net built and that knows phantoms: ours beside TotalSegmentator and nnU-Net."""
 
 import json
 from pathlib import Path
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 #: TotalSegmentator's own name of its fast model.
 DATA, TRAINER = "Dataset297_TotalSegmentator_total_3mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring"
 PANCREAS = known.PANCREAS
-#: Of those that the network was shown.
-PHANTOMS = (1, 2)
+#: The network was not shown them.
+PHANTOMS = (31, 33)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,8 @@ def _nnu_nets(work: Path, seed: int) -> tuple[Volume, np.ndarray, np.ndarray]:
 def test_in_the_box_the_organ_is_nearly_the_one_that_nnu_net_finds_in_the_whole_ct(work, tmp_path, seed, margin_mm):
     """Its tiles are laid over the whole CT, ours around the box: what differs is what the network makes of that.
 
-    Measured: 0.981 to 0.986. Instance normalisation makes an answer depend on its tile.
+    Instance normalisation makes an answer depend on its tile, by less the better the network knows the organ. Measured:
+    0.993 and 0.998; of further phantoms see `Resources/public-models.md`.
     """
     volume, truth, theirs = _nnu_nets(work, seed)
     assert dice(theirs, truth) > 0.95
@@ -99,12 +100,12 @@ def test_in_the_box_the_organ_is_nearly_the_one_that_nnu_net_finds_in_the_whole_
     box = around.grow(margin_mm, volume.geometry)
     ours = stage.pancreas_on_box(volume, box, Progress()) >= 0.5
     assert theirs.sum() == theirs[box.slices].sum()
-    assert dice(ours, theirs[box.slices]) >= 0.97
+    assert dice(ours, theirs[box.slices]) >= 0.99
 
 
 def test_over_the_whole_ct_hardly_a_voxel_differs_from_nnu_nets_labels(work, tmp_path):
     """The same tiles, and the same way back to the CT."""
-    volume, _, theirs = _nnu_nets(work, 1)
+    volume, _, theirs = _nnu_nets(work, PHANTOMS[0])
     stage = _stage(work, tmp_path, "Dataset007_Pancreas")
     ours = stage.pancreas_on_box(volume, Box.whole(volume.geometry), Progress()) >= 0.5
     assert dice(ours, theirs) > 0.995

@@ -17,6 +17,9 @@ import torch
 
 torch.set_num_threads(1)
 
+#: Steps whose weights `train` averages, and after which it writes them.
+AVERAGED, WRITTEN = 100, 500
+
 # The public torchvision does not import beside PyTorch's CPU build, for want of two operators that nothing here calls.
 _vision = torch.library.Library("torchvision", "DEF")
 _vision.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -105,10 +108,17 @@ def totalsegmentator(weights: str, ct: str, output: str, *, task: str = "total",
 
 
 def train(plans: dict, dataset: dict, configuration: str, cases: list, output: str, steps: int) -> None:
-    """Weights, in half precision, that know the organs of cases (``image`` and ``label``, preprocessed already)."""
+    """Weights, in half precision, that know the organs of cases (``image`` and ``label``, preprocessed already).
+
+    They are the average of those of the last steps, and are written now and then, so that a long training can be
+    looked at.
+    """
     torch.manual_seed(0)
     network, patch = _network(plans, dataset, configuration)
     network = network.to(memory_format=torch.channels_last_3d)
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(1 - 1 / AVERAGED)
+    )
     given = [np.load(case) for case in cases]
     pairs = [(torch.from_numpy(one["image"]), torch.from_numpy(one["label"].astype(np.int64))) for one in given]
     optimiser = torch.optim.Adam(network.parameters(), 4e-3)
@@ -124,17 +134,25 @@ def train(plans: dict, dataset: dict, configuration: str, cases: list, output: s
         _loss(logits, label[region][None]).backward()
         optimiser.step()
         schedule.step()
-    by_place = {value.data_ptr(): (key, value) for key, value in network.state_dict().items()}  # most have many names
-    np.savez_compressed(output, **{key: value.numpy().astype(np.float16) for key, value in by_place.values()})
+        average.update_parameters(network)
+        if (step + 1) % WRITTEN == 0 or step + 1 == steps:
+            _write(average.module, output)
 
 
 def _loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Cross entropy, and what DSC the classes lack that are there."""
     probability = logits.softmax(1)
-    hot = torch.nn.functional.one_hot(truth, logits.shape[1]).movedim(-1, 1)
-    there = hot.sum((0, 2, 3, 4)) > 0
-    overlap = 2 * (probability * hot).sum((0, 2, 3, 4)) / (probability + hot).sum((0, 2, 3, 4))
-    return torch.nn.functional.cross_entropy(logits, truth) + 1 - overlap[there].mean()
+    overlaps = []
+    for number in truth.unique().tolist():
+        ours, theirs = probability[:, number], (truth == number).float()
+        overlaps.append(2 * (ours * theirs).sum() / (ours.sum() + theirs.sum()))
+    return torch.nn.functional.cross_entropy(logits, truth) + 1 - torch.stack(overlaps).mean()
+
+
+def _write(network: torch.nn.Module, output: str) -> None:
+    """A file for `_fill`; most weights have many names, of which one is kept."""
+    by_place = {value.data_ptr(): (key, value) for key, value in network.state_dict().items()}
+    np.savez_compressed(output, **{key: value.numpy().astype(np.float16) for key, value in by_place.values()})
 
 
 def _fill(network: torch.nn.Module, given: dict) -> None:
